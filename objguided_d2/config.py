@@ -1,0 +1,153 @@
+"""Every config key of this project: its default is the paper's setting unless the comment says otherwise.
+
+Sections and equations are those of Yi et al., "Object-Guided Instance Segmentation With Auxiliary Feature
+Refinement for Biological Images", IEEE TMI 2021. "(released)" marks a value that the paper leaves open and the
+authors' released program sets. Keys that Detectron2 has already keep their meaning: ``ROI_HEADS.NUM_CLASSES``,
+``ROI_HEADS.SCORE_THRESH_TEST``, ``TEST.DETECTIONS_PER_IMAGE``, ``RESNETS.*``, ``INPUT.*``, ``SOLVER.*``.
+"""
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg as get_detectron2_cfg
+from detectron2.projects.point_rend import add_pointrend_config
+
+
+def get_cfg() -> CN:
+    """Detectron2's defaults with PointRend's keys and ours added: what every tool starts from."""
+    cfg = get_detectron2_cfg()
+    add_pointrend_config(cfg)
+    add_objguided_config(cfg)
+    return cfg
+
+
+def add_objguided_config(cfg: CN) -> None:
+    """Add our keys to ``cfg`` in place. No existing default is changed."""
+    _add_backbone(cfg)
+    _add_center_head(cfg)
+    _add_mask_head(cfg)
+    _add_input(cfg)
+    _add_solver(cfg)
+    _add_test(cfg)
+
+
+def _add_backbone(cfg: CN) -> None:
+    unet = cfg.MODEL.UNET = CN()
+    # Channels of c1, the stride-1 map made by two 3x3 convolutions on the image (released).
+    unet.C1_CHANNELS = 64
+    # Channels of c3, c4, c5. 0 = those of the encoder stage that the map is merged with (II-A).
+    unet.DECODER_CHANNELS = [0, 0, 0]
+    # Project the encoder map by a 1x1 convolution before it is concatenated. Ours: needed when
+    # DECODER_CHANNELS differ from the encoder's, which is how the small model saves most of its work.
+    unet.LATERAL = False
+    # Norm of Module B: any name of detectron2.layers.get_norm (II-A).
+    unet.NORM = "BN"
+
+
+def _add_center_head(cfg: CN) -> None:
+    head = cfg.MODEL.CENTER_HEAD = CN()
+    # The map the head sits on; its stride n is 4 in the paper (II-A.3).
+    head.IN_FEATURE = "c3"
+    # Channels between the two convolutions of each branch.
+    head.CONV_DIM = 256
+    # Kernel of both convolutions of the width-height branch, odd (released: 7).
+    head.WH_KERNEL = 7
+    # Probability the heatmap starts from; 0.1 gives the released bias of -2.19.
+    head.HEATMAP_PRIOR = 0.1
+    # How far a box may move in the Gaussian target and keep MIN_OVERLAP: "cornernet" = that program's formulas, which
+    # the published numbers come from; "iou" = the exact guarantee.
+    head.GAUSSIAN_RULE = "cornernet"
+    head.GAUSSIAN_MIN_OVERLAP = 0.7
+    # "diameter_sixth": sigma = (2 r + 1) / 6 with integer r (released); "radius_third": sigma = r / 3 (II-A.1).
+    head.GAUSSIAN_SIGMA = "diameter_sixth"
+    # Focal loss exponents of Eq. 1.
+    head.FOCAL_ALPHA = 2.0
+    head.FOCAL_BETA = 4.0
+    # "smooth_l1" (Eq. 3) or "l1"; the threshold of the former is in stride-n units.
+    head.REG_LOSS_TYPE = "smooth_l1"
+    head.SMOOTH_L1_BETA = 1.0
+    head.HEATMAP_LOSS_WEIGHT = 1.0
+    head.WH_LOSS_WEIGHT = 0.1  # (released)
+    head.OFFSET_LOSS_WEIGHT = 1.0  # (released)
+    # Peaks kept per image before the score threshold ROI_HEADS.SCORE_THRESH_TEST (released: 500).
+    head.TOPK = 500
+
+
+def _add_mask_head(cfg: CN) -> None:
+    head = cfg.MODEL.ROI_MASK_HEAD
+    # The maps that ROIs are cropped from, finest first (II-B).
+    head.IN_FEATURES = ["c1", "c2", "c3", "c4", "c5"]
+    # Channels of e4, e3, e2, e1, deepest first. 0 = those of the map the level is merged with (II-B).
+    head.LADDER_CHANNELS = [0, 0, 0, 0]
+    # Learned scale and shift in the instance norm of Module S (Eq. 6). The released program has none.
+    head.NORM_AFFINE = True
+    # Channels between the two convolutions of SegHead.
+    head.SEG_HEAD_DIM = 64
+    # An ROI is its box enlarged by this factor in width and height (released: 1.1) ...
+    head.BOX_EXPANSION = 1.1
+    # ... and by this many input pixels in all. Ours: 10 % of a nucleus of 10 px is less than the box error.
+    head.BOX_EXPANSION_PIXELS = 0.0
+    # Training ROIs come from true boxes (II-B). Ours, off by default: standard deviations of a random shift and of a
+    # random log scale, in units of the box size, so that the head meets boxes as imprecise as detected ones.
+    head.BOX_JITTER_SHIFT = 0.0
+    head.BOX_JITTER_SCALE = 0.0
+    # Crops under this many grid points in either direction are left out, with all deeper ones (released: 2).
+    head.MIN_CROP_SIZE = 2
+    # Stride-1 pixels of training ROIs per image at most, 0 = no bound. ROIs are drawn at random, all objects with the
+    # same chance. Ours: images with hundreds of objects would decide the memory and time of every step.
+    head.MAX_TRAIN_ROI_PIXELS = 0
+    # "bce" (Eq. 7) or "bce_dice", which adds DICE_LOSS_WEIGHT x a soft Dice loss per ROI (ours, for small objects).
+    head.LOSS_TYPE = "bce"
+    head.LOSS_WEIGHT = 2.0  # (released)
+    head.DICE_LOSS_WEIGHT = 1.0
+    # Probability from which a pixel belongs to the object (released: 0.53).
+    head.MASK_THRESH = 0.53
+    # "hough": bilinear votes at input resolution, then nearest-neighbour resize to the output (II-B, released).
+    # "bilinear": every output pixel reads the ROI's mask; ours, smoother when the output is larger than the input.
+    head.PASTE_MODE = "hough"
+    # Recompute each box from its mask (released).
+    head.BOXES_FROM_MASKS = True
+    # Suppress an instance whose mask has more IoU than this with a better one of its class; 1 = off (released: 0.2).
+    head.MASK_NMS_THRESH = 0.2
+
+    refine = head.REFINE = CN()  # Auxiliary feature refinement, training only (II-C).
+    refine.ENABLED = True
+    # An ROI of H x W pixels has N = H W / D; k N points are drawn and the beta N most uncertain are kept. beta = k
+    # means uniform sampling (Table II).
+    refine.K = 3.0
+    refine.BETA = 0.75
+    refine.D = 8.0
+    refine.LOSS_WEIGHT = 1.0
+
+
+def _add_input(cfg: CN) -> None:
+    crop = cfg.INPUT.SQUARE_CROP = CN()
+    # Train on square crops resampled to OUTPUT_SIZE, in place of Detectron2's short-edge resize and INPUT.CROP.
+    crop.ENABLED = False
+    # The side of a crop, in source pixels, is a random factor in RANGE times this side of the image: "longer"
+    # (released, 0.6-1.4) or "shorter" (ours: keeps the scale of INPUT.MIN_SIZE_TEST). Zeros fill what lies outside.
+    crop.RELATIVE_TO = "longer"
+    crop.RANGE = [0.6, 1.4]
+    crop.OUTPUT_SIZE = 512
+    # INPUT.RANDOM_FLIP is Detectron2's (horizontal or vertical, one of the two). These come in addition.
+    cfg.INPUT.VERTICAL_FLIP = False
+    cfg.INPUT.TRANSPOSE = False
+    # Keep decoded training images and annotations in memory up to this many MiB per loader process. Ours: a small
+    # data set is decoded once instead of every epoch. 0 = off.
+    cfg.INPUT.CACHE_MEGABYTES = 0
+
+
+def _add_solver(cfg: CN) -> None:
+    # "SGD", "Adam" or "AdamW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    cfg.SOLVER.ADAM_BETAS = [0.9, 0.999]
+    # End by wall-clock after this many minutes of training steps (evaluation and checkpoints not counted); 0 = off.
+    # The learning rate then follows the elapsed share, and MAX_ITER stays as an upper bound.
+    cfg.SOLVER.MAX_MINUTES = 0.0
+    # "float16" (CUDA only) or "bfloat16", used when SOLVER.AMP.ENABLED.
+    cfg.SOLVER.AMP.PRECISION = "float16"
+
+
+def _add_test(cfg: CN) -> None:
+    # Evaluators by name: "coco" and "voc2010" (III-B).
+    cfg.TEST.EVALUATORS = ["coco", "voc2010"]
+    # Metric whose best value over the evaluations is kept as model_best.pth.
+    cfg.TEST.BEST_METRIC = "segm/AP"

@@ -1,0 +1,51 @@
+"""Package metadata of objguided_d2; Detectron2 itself is installed by ``make install`` (see README)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "objguided_d2/__init__.py").read_text()).group(1)
+
+setup(
+    name="objguided_d2",
+    version=VERSION,
+    description="Object-guided instance segmentation of biological images, as a Detectron2 extension",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["objguided_d2", "objguided_d2.*"]),
+    package_data={"objguided_d2": ["data/splits/*/*.txt"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=1.26",
+        "Pillow>=10.0",
+        "opencv-python-headless>=4.8",
+        "pycocotools>=2.0.7",
+        "scipy>=1.11",
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.7,<0.1.11",
+        "yacs>=0.1.8",
+        "omegaconf>=2.1,<2.4",
+        "hydra-core>=1.1,<1.4",
+        "cloudpickle>=2.0",
+        "matplotlib>=3.7",
+        "tabulate>=0.9",
+        "tensorboard>=2.14",
+        "termcolor>=2.0",
+        "tqdm>=4.65",
+        "packaging>=23.0",
+        # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
+        "setuptools<81",
+    ],
+    extras_require={"test": ["pytest>=8.0", "hypothesis>=6.90"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "License :: OSI Approved :: Apache Software License",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
