@@ -1,0 +1,46 @@
+"""Section II-C: auxiliary refinement of one ROI (Eq. 8-9).
+
+Points are (P, 2), (x, y) in [0, 1] over the ROI with corners aligned: 0 is the center of its first pixel, 1 that of
+its last. The grids of all levels span the same box edge to edge, so one point means the same place in e1 and in e2.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from tests.reference.rois import State, submodule
+
+
+def read_points(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(C, H, W) read bilinearly at (P, 2) points -> (C, P)."""
+    grid = (2 * points - 1)[None, :, None]
+    return F.grid_sample(values[None], grid, align_corners=True)[0, :, :, 0]
+
+
+def point_uncertainty(probability: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(H, W) mask probability -> (P,): -|2 x - 1| is taken per pixel first, and then read at the points (Eq. 8)."""
+    return read_points(-(2 * probability - 1).abs()[None], points)[0]
+
+
+def most_uncertain(uncertainty: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices of the ``count`` largest values, largest first."""
+    return torch.sort(uncertainty, descending=True, stable=True).indices[:count]
+
+
+def point_logits(e1: torch.Tensor, e2: torch.Tensor, points: torch.Tensor, state: State) -> tuple:
+    """RefineHead: (P,) logits from e1 and (P,) from e1 and e2 together.
+
+    Args:
+        e1, e2: (1, C, h, w); state: released names ``point_head0.0`` and ``point_head1.0`` (Conv1d).
+    """
+    fine = read_points(e1[0], points)
+    both = torch.cat([fine, read_points(e2[0], points)])
+    conv0, conv1 = submodule(state, "point_head0.0"), submodule(state, "point_head1.0")
+    return (
+        F.conv1d(fine[None], conv0["weight"], conv0["bias"])[0, 0],
+        F.conv1d(both[None], conv1["weight"], conv1["bias"])[0, 0],
+    )
+
+
+def point_loss(logits: torch.Tensor, true_mask: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Eq. 9: cross-entropy of (P,) logits with soft labels, the true mask (H, W) of the ROI read at the points."""
+    return F.binary_cross_entropy_with_logits(logits, read_points(true_mask[None], points)[0])
