@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Convert the 2018 Data Science Bowl stage 1 training set to COCO JSON (see datasets/README.md)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from objguided_d2.data import datasets_root
+from objguided_d2.data.conversion import SourceError
+from objguided_d2.data.dsb2018 import convert_dsb2018
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="stage1_train.zip or the folder it unpacks to")
+    parser.add_argument(
+        "--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s); gets a dsb2018 folder"
+    )
+    args = parser.parse_args()
+    try:
+        convert_dsb2018(args.source, args.output / "dsb2018")
+    except SourceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

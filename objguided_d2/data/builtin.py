@@ -1,0 +1,62 @@
+"""Dataset names known to Detectron2's catalogs once the package is imported. Nothing is read before it is used."""
+
+import os
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+# dataset -> (splits, class names). Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<name>.json.
+_DATASETS = {
+    "dsb2018": (("train", "val", "test"), ["nucleus"]),
+}
+
+
+def datasets_root() -> Path:
+    """Folder of all datasets: the environment variable DETECTRON2_DATASETS, or ``datasets`` in the current folder."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+
+
+def register_objguided_instances(name: str, json_file: str, image_root: str) -> None:
+    """Register COCO instance annotations of your own under ``name`` for DATASETS.TRAIN and DATASETS.TEST.
+
+    The class names come from the JSON's ``categories``, in the order of their ids.
+
+    Args:
+        json_file: COCO instance JSON with polygon or RLE segmentations.
+        image_root: folder that the ``file_name`` entries are relative to.
+    """
+    fix = f"check the json_file that {name!r} was registered with"
+    DatasetCatalog.register(name, lambda: _load(name, str(json_file), str(image_root), fix))
+    MetadataCatalog.get(name).set(evaluator_type="coco", json_file=str(json_file), image_root=str(image_root))
+
+
+def _register_builtin(dataset: str, split: str, classes: list[str]) -> None:
+    name = f"{dataset}_{split}"
+    if name in DatasetCatalog:
+        return
+
+    def load() -> list[dict]:
+        folder = datasets_root() / dataset
+        json_file, image_root = str(folder / "annotations" / f"{name}.json"), str(folder / split)
+        fix = f"run `python datasets/prepare_{dataset}.py --source <download>` or set DETECTRON2_DATASETS"
+        dicts = _load(name, json_file, image_root, fix)
+        MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root)
+        return dicts
+
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(evaluator_type="coco", thing_classes=classes)
+
+
+def _load(name: str, json_file: str, image_root: str, fix: str) -> list[dict]:
+    if not os.path.isfile(json_file):
+        raise FileNotFoundError(f"Dataset {name!r} has no annotation file {json_file}; {fix}")
+    try:
+        return load_coco_json(json_file, image_root, name)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f"Dataset {name!r}: {json_file} is not COCO instance JSON ({error!r}); {fix}") from error
+
+
+for _dataset, (_splits, _classes) in _DATASETS.items():
+    for _split in _splits:
+        _register_builtin(_dataset, _split, _classes)

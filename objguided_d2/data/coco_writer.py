@@ -1,0 +1,84 @@
+"""Write a dataset as PNG images and COCO instance JSON: the same input gives the same bytes, all of it or nothing."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+
+
+@contextlib.contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` whose files move into ``target`` when the block ends without an error.
+
+    Files of the same name are replaced, others in ``target`` stay. JSON files move last, so that an annotation file
+    never names an image that is not there yet.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield staging
+        files = [path for path in staging.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
+            destination = target / path.relative_to(staging)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, destination)
+    finally:
+        shutil.rmtree(staging)
+
+
+class CocoWriter:
+    """Collects the images and instances of one split.
+
+    Args:
+        image_root: folder for the images, created when the first one is added.
+        categories: names; the category ids are 1, 2, ... in this order.
+    """
+
+    def __init__(self, image_root: Path, categories: Sequence[str]) -> None:
+        self.image_root = image_root
+        self.categories = [{"id": i, "name": name} for i, name in enumerate(categories, start=1)]
+        self.images: list[dict] = []
+        self.annotations: list[dict] = []
+
+    def add(self, name: str, image: np.ndarray, masks: Iterable[np.ndarray], category_id: int = 1) -> None:
+        """Write ``<name>.png`` and record its instances.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            masks: non-empty (H, W) boolean arrays, one an instance.
+        """
+        height, width = image.shape[:2]
+        file_name = f"{name}.png"
+        _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+        self.image_root.mkdir(parents=True, exist_ok=True)
+        (self.image_root / file_name).write_bytes(png)
+
+        image_id = len(self.images) + 1
+        self.images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        for mask in masks:
+            rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+            self.annotations.append(
+                {
+                    # COCO's evaluation takes an id of 0 for "not matched".
+                    "id": len(self.annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": category_id,
+                    "iscrowd": 0,
+                    "area": int(mask_util.area(rle)),
+                    "bbox": mask_util.toBbox(rle).tolist(),
+                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
+                }
+            )
+
+    def write_json(self, path: Path) -> None:
+        """Write the COCO file of everything added so far."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"categories": self.categories, "images": self.images, "annotations": self.annotations}
+        path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n")
