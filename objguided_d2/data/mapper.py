@@ -1,0 +1,151 @@
+"""From a dataset dict to what the models take, for training and testing and for every method alike."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+
+from .cache import BoundedCache
+from .label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
+from .transforms import build_augmentation
+
+
+class DecodedImage(NamedTuple):
+    """An image, (H, W, C) uint8, and its instances as label layers (see label_layers.py); no layers for polygons."""
+
+    image: np.ndarray
+    layers: list[np.ndarray]
+
+    @property
+    def num_bytes(self) -> int:
+        return self.image.nbytes + sum(layer.nbytes for layer in self.layers)
+
+
+class InstanceMapper:
+    """Reads and augments one image with its instances.
+
+    Random numbers are NumPy's global ones, which Detectron2 seeds in each loader process.
+
+    Args:
+        is_train: whether to return instances.
+        augmentations: applied in this order; every one must transform segmentations by nearest pixels.
+        image_format: channel order, a format of ``detection_utils.read_image``.
+        mask_format: "bitmask" or "polygon"; the latter needs polygon annotations.
+        cache_bytes: memory for decoded images of this process.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        mask_format: str = "bitmask",
+        cache_bytes: int = 0,
+    ) -> None:
+        if mask_format not in ("bitmask", "polygon"):
+            raise ValueError(f"INPUT.MASK_FORMAT is {mask_format!r}; use 'bitmask' or 'polygon'")
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.mask_format = mask_format
+        self.cache = BoundedCache(cache_bytes)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentation(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "mask_format": cfg.INPUT.MASK_FORMAT,
+            # A test image is read once.
+            "cache_bytes": int(cfg.INPUT.CACHE_MEGABYTES * 2**20) if is_train else 0,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """
+        Args:
+            dataset_dict: one image in Detectron2's standard format; not modified.
+
+        Returns:
+            a copy of it without "annotations", with "image", a (C, H', W') uint8 tensor, and in training
+            "instances", in the frame of that image: gt_boxes (XYXY, tight around the mask, right and bottom edges
+            exclusive), gt_classes and gt_masks. Crowd regions and objects without a pixel left are dropped.
+        Raises:
+            SizeMismatchError, ValueError: image or annotation do not fit together; the file is named.
+        """
+        sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        annotations = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)] if self.is_train else []
+        decoded = self.cache.get(
+            key=(sample["file_name"], sample.get("image_id")),
+            load=lambda: self._decode(sample, annotations),
+            num_bytes=lambda value: value.num_bytes,
+        )
+        detection_utils.check_image_size(sample, decoded.image)
+
+        augmented = T.AugInput(decoded.image)
+        transforms = self.augmentations(augmented)
+        # A copy, so that nobody writes into the cached image.
+        sample["image"] = torch.from_numpy(augmented.image.transpose(2, 0, 1).copy())
+        if self.is_train:
+            image_size = augmented.image.shape[:2]
+            if self.mask_format == "bitmask":
+                sample["instances"] = _bitmask_instances(decoded.layers, annotations, transforms, image_size)
+            else:
+                sample["instances"] = _polygon_instances(sample["file_name"], annotations, transforms, image_size)
+        return sample
+
+    def _decode(self, sample: dict, annotations: list[dict]) -> DecodedImage:
+        image = detection_utils.read_image(sample["file_name"], format=self.image_format)
+        if not self.is_train or self.mask_format == "polygon":
+            return DecodedImage(image, [])
+        height, width = image.shape[:2]
+        rles = []
+        for index, annotation in enumerate(annotations):
+            try:
+                rles.append(segmentation_to_rle(annotation["segmentation"], height, width))
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"{sample['file_name']}, annotation {index}: {error}") from error
+        return DecodedImage(image, pack_masks(rles, height, width))
+
+
+def _bitmask_instances(
+    layers: list[np.ndarray], annotations: list[dict], transforms: T.TransformList, image_size: tuple[int, int]
+) -> Instances:
+    layers = [transform_layer(layer, transforms) for layer in layers]
+    indices, masks, boxes = unpack_masks(layers, len(annotations))
+    classes = np.array([annotations[index]["category_id"] for index in indices], dtype=np.int64)
+    return Instances(
+        image_size,
+        gt_boxes=Boxes(torch.from_numpy(boxes)),
+        gt_classes=torch.from_numpy(classes),
+        gt_masks=BitMasks(torch.from_numpy(masks)),
+    )
+
+
+def _polygon_instances(
+    file_name: str, annotations: list[dict], transforms: T.TransformList, image_size: tuple[int, int]
+) -> Instances:
+    polygons, classes = [], []
+    for index, annotation in enumerate(annotations):
+        segmentation = annotation.get("segmentation")
+        if not isinstance(segmentation, list):
+            raise ValueError(
+                f"{file_name}, annotation {index}: no polygons; set INPUT.MASK_FORMAT to 'bitmask' for other masks"
+            )
+        points = transforms.apply_polygons([np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation])
+        if points:
+            polygons.append([polygon.reshape(-1) for polygon in points])
+            classes.append(annotation["category_id"])
+    masks = PolygonMasks(polygons)
+    boxes = masks.get_bounding_boxes()
+    boxes.clip(image_size)
+    instances = Instances(
+        image_size, gt_boxes=boxes, gt_classes=torch.tensor(classes, dtype=torch.int64), gt_masks=masks
+    )
+    return instances[masks.area() >= 1]

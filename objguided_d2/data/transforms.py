@@ -1,0 +1,154 @@
+"""Geometric augmentation of training images.
+
+Coordinates are Detectron2's: continuous (x, y) in pixels, pixel (row i, column j) covers [j, j + 1) x [i, i + 1), so a
+resize scales about the corner (0, 0) of the image and a pixel is read at its center, (j + 0.5, i + 0.5).
+"""
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+
+
+class SquareCropTransform(T.Transform):
+    """Crop a square of ``side`` pixels at (x0, y0) and resample it to ``output_size`` x ``output_size``.
+
+    The square may reach beyond the image: what lies outside is zero.
+    """
+
+    def __init__(self, x0: int, y0: int, side: int, output_size: int) -> None:
+        super().__init__()
+        self.x0, self.y0, self.side, self.output_size = x0, y0, side, output_size
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Bilinear when enlarging, pixel-area average when shrinking.
+
+        Args:
+            img: (H, W) or (H, W, C), uint8 or float.
+        """
+        crop = self._crop(img)
+        if self.side != self.output_size:
+            size = (self.output_size, self.output_size)
+            mode = cv2.INTER_AREA if self.side > self.output_size else cv2.INTER_LINEAR
+            # OpenCV drops a channel axis of length 1.
+            crop = cv2.resize(crop, size, interpolation=mode).reshape(*size, *img.shape[2:])
+        return crop
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Nearest pixel center; (H, W) or (H, W, C) of any type."""
+        # floor((j + 0.5) * side / output_size) without rounding errors
+        source = (2 * np.arange(self.output_size) + 1) * self.side // (2 * self.output_size)
+        return self._crop(segmentation)[source][:, source]
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """(N, 2) points (x, y) of the image -> of the crop; points outside the crop stay outside."""
+        return (coords - [self.x0, self.y0]) * (self.output_size / self.side)
+
+    def apply_polygons(self, polygons: list[np.ndarray]) -> list[np.ndarray]:
+        """(P, 2) polygons, cut off at the border of the crop; those outside are left out."""
+        clipped = [clip_polygon(polygon, self.output_size) for polygon in super().apply_polygons(polygons)]
+        return [polygon for polygon in clipped if len(polygon) >= 3]
+
+    def _crop(self, array: np.ndarray) -> np.ndarray:
+        height, width = array.shape[:2]
+        top, left = max(self.y0, 0), max(self.x0, 0)
+        bottom, right = min(self.y0 + self.side, height), min(self.x0 + self.side, width)
+        inside = array[top:bottom, left:right]
+        if inside.shape[:2] == (self.side, self.side):
+            return inside
+        crop = np.zeros((self.side, self.side, *array.shape[2:]), array.dtype)
+        crop[top - self.y0 : bottom - self.y0, left - self.x0 : right - self.x0] = inside
+        return crop
+
+
+class TransposeTransform(T.Transform):
+    """Swap x and y: a reflection at the main diagonal."""
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        return img.swapaxes(0, 1)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords[:, ::-1]
+
+
+class RandomSquareCrop(T.Augmentation):
+    """A square crop of random size and place, resampled to a fixed size (III-C).
+
+    The side is a random factor times a side of the image, rounded to whole pixels. Along each axis the crop lies
+    inside the image, or, where it is the larger one, the image lies inside the crop.
+
+    Args:
+        relative_to: which side of the image the factor refers to, "longer" or "shorter".
+        scale_range: bounds of the uniform factor.
+        output_size: side of the result in pixels.
+    """
+
+    def __init__(self, relative_to: str, scale_range: tuple[float, float], output_size: int) -> None:
+        super().__init__()
+        if relative_to not in ("longer", "shorter"):
+            raise ValueError(f"INPUT.SQUARE_CROP.RELATIVE_TO is {relative_to!r}; use 'longer' or 'shorter'")
+        low, high = scale_range
+        if not 0 < low <= high:
+            raise ValueError(f"INPUT.SQUARE_CROP.RANGE is {scale_range}; use two factors, 0 < low <= high")
+        self.relative_to, self.scale_range, self.output_size = relative_to, scale_range, output_size
+
+    def get_transform(self, image: np.ndarray) -> SquareCropTransform:
+        height, width = image.shape[:2]
+        reference = max(height, width) if self.relative_to == "longer" else min(height, width)
+        side = max(1, round(reference * np.random.uniform(*self.scale_range)))
+        x0, y0 = (_random_offset(size - side) for size in (width, height))
+        return SquareCropTransform(x0, y0, side, self.output_size)
+
+
+class RandomTranspose(T.Augmentation):
+    """Swap x and y with probability ``prob``."""
+
+    def __init__(self, prob: float = 0.5) -> None:
+        super().__init__()
+        self.prob = prob
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return TransposeTransform() if np.random.uniform() < self.prob else T.NoOpTransform()
+
+
+def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Augmentation of ``cfg.INPUT``: in training crop, flips and transposition, in testing the short-edge resize."""
+    resize_and_flip = detection_utils.build_augmentation(cfg, is_train)
+    if not is_train:
+        return resize_and_flip
+    resize, *augmentations = resize_and_flip
+    square = cfg.INPUT.SQUARE_CROP
+    if square.ENABLED:
+        augmentations.insert(0, RandomSquareCrop(square.RELATIVE_TO, tuple(square.RANGE), square.OUTPUT_SIZE))
+    else:
+        augmentations.insert(0, resize)
+        if cfg.INPUT.CROP.ENABLED:
+            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    if cfg.INPUT.VERTICAL_FLIP:
+        augmentations.append(T.RandomFlip(horizontal=False, vertical=True))
+    if cfg.INPUT.TRANSPOSE:
+        augmentations.append(RandomTranspose())
+    return augmentations
+
+
+def clip_polygon(polygon: np.ndarray, size: float) -> np.ndarray:
+    """Part of a (P, 2) polygon inside the square [0, size] x [0, size], by Sutherland and Hodgman's algorithm.
+
+    A concave polygon that falls apart stays one polygon, joined by edges of no area along the border.
+    """
+    for axis in (0, 1):
+        for distance in (lambda p: p[axis], lambda p: size - p[axis]):
+            kept = []
+            for start, end in zip(polygon, np.roll(polygon, -1, axis=0)):
+                start_distance, end_distance = distance(start), distance(end)
+                if start_distance >= 0:
+                    kept.append(start)
+                if (start_distance >= 0) != (end_distance >= 0):
+                    kept.append(start + (end - start) * start_distance / (start_distance - end_distance))
+            polygon = np.array(kept).reshape(-1, 2)
+    return polygon
+
+
+def _random_offset(slack: int) -> int:
+    return int(np.random.randint(min(slack, 0), max(slack, 0) + 1))
