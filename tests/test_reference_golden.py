@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.reference import centers, instances, refine, rois
+from tests.reference.mask_head_loop import mask_head_loop
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -84,6 +85,22 @@ def test_mask_ladder():
         assert (len(maps) > 1) == (f"e2_{k}" in golden)
         if len(maps) > 1:
             assert_close(maps[1], golden[f"e2_{k}"], atol=1e-4)
+
+
+def test_mask_head_loop():
+    golden = load("mask_ladder")
+    features = {f"c{i}": golden[f"c{i}"] for i in range(1, 6)}
+    too_small = torch.tensor([[50.0, 50.0, 51.0, 80.0]])
+    boxes = torch.cat([rois.cxcywh_to_xyxy(golden["boxes_cxcywh"]), too_small])
+    *results, last = zip(*mask_head_loop(features, boxes, rois.submodule(golden, "w")))
+    assert last == (None, None, None)
+    for k, (mask, e1, e2) in enumerate(results):
+        assert_close(mask, golden[f"mask_{k}"], atol=1e-4)
+        assert_close(e1, golden[f"e1_{k}"], atol=1e-4)
+        if f"e2_{k}" in golden:
+            assert_close(e2, golden[f"e2_{k}"], atol=1e-4)
+        else:
+            assert e2 is None
 
 
 def test_uncertain_points():

@@ -62,6 +62,7 @@ def center_targets(
     width: int,
     min_overlap: float = 0.7,
     rule: str = "cornernet",
+    sigma_rule: str = "diameter_sixth",
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Targets of one image (Eq. 1, 2, 4).
 
@@ -70,9 +71,10 @@ def center_targets(
         classes: (M,) in [0, K).
 
     Returns:
-        heatmap (K, H, W): 1 at the center cells; around one exp(-d^2 / 2 sigma^2) on the square of cells within the
-        integer radius in x and in y, zero outside it; where blobs of a class overlap, the maximum. The radius is that
-        of the box with its sides rounded up, cut to an integer; sigma = (2 radius + 1) / 6.
+        heatmap (K, H, W): 1 at the center cells; around one exp(-d^2 / 2 sigma^2) on the square of cells within
+        ``reach`` in x and in y, zero outside it; where blobs of a class overlap, the maximum. The radius r is that of
+        the box with its sides rounded up. "diameter_sixth": r is cut to an integer, sigma = (2 r + 1) / 6, reach = r.
+        "radius_third": sigma = r / 3, reach = r rounded up.
         wh (M, 2), offset (M, 2) of the center from its cell, both (x, y); index (M,) = y W + x of the cell.
     """
     heatmap = torch.zeros(num_classes, height, width)
@@ -80,10 +82,13 @@ def center_targets(
     for m, (cx, cy, w, h) in enumerate(boxes):
         x, y = math.floor(cx), math.floor(cy)
         wh[m], offset[m], index[m] = torch.stack([w, h]), torch.stack([cx - x, cy - y]), y * width + x
-        radius = int(GAUSSIAN_RADIUS[rule](math.ceil(h), math.ceil(w), min_overlap))
-        sigma = (2 * radius + 1) / 6
-        for v in range(max(0, y - radius), min(height, y + radius + 1)):
-            for u in range(max(0, x - radius), min(width, x + radius + 1)):
+        radius = GAUSSIAN_RADIUS[rule](math.ceil(h), math.ceil(w), min_overlap)
+        sigma, reach = {
+            "diameter_sixth": ((2 * int(radius) + 1) / 6, int(radius)),
+            "radius_third": (radius / 3, math.ceil(radius)),
+        }[sigma_rule]
+        for v in range(max(0, y - reach), min(height, y + reach + 1)):
+            for u in range(max(0, x - reach), min(width, x + reach + 1)):
                 value = math.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * sigma**2))
                 heatmap[classes[m], v, u] = max(float(heatmap[classes[m], v, u]), value)
     return heatmap, wh, offset, index
@@ -106,7 +111,7 @@ def heatmap_focal_loss(
 def center_smooth_l1_loss(
     maps: torch.Tensor, targets: list[torch.Tensor], indices: list[torch.Tensor], beta: float = 1.0
 ) -> torch.Tensor:
-    """Eq. 3 and 5: smooth L1, read at center cells only, its two coordinates added up, averaged over the centers.
+    """Eq. 3 and 5: smooth L1, read at center cells only, averaged over the centers and their two coordinates.
 
     Args:
         maps: (N, 2, H, W), the width-height or the offset map.
@@ -119,7 +124,7 @@ def center_smooth_l1_loss(
             for axis in range(2):
                 error = (maps[image, axis, y, x] - value[axis]).abs()
                 total = total + (0.5 * error**2 / beta if error < beta else error - 0.5 * beta)
-            count += 1
+                count += 1
     return total / max(1, count)
 
 

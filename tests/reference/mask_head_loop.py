@@ -1,0 +1,71 @@
+"""The mask head as good as a loop over ROIs gets: the opponent that a batched mask head has to beat.
+
+Same arithmetic as ``rois.mask_ladder``, arranged for speed: maps and weights are laid out channels last once, outside
+the loop, ReLUs are in place, and instance norm is done as batch norm of a batch of one, which has a kernel for this
+layout where ``instance_norm`` copies. On a CPU, ``grid_sample`` was faster than separable or gathered crops, and the
+concatenation of Module S faster than a 1x1 convolution split in two.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from tests.reference.rois import STRIDES, State, count_levels, crop_roi, enlarge_boxes, submodule
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Maps and 2-d convolution weights in channels-last layout, anything else as it is; no copy if it is so already."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def mask_head_loop(
+    features: Sequence[torch.Tensor] | Mapping[str, torch.Tensor],
+    boxes: torch.Tensor,
+    state: State,
+    expansion: float = 1.1,
+) -> tuple[list, list, list]:
+    """Masks of one image's boxes, one after the other; differentiable.
+
+    Args:
+        features: c1..c5, (1, C, H / s, W / s) each, as a list or by name.
+        boxes: (R, 4) XYXY in input pixels, not yet enlarged.
+        state: released names: ``seg_combine.0`` (gives e1) to ``seg_combine.3`` (gives e4), ``seg_head``. Norm scale
+            and shift (``up.1.weight`` ...) may be absent.
+
+    Returns:
+        probabilities (h, w), e1 (1, C, h, w) and e2 (1, C, h / 2, w / 2): three lists of R. An ROI with no level
+        left has None in all three, one with a single level has None for e2.
+    """
+    if isinstance(features, Mapping):
+        features = [features[name] for name in ("c1", "c2", "c3", "c4", "c5")]
+    features = [channels_last(feature) for feature in features]
+    state = {name: channels_last(value) for name, value in state.items()}
+    ladder = [submodule(state, f"seg_combine.{level}") for level in range(len(features) - 1)]
+    head = submodule(state, "seg_head")
+    results = []
+    for box in enlarge_boxes(boxes, expansion):
+        levels = count_levels(box)
+        if levels == 0:
+            results.append((None, None, None))
+            continue
+        crops = [crop_roi(feature, box, stride) for feature, stride in zip(features[:levels], STRIDES)]
+        e, e2 = crops[-1], crops[-1] if levels == 2 else None
+        for level in reversed(range(levels - 1)):
+            e = _module_s(e, crops[level], ladder[level])
+            e2 = e if level == 1 else e2
+        hidden = F.conv2d(e, head["0.weight"], head["0.bias"], padding=1).relu_()
+        logits = F.conv2d(hidden, head["2.weight"], head["2.bias"], padding=1)
+        results.append((logits[0, 0].sigmoid(), e, e2))
+    return [mask for mask, _, _ in results], [e1 for _, e1, _ in results], [e2 for _, _, e2 in results]
+
+
+def _module_s(low: torch.Tensor, skip: torch.Tensor, state: State) -> torch.Tensor:
+    low = F.interpolate(low, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+    low = _norm_relu(F.conv2d(low, state["up.0.weight"], state["up.0.bias"], padding=1), submodule(state, "up.1"))
+    both = F.conv2d(torch.cat([skip, low], dim=1), state["cat_conv.0.weight"], state["cat_conv.0.bias"])
+    return _norm_relu(both, submodule(state, "cat_conv.1"))
+
+
+def _norm_relu(x: torch.Tensor, norm: State) -> torch.Tensor:
+    return F.batch_norm(x, None, None, norm.get("weight"), norm.get("bias"), training=True).relu_()
