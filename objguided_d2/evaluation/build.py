@@ -1,0 +1,47 @@
+"""The evaluators that TEST.EVALUATORS names."""
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
+
+from .coco_evaluator import COCOInstanceEvaluator
+from .ground_truth import load_ground_truth, warn_of_images_above_limit
+from .masks import MaskEncodingEvaluators
+from .voc2010_evaluator import VOC2010Evaluator
+
+
+EVALUATORS = {
+    "coco": lambda cfg, name, folder, ground_truth: COCOInstanceEvaluator(
+        name, folder, detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE
+    ),
+    "voc2010": lambda cfg, name, folder, ground_truth: VOC2010Evaluator(name, ground_truth),
+}
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
+    """Build what ``TEST.EVALUATORS`` names, all on the same predictions.
+
+    Args:
+        cfg: reads TEST.EVALUATORS, TEST.DETECTIONS_PER_IMAGE, OUTPUT_DIR.
+        dataset_name: a registered data set.
+        output_folder: for files of the evaluators; by default ``OUTPUT_DIR/inference/<dataset_name>``.
+
+    Returns:
+        An evaluator whose ``evaluate()`` gives task -> metric -> percent: tasks bbox and segm for "coco", voc_dec and
+        voc_seg for "voc2010".
+
+    Raises:
+        ValueError: if TEST.EVALUATORS is empty or holds an unknown name, or TEST.DETECTIONS_PER_IMAGE is under 1.
+    """
+    names = list(cfg.TEST.EVALUATORS)
+    unknown = [name for name in names if name not in EVALUATORS]
+    if unknown or not names:
+        raise ValueError(f"TEST.EVALUATORS is {names}; name one or more of {sorted(EVALUATORS)}")
+    limit = cfg.TEST.DETECTIONS_PER_IMAGE
+    if limit < 1:
+        raise ValueError(f"TEST.DETECTIONS_PER_IMAGE is {limit}; it must be at least 1")
+    folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+    ground_truth = load_ground_truth(dataset_name, folder)
+    warn_of_images_above_limit(ground_truth, dataset_name, limit)
+    return MaskEncodingEvaluators([EVALUATORS[name](cfg, dataset_name, folder, ground_truth) for name in names])

@@ -1,0 +1,73 @@
+"""The true objects of a data set in COCO's format, one source for all evaluators."""
+
+import contextlib
+import io
+import logging
+import os
+
+from pycocotools.coco import COCO
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.utils.logger import log_first_n
+
+from .metrics_file import write_json
+
+
+def coco_json_file(dataset_name: str, folder: str) -> str:
+    """Path of the annotations of a registered data set in COCO's format.
+
+    A set whose metadata names no ``json_file`` is converted from its registered records, once per process, to
+    ``<folder>/<dataset_name>_coco_format.json``, which becomes its ``json_file`` (Detectron2's convention). A file
+    left there by an earlier run is replaced: the data may have changed since.
+
+    Raises:
+        KeyError: if no data set has this name.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if not metadata.get("json_file"):
+        path = os.path.join(folder, f"{dataset_name}_coco_format.json")
+        # Detectron2 leaves "annotations" out where there are none, which means "not annotated" to its evaluator.
+        write_json(path, {"annotations": [], **convert_to_coco_dict(dataset_name)})
+        metadata.json_file = path
+    return metadata.json_file
+
+
+def load_ground_truth(dataset_name: str, folder: str) -> COCO:
+    """Read the annotations of a registered data set, see :func:`coco_json_file`.
+
+    Raises:
+        KeyError: if no data set has this name.
+        ValueError: if an object has no segmentation.
+    """
+    path = coco_json_file(dataset_name, folder)
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = COCO(path)
+    for annotation in ground_truth.anns.values():
+        if not annotation.get("segmentation"):
+            file_name = ground_truth.imgs[annotation["image_id"]]["file_name"]
+            raise ValueError(
+                f"{path}: annotation {annotation['id']} of image '{file_name}' has no 'segmentation'; "
+                "add its mask (RLE or polygons) or remove the annotation"
+            )
+    return ground_truth
+
+
+def warn_of_images_above_limit(ground_truth: COCO, dataset_name: str, limit: int) -> None:
+    """Log, once per process, that some images hold more objects than ``limit`` detections can find."""
+    counts = {
+        image_id: sum(not annotation.get("iscrowd", 0) for annotation in ground_truth.imgToAnns[image_id])
+        for image_id in ground_truth.imgs
+    }
+    above = [image_id for image_id, count in counts.items() if count > limit]
+    if not above:
+        return
+    worst = max(above, key=counts.get)
+    log_first_n(
+        logging.WARNING,
+        f"{dataset_name}: {len(above)} image(s) hold more objects than TEST.DETECTIONS_PER_IMAGE = {limit}, at most "
+        f"{counts[worst]} (image '{ground_truth.imgs[worst]['file_name']}'). What is above the limit counts as "
+        f"missed; raise TEST.DETECTIONS_PER_IMAGE to at least {counts[worst]}",
+        name=__name__,
+        key="message",
+    )

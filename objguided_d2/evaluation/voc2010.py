@@ -1,0 +1,158 @@
+"""Average precision by the rules of the VOC2010 challenge, for boxes and for masks (Sec. III-B).
+
+D detections and G objects of one class, T IoU thresholds.
+
+A region is a box or a mask. Boxes are (x, y, width, height) in pixels with exclusive far corners, as in Detectron2:
+a box over columns 0..9 has width 10, and no pixel is added to any side. Masks are compressed RLEs of pycocotools.
+
+All detections of the set are sorted by score. A detection is true if the object of its image and class that it
+overlaps best passes the IoU threshold and no better-scored detection has taken it; a detection whose best object is
+taken is false even if it passes with another one. AP is the area under the precision made monotone, at every recall.
+COCO's rules differ in both respects: a detection may take its second-best object, and AP is read at 101 recalls.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pycocotools.mask as mask_util
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+Regions = np.ndarray | list[dict]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections in one image: boxes (D, 4), masks (D RLEs), class indices (D,), scores (D,)."""
+
+    boxes: np.ndarray
+    masks: list[dict]
+    classes: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Objects:
+    """True objects of one image: boxes (G, 4), masks (G RLEs), class indices (G,), is_crowd (G,) bool."""
+
+    boxes: np.ndarray
+    masks: list[dict]
+    classes: np.ndarray
+    is_crowd: np.ndarray
+
+
+@dataclass(frozen=True)
+class BestOverlaps:
+    """For each of D detections: index of the best object, IoU with it, and the largest part of it inside one crowd."""
+
+    object_index: np.ndarray
+    iou: np.ndarray
+    crowd_overlap: np.ndarray
+
+
+def average_precision(true_positive: np.ndarray, num_ground_truth: int) -> float:
+    """Area under the monotone precision envelope.
+
+    Args:
+        true_positive: (D,) whether each detection is true, best score first.
+        num_ground_truth: objects that could have been found, at least 1.
+
+    Returns:
+        AP in [0, 1]; 0 without detections.
+
+    Raises:
+        ValueError: if there is no object, for which AP is undefined.
+    """
+    if num_ground_truth < 1:
+        raise ValueError(f"AP needs at least one object, got num_ground_truth={num_ground_truth}")
+    found = np.cumsum(true_positive)
+    precision = found / np.arange(1, len(found) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    # Recall rises by 1 / num_ground_truth at each true detection and nowhere else.
+    return float(envelope[np.asarray(true_positive, dtype=bool)].sum() / num_ground_truth)
+
+
+def average_precision_per_class(
+    images: Iterable[tuple[Detections, Objects]],
+    region: Literal["boxes", "masks"],
+    iou_thresholds: np.ndarray = IOU_THRESHOLDS,
+) -> dict[int, np.ndarray]:
+    """AP of every class that has objects.
+
+    Equal scores keep the order of ``images`` and, inside an image, of its detections.
+
+    A crowd region is no object to be found: a detection that fails the threshold with its best object but lies inside
+    one crowd by at least that part of its own area counts neither as true nor as false.
+
+    Args:
+        images: detections and objects of each image; images without either matter too.
+        region: what IoU is taken of.
+        iou_thresholds: (T,) in (0, 1].
+
+    Returns:
+        class index -> (T,) AP in [0, 1]. A class that has only crowd regions, or only detections, is left out.
+    """
+    scores, overlaps = defaultdict(list), defaultdict(list)
+    num_objects: dict[int, int] = defaultdict(int)
+    for detections, objects in images:
+        for class_index in np.union1d(detections.classes, objects.classes).tolist():
+            of_class = np.flatnonzero(detections.classes == class_index)
+            objects_of_class = np.flatnonzero(objects.classes == class_index)
+            is_crowd = objects.is_crowd[objects_of_class]
+            best = best_overlaps(
+                _select(getattr(detections, region), of_class),
+                _select(getattr(objects, region), objects_of_class),
+                is_crowd,
+            )
+            scores[class_index].append(detections.scores[of_class])
+            overlaps[class_index].append((best.object_index + num_objects[class_index], best.iou, best.crowd_overlap))
+            num_objects[class_index] += int(np.count_nonzero(~is_crowd))
+
+    per_class = {}
+    for class_index in sorted(c for c, number in num_objects.items() if number):
+        order = np.argsort(-np.concatenate(scores[class_index]), kind="stable")
+        best = BestOverlaps(*(np.concatenate(column)[order] for column in zip(*overlaps[class_index])))
+        per_class[class_index] = np.array(
+            [_average_precision_at(best, threshold, num_objects[class_index]) for threshold in iou_thresholds]
+        )
+    return per_class
+
+
+def best_overlaps(detections: Regions, objects: Regions, is_crowd: np.ndarray) -> BestOverlaps:
+    """Compare the D detections and G objects of one class in one image.
+
+    Args:
+        detections, objects: boxes (D, 4) and (G, 4), or lists of RLEs of one image size.
+        is_crowd: (G,) bool.
+
+    Returns:
+        Three arrays (D,). ``object_index`` counts the objects that are no crowd; where there is none it is 0 and
+        ``iou`` is 0.
+    """
+    num_detections, is_crowd = len(detections), np.asarray(is_crowd, dtype=bool)
+    if num_detections == 0 or len(objects) == 0:
+        zeros = np.zeros(num_detections)
+        return BestOverlaps(zeros.astype(int), zeros, zeros)
+    # IoU with objects; with crowds, the intersection over the area of the detection.
+    overlaps = mask_util.iou(detections, objects, is_crowd.astype(np.uint8))
+    nothing = np.zeros((num_detections, 1))
+    with_objects = overlaps[:, ~is_crowd] if not is_crowd.all() else nothing
+    with_crowds = overlaps[:, is_crowd] if is_crowd.any() else nothing
+    return BestOverlaps(with_objects.argmax(axis=1), with_objects.max(axis=1), with_crowds.max(axis=1))
+
+
+def _average_precision_at(best: BestOverlaps, iou_threshold: float, num_objects: int) -> float:
+    """AP at one threshold from overlaps sorted by score."""
+    passing = np.flatnonzero(best.iou >= iou_threshold)
+    _, first_to_take = np.unique(best.object_index[passing], return_index=True)
+    true_positive = np.zeros(len(best.iou), dtype=bool)
+    true_positive[passing[first_to_take]] = True
+    ignored = (best.iou < iou_threshold) & (best.crowd_overlap >= iou_threshold)
+    return average_precision(true_positive[~ignored], num_objects)
+
+
+def _select(regions: Regions, indices: np.ndarray) -> Regions:
+    return regions[indices] if isinstance(regions, np.ndarray) else [regions[i] for i in indices]

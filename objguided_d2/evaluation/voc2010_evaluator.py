@@ -1,0 +1,122 @@
+"""VOC2010 AP of a data set, as a Detectron2 evaluator."""
+
+import itertools
+import logging
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+
+import detectron2.utils.comm as comm
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import BoxMode, Instances
+
+from .masks import encode_masks
+from .voc2010 import IOU_THRESHOLDS, Detections, Objects, average_precision_per_class
+
+logger = logging.getLogger(__name__)
+
+_NO_DETECTIONS = Detections(np.zeros((0, 4)), [], np.zeros(0, dtype=int), np.zeros(0))
+
+
+class VOC2010Evaluator(DatasetEvaluator):
+    """AP^seg (mask IoU) and AP^dec (box IoU) at IoU 0.50:0.05:0.95, and their means (Sec. III-B)."""
+
+    def __init__(self, dataset_name: str, ground_truth: COCO, *, distributed: bool = True):
+        """
+        Args:
+            dataset_name: a registered data set with masks.
+            ground_truth: its true objects, see :func:`.ground_truth.load_ground_truth`.
+            distributed: gather the predictions of all processes; otherwise evaluate those of this one alone.
+        """
+        self._ground_truth = ground_truth
+        self._dataset_name = dataset_name
+        self._distributed = distributed
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._predictions: dict = {}
+
+    def reset(self) -> None:
+        self._predictions = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """
+        Args:
+            inputs: dicts with ``image_id``.
+            outputs: dicts with ``instances``: pred_boxes, pred_masks (see :func:`.masks.encode_masks`), scores,
+                pred_classes, all at the size of the original image.
+
+        Raises:
+            ValueError: if an image is not of the data set, comes twice, or its predictions cannot be compared.
+        """
+        for image, output in zip(inputs, outputs):
+            image_id = image["image_id"]
+            if image_id in self._predictions:
+                raise ValueError(f"{self._dataset_name}: image {image_id} was evaluated twice")
+            self._predictions[image_id] = self._collect(image_id, output["instances"])
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """
+        Returns:
+            ``{"voc_seg": {"AP": mean, "AP50": ..., "AP95": ...}, "voc_dec": {...}}`` in percent, averaged over the
+            classes that have objects; with several classes also "AP-<class>" of each. Images of the set without
+            predictions count. On all processes but the main one an empty dict.
+        """
+        gathered = [self._predictions]
+        if self._distributed:
+            comm.synchronize()
+            gathered = comm.gather(self._predictions, dst=0)
+            if not comm.is_main_process():
+                return {}
+        predictions = dict(itertools.chain.from_iterable(part.items() for part in gathered))
+
+        # In the order of the data set, which is the same however the images were shared out to processes.
+        images = [
+            (predictions.get(image_id, _NO_DETECTIONS), self._objects(image_id)) for image_id in self._ground_truth.imgs
+        ]
+        if not any(len(detections.scores) for detections, _ in images):
+            logger.warning(f"{self._dataset_name}: no predictions for any image, so VOC2010 AP is 0")
+        return {
+            task: self._summarize(average_precision_per_class(images, region))
+            for task, region in (("voc_seg", "masks"), ("voc_dec", "boxes"))
+        }
+
+    def _collect(self, image_id: Any, instances: Instances) -> Detections:
+        image = self._ground_truth.imgs.get(image_id)
+        if image is None:
+            raise ValueError(f"{self._dataset_name}: image {image_id} is not in its ground truth")
+        masks = encode_masks(instances.pred_masks)
+        sizes = {tuple(mask["size"]) for mask in masks} - {(image["height"], image["width"])}
+        if sizes:
+            raise ValueError(
+                f"{self._dataset_name}: image '{image['file_name']}' is {image['height']} x {image['width']} (height x "
+                f"width), its predicted masks are {sizes.pop()}; predictions must have the size of the original image"
+            )
+        scores = instances.scores.numpy(force=True)
+        if not np.isfinite(scores).all():
+            raise ValueError(f"{self._dataset_name}: scores of image '{image['file_name']}' are not all finite")
+        boxes = BoxMode.convert(instances.pred_boxes.tensor.cpu(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+        return Detections(boxes.numpy(), masks, instances.pred_classes.numpy(force=True), scores)
+
+    def _objects(self, image_id: Any) -> Objects:
+        annotations = self._ground_truth.imgToAnns[image_id]
+        class_of = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        ids = [annotation["category_id"] for annotation in annotations]
+        return Objects(
+            boxes=np.array([annotation["bbox"] for annotation in annotations], dtype=float).reshape(-1, 4),
+            masks=[self._ground_truth.annToRLE(annotation) for annotation in annotations],
+            classes=np.array([class_of[i] for i in ids] if class_of else ids, dtype=int),
+            is_crowd=np.array([annotation.get("iscrowd", 0) for annotation in annotations], dtype=bool),
+        )
+
+    def _summarize(self, per_class: dict[int, np.ndarray]) -> dict[str, float]:
+        """Percentages from the AP (T,) of each class."""
+        if not per_class:
+            logger.warning(f"{self._dataset_name}: no objects in any image, nothing to find, so VOC2010 AP is set to 0")
+        mean = 100 * np.mean(list(per_class.values()) or np.zeros((1, len(IOU_THRESHOLDS))), axis=0)
+        summary = {"AP": float(mean.mean())}
+        summary.update({f"AP{round(100 * t)}": float(ap) for t, ap in zip(IOU_THRESHOLDS, mean)})
+        names = self._metadata.thing_classes
+        if len(names) > 1:
+            summary.update({f"AP-{names[c]}": float(100 * ap.mean()) for c, ap in per_class.items()})
+        return summary
