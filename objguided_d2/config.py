@@ -89,6 +89,10 @@ def _add_mask_head(cfg: CN) -> None:
     # random log scale, in units of the box size, so that the head meets boxes as imprecise as detected ones.
     head.BOX_JITTER_SHIFT = 0.0
     head.BOX_JITTER_SCALE = 0.0
+    # How the points of a crop lie in its box: "edges" = both edges included, strides divided plainly (released);
+    # "centers" = cell middles in Detectron2's coordinates, ours: all levels then look at the same place, which the
+    # small objects of a low-resolution input need. structures/roi_atlas.py states both.
+    head.GRID = "edges"
     # Crops under this many grid points in either direction are left out, with all deeper ones (released: 2).
     head.MIN_CROP_SIZE = 2
     # Stride-1 pixels of training ROIs per image at most, 0 = no bound. ROIs are drawn at random, all objects with the
@@ -130,6 +134,9 @@ def _add_input(cfg: CN) -> None:
     # INPUT.RANDOM_FLIP is Detectron2's (horizontal or vertical, one of the two). These come in addition.
     cfg.INPUT.VERTICAL_FLIP = False
     cfg.INPUT.TRANSPOSE = False
+    # Height and width that test images are resized to, whatever their aspect (released: 512, 512). Empty = keep the
+    # aspect, by INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
+    cfg.INPUT.TEST_SIZE = []
     # Keep decoded training images and annotations in memory up to this many MiB per loader process. Ours: a small
     # data set is decoded once instead of every epoch. 0 = off.
     cfg.INPUT.CACHE_MEGABYTES = 0

@@ -1,0 +1,18 @@
+"""The model's rooms, in the order that data goes through them; importing registers them in Detectron2."""
+
+from .backbone import ResNetUNet, build_resnet_unet_backbone
+from .center_head import CenterHead
+from .mask_head import ObjectGuidedMaskHead
+from .meta_arch import ObjectGuidedRCNN
+from .proposal_generator import CenterKeypointProposals
+from .roi_heads import ObjectGuidedROIHeads
+
+__all__ = [
+    "CenterHead",
+    "CenterKeypointProposals",
+    "ObjectGuidedMaskHead",
+    "ObjectGuidedRCNN",
+    "ObjectGuidedROIHeads",
+    "ResNetUNet",
+    "build_resnet_unet_backbone",
+]

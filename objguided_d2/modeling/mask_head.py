@@ -1,0 +1,259 @@
+"""Object-guided coarse-to-fine mask head: crops of c5 .. c1 go up a ladder of S modules into one mask per ROI (II-B).
+
+Glossary: N images, R boxes, A ROIs of the atlas, P pixels of all ROIs on one level, C channels. Ladder maps e4 .. e1 are
+(P, C) lists of pixels on the levels of c4 .. c1 (see ``structures.roi_atlas``).
+"""
+
+import fvcore.nn.weight_init as weight_init
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_MASK_HEAD_REGISTRY
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
+
+from ..structures.ragged_grid import RaggedGrid
+from ..structures.ragged_masks import RaggedROIMasks
+from ..structures.roi_atlas import GRIDS, RoiAtlas, expand_boxes
+from .losses import soft_dice_loss
+from .mask_targets import MaskTargets, jitter_boxes, sample_rois_within_area
+from .point_refine import PointRefinement
+
+MASK_LOSSES = ("bce", "bce_dice")
+
+
+class ModuleS(nn.Module):
+    """Module B's layers with an instance norm, on ragged ROIs (Eq. 6).
+
+    Args:
+        low_channels, skip_channels: of the two inputs.
+        out_channels: of the output and of the 3x3 convolution (paper: those of ``skip``).
+        affine: learned scale and shift in the norms.
+    """
+
+    eps = 1e-5
+
+    def __init__(self, low_channels: int, skip_channels: int, out_channels: int, affine: bool):
+        super().__init__()
+        self.up = nn.Conv2d(low_channels, out_channels, 3, padding=1)
+        self.up_norm = nn.InstanceNorm2d(out_channels, eps=self.eps, affine=affine)
+        self.merge = nn.Conv2d(skip_channels + out_channels, out_channels, 1)
+        self.merge_norm = nn.InstanceNorm2d(out_channels, eps=self.eps, affine=affine)
+        for conv in (self.up, self.merge):
+            weight_init.c2_msra_fill(conv)
+
+    def forward(self, grid: RaggedGrid, low: Tensor, skip: Tensor) -> Tensor:
+        """low (P, C_low), resized to ``grid`` already, and skip (P, C_skip) -> (P, C_out)."""
+        low = F.relu_(self._norm(self.up_norm, grid, grid.conv2d(low, self.up.weight, self.up.bias)))
+        merged = F.linear(torch.cat([skip, low], 1), self.merge.weight.flatten(1), self.merge.bias)
+        return F.relu_(self._norm(self.merge_norm, grid, merged))
+
+    @staticmethod
+    def _norm(norm: nn.InstanceNorm2d, grid: RaggedGrid, values: Tensor) -> Tensor:
+        return grid.instance_norm(values, norm.weight, norm.bias, norm.eps)
+
+
+class SegHead(nn.Module):
+    """conv3x3 - ReLU - conv3x3 to one mask logit per pixel (II-B)."""
+
+    def __init__(self, in_channels: int, conv_dim: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, conv_dim, 3, padding=1)
+        self.predictor = nn.Conv2d(conv_dim, 1, 3, padding=1)
+        weight_init.c2_msra_fill(self.conv)
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(self.predictor.bias)
+
+    def forward(self, grid: RaggedGrid, values: Tensor) -> Tensor:
+        """(P, C) -> logits (P, 1)."""
+        hidden = F.relu_(grid.conv2d(values, self.conv.weight, self.conv.bias))
+        return grid.conv2d(hidden, self.predictor.weight, self.predictor.bias)
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class ObjectGuidedMaskHead(nn.Module):
+    """Crops, ladder, SegHead, and in training the mask loss and the auxiliary refinement.
+
+    Args:
+        input_shape: {"c1": ShapeSpec, ...}, finest first: channels and stride of the maps to crop.
+        ladder_channels: of e4 .. e1, deepest first; 0 takes those of the map the level is merged with.
+        norm_affine, seg_head_dim, box_expansion, box_expansion_pixels, grid, min_crop_size: see ``config.py``.
+        box_jitter_shift, box_jitter_scale, max_train_roi_pixels: of training ROIs, see ``config.py``.
+        loss_type: "bce" or "bce_dice"; loss_weight, dice_loss_weight: factors of the two.
+        refinement: built from ``REFINE``, or None to train without.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: dict[str, ShapeSpec],
+        ladder_channels: list[int],
+        norm_affine: bool,
+        seg_head_dim: int,
+        box_expansion: float = 1.1,
+        box_expansion_pixels: float = 0.0,
+        grid: str = "edges",
+        min_crop_size: int = 2,
+        box_jitter_shift: float = 0.0,
+        box_jitter_scale: float = 0.0,
+        max_train_roi_pixels: int = 0,
+        loss_type: str = "bce",
+        loss_weight: float = 2.0,
+        dice_loss_weight: float = 1.0,
+        refinement: PointRefinement | None = None,
+    ):
+        super().__init__()
+        if len(ladder_channels) != len(input_shape) - 1 or min(ladder_channels) < 0:
+            raise ValueError(
+                f"MODEL.ROI_MASK_HEAD.LADDER_CHANNELS takes {len(input_shape) - 1} values >= 0, one for each of "
+                f"IN_FEATURES but the deepest, not {ladder_channels}"
+            )
+        for key, value, valid in (
+            ("GRID", grid, grid in GRIDS),
+            ("LOSS_TYPE", loss_type, loss_type in MASK_LOSSES),
+            ("BOX_EXPANSION", box_expansion, box_expansion > 0),
+            ("BOX_EXPANSION_PIXELS", box_expansion_pixels, box_expansion_pixels >= 0),
+            ("MIN_CROP_SIZE", min_crop_size, min_crop_size >= 1),
+            ("BOX_JITTER_SHIFT", box_jitter_shift, box_jitter_shift >= 0),
+            ("BOX_JITTER_SCALE", box_jitter_scale, box_jitter_scale >= 0),
+            ("MAX_TRAIN_ROI_PIXELS", max_train_roi_pixels, max_train_roi_pixels >= 0),
+        ):
+            if not valid:
+                raise ValueError(f"MODEL.ROI_MASK_HEAD.{key} = {value!r} is not valid; config.py says what is")
+        self.in_features = list(input_shape)
+        self.strides = tuple(shape.stride for shape in input_shape.values())
+        map_channels = [shape.channels for shape in input_shape.values()]
+        ladder = [own or channels for own, channels in zip(reversed(ladder_channels), map_channels)]
+        low_channels = [*ladder[1:], map_channels[-1]]
+        # Module l makes e of level l from level l + 1, as deep as there are levels.
+        self.ladder = nn.ModuleList(
+            ModuleS(low, skip, out, norm_affine) for low, skip, out in zip(low_channels, map_channels, ladder)
+        )
+        # An ROI without deeper levels starts from its crop as it is, projected only where the widths differ.
+        self.entry = nn.ModuleList(
+            nn.Identity() if skip == out else nn.Linear(skip, out) for skip, out in zip(map_channels, ladder)
+        )
+        self.seg_head = SegHead(ladder[0], seg_head_dim)
+        self.refinement = refinement
+        self.box_expansion, self.box_expansion_pixels = box_expansion, box_expansion_pixels
+        self.grid, self.min_crop_size = grid, min_crop_size
+        self.box_jitter_shift, self.box_jitter_scale = box_jitter_shift, box_jitter_scale
+        self.max_train_roi_pixels = max_train_roi_pixels
+        self.loss_type, self.loss_weight, self.dice_loss_weight = loss_type, loss_weight, dice_loss_weight
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        head = cfg.MODEL.ROI_MASK_HEAD
+        shapes = {name: input_shape[name] for name in head.IN_FEATURES}
+        e1_channels = head.LADDER_CHANNELS[-1] or shapes[head.IN_FEATURES[0]].channels
+        e2_channels = head.LADDER_CHANNELS[-2] or shapes[head.IN_FEATURES[1]].channels
+        return {
+            "input_shape": shapes,
+            "ladder_channels": head.LADDER_CHANNELS,
+            "norm_affine": head.NORM_AFFINE,
+            "seg_head_dim": head.SEG_HEAD_DIM,
+            "box_expansion": head.BOX_EXPANSION,
+            "box_expansion_pixels": head.BOX_EXPANSION_PIXELS,
+            "grid": head.GRID,
+            "min_crop_size": head.MIN_CROP_SIZE,
+            "box_jitter_shift": head.BOX_JITTER_SHIFT,
+            "box_jitter_scale": head.BOX_JITTER_SCALE,
+            "max_train_roi_pixels": head.MAX_TRAIN_ROI_PIXELS,
+            "loss_type": head.LOSS_TYPE,
+            "loss_weight": head.LOSS_WEIGHT,
+            "dice_loss_weight": head.DICE_LOSS_WEIGHT,
+            "refinement": (
+                PointRefinement(cfg, e1_channels=e1_channels, e2_channels=e2_channels) if head.REFINE.ENABLED else None
+            ),
+        }
+
+    def predict(self, features: list[Tensor], atlas: RoiAtlas) -> tuple[Tensor, list[Tensor]]:
+        """Mask logits (P, 1) on the stride-1 grid, and the ladder [e1, e2, ...] as (P of the level, C) lists."""
+        ladder, e = [], None
+        for level in reversed(range(len(self.strides))):
+            grid = atlas.grids[level]
+            crop = atlas.crop(level, features[level])
+            if e is None:
+                e = crop
+            else:
+                deeper = grid.prefix(len(atlas.grids[level + 1]))
+                merged = self.ladder[level](deeper, atlas.resize(level, e), crop[: deeper.num_pixels])
+                starting = self.entry[level](crop[deeper.num_pixels :])
+                e = torch.cat([merged, starting.to(merged.dtype)])
+            ladder.insert(0, e)
+        return self.seg_head(atlas.grids[0], e), ladder
+
+    def forward(
+        self, features: list[Tensor], boxes: list[Boxes], image_sizes: list[tuple[int, int]]
+    ) -> list[RaggedROIMasks]:
+        """Masks of given boxes.
+
+        Args:
+            features: maps (N, C, H, W) in the order of ``in_features``.
+            boxes: one ``Boxes`` an image, in input pixels, not enlarged.
+            image_sizes: (height, width) of every input image, without padding.
+
+        Returns:
+            One :class:`RaggedROIMasks` an image, in the order of its boxes; a box too small for any level has an
+            empty mask.
+        """
+        counts = [len(b) for b in boxes]
+        expanded = expand_boxes(Boxes.cat(boxes).tensor.float(), self.box_expansion, self.box_expansion_pixels)
+        atlas = RoiAtlas(expanded, _image_index(counts, expanded.device), self.strides, self.min_crop_size, self.grid)
+        logits, _ = self.predict(features, atlas)
+        probabilities = logits[:, 0].float().sigmoid()
+        return RaggedROIMasks.from_atlas(atlas, probabilities, list(expanded.split(counts)), image_sizes)
+
+    def losses(self, features: list[Tensor], targets: list[Instances]) -> dict[str, Tensor]:
+        """Mask loss (Eq. 7) and refinement loss (Eq. 8-9) of ROIs made from true boxes.
+
+        Args:
+            features: maps (N, C, H, W) in the order of ``in_features``.
+            targets: one an image, with ``gt_boxes`` and ``gt_masks``.
+        """
+        boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.float()
+        image = _image_index([len(t) for t in targets], boxes.device)
+        boxes = jitter_boxes(boxes, self.box_jitter_shift, self.box_jitter_scale)
+        boxes = expand_boxes(boxes, self.box_expansion, self.box_expansion_pixels)
+        truth = torch.arange(len(boxes), device=boxes.device)
+        if self.max_train_roi_pixels:
+            truth = sample_rois_within_area(boxes, image, len(targets), self.max_train_roi_pixels)
+        atlas = RoiAtlas(boxes[truth], image[truth], self.strides, self.min_crop_size, self.grid)
+        logits, ladder = self.predict(features, atlas)
+        if not len(atlas):
+            # Keeps every parameter in the graph, which distributed training needs.
+            zero = logits.sum() * 0 + sum(p.sum() for p in self.parameters()) * 0
+            return {"loss_mask": zero} | ({"loss_refine": zero} if self.refinement else {})
+
+        mask_targets = MaskTargets(targets, truth[atlas.order])
+        grid = atlas.grids[0]
+        x, y = atlas.positions(0)
+        labels = mask_targets.read(grid.pixels.roi, x, y)
+        logits = logits[:, 0].float()
+        losses = {"loss_mask": self.loss_weight * self._mask_loss(grid, logits, labels)}
+        if self.refinement is not None:
+            losses["loss_refine"] = self.refinement.loss(atlas, logits.detach().sigmoid(), ladder, mask_targets)
+        storage = get_event_storage()
+        storage.put_scalar("mask_head/num_rois", len(atlas), smoothing_hint=False)
+        storage.put_scalar("mask_head/num_pixels", grid.num_pixels, smoothing_hint=False)
+        return losses
+
+    def _mask_loss(self, grid: RaggedGrid, logits: Tensor, labels: Tensor) -> Tensor:
+        bce = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        if self.loss_type == "bce":
+            return grid.mean(bce[:, None]).mean()
+        p = logits.sigmoid()
+        means = grid.mean(torch.stack([bce, p * labels, p, labels], 1))
+        area = (grid.starts[1:] - grid.starts[:-1]).to(means.dtype)
+        dice = soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))
+        # LOSS_WEIGHT multiplies both; divided out here so that DICE_LOSS_WEIGHT stands for itself.
+        return means[:, 0].mean() + dice.mean() * (self.dice_loss_weight / self.loss_weight)
+
+
+def _image_index(counts: list[int], device: torch.device) -> Tensor:
+    """(sum of counts,) int64: the image of each box of a batch."""
+    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device, non_blocking=True)

@@ -1,0 +1,87 @@
+"""True masks read at points of ROIs, and the boxes that training ROIs are made from (II-B).
+
+Glossary: M objects of the batch, A ROIs, Q points.
+"""
+
+import torch
+from torch import Tensor
+
+from detectron2.structures import BitMasks, Instances, PolygonMasks
+
+from ..structures.roi_atlas import bilinear_corners, grid_sizes
+
+
+def jitter_boxes(boxes: Tensor, shift: float, scale: float) -> Tensor:
+    """Boxes (M, 4) XYXY moved by ``shift`` x size x N(0, 1) and resized by exp(``scale`` x N(0, 1)), each axis apart."""
+    if not shift and not scale:
+        return boxes
+    size = boxes[:, 2:] - boxes[:, :2]
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2 + torch.randn_like(size) * shift * size
+    half = size * torch.exp(torch.randn_like(size) * scale) / 2
+    return torch.cat([center - half, center + half], 1)
+
+
+def sample_rois_within_area(boxes: Tensor, image: Tensor, num_images: int, max_pixels: int) -> Tensor:
+    """A random subset of each image's boxes with stride-1 areas of about ``max_pixels`` in all.
+
+    Boxes are taken in random order until the sum is reached, the one that reaches it included: whether a box is taken
+    depends on those before it, not on its own size, so that all objects have the same chance.
+
+    Args:
+        boxes: (M, 4) XYXY, enlarged. image: (M,) int64.
+
+    Returns:
+        (K,) int64 indices in rising order.
+    """
+    shuffled = torch.randperm(len(boxes), device=boxes.device)
+    shuffled = shuffled[image[shuffled].argsort(stable=True)]
+    height, width = grid_sizes(boxes[shuffled], 1)
+    area = height * width
+    used = area.cumsum(0)
+    count = torch.zeros(num_images + 1, dtype=torch.int64, device=boxes.device)
+    count.scatter_add_(0, image + 1, torch.ones_like(image))
+    first = count.cumsum(0)[:-1][image[shuffled]]
+    used_before = used - area
+    return shuffled[used_before - used_before[first] < max_pixels].sort().values
+
+
+class MaskTargets:
+    """The true masks of a batch as one flat list of pixels, readable at any image position.
+
+    Args:
+        targets: one ``Instances`` an image with ``gt_masks`` (``BitMasks`` or ``PolygonMasks``); polygons are filled
+            at input resolution.
+        objects: (A,) int64, for every ROI the object it is made from, counted over the batch.
+    """
+
+    def __init__(self, targets: list[Instances], objects: Tensor):
+        device = objects.device
+        masks = [_as_bitmasks(t.gt_masks, t.image_size, device) for t in targets]
+        counts = torch.tensor([len(m) for m in masks])
+        height = torch.tensor([m.shape[1] for m in masks]).repeat_interleave(counts)
+        width = torch.tensor([m.shape[2] for m in masks]).repeat_interleave(counts)
+        area = height * width
+        start = area.cumsum(0) - area
+        self.pixels = torch.cat([m.reshape(-1) for m in masks])
+        self.start, self.height, self.width = (v.to(device, non_blocking=True)[objects] for v in (start, height, width))
+
+    def read(self, roi: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Soft labels at points: bilinear, zeros outside the image (Eq. 9).
+
+        Args:
+            roi: (Q,) int64. x, y: (Q,) index coordinates (the middle of pixel 0 is 0).
+
+        Returns:
+            (Q,) float32 in [0, 1].
+        """
+        width = self.width.index_select(0, roi)
+        corner_y, corner_x, weight = bilinear_corners(x, y, width, self.height.index_select(0, roi))
+        index = self.start.index_select(0, roi)[:, None] + corner_y * width[:, None] + corner_x
+        values = self.pixels.index_select(0, index.reshape(-1)).view_as(index)
+        return (values * weight).sum(1)
+
+
+def _as_bitmasks(masks: BitMasks | PolygonMasks, size: tuple[int, int], device: torch.device) -> Tensor:
+    if isinstance(masks, PolygonMasks):
+        masks = BitMasks.from_polygon_masks(masks, *size)
+    return masks.tensor.to(device)

@@ -1,0 +1,72 @@
+"""The whole model: backbone -> center proposals -> ROI heads -> instances."""
+
+import torch
+from torch import Tensor
+
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
+
+from .postprocess import InstancePostprocessor
+from .training_visualization import draw_training_images
+
+
+@META_ARCH_REGISTRY.register()
+class ObjectGuidedRCNN(GeneralizedRCNN):
+    """``GeneralizedRCNN`` with the method's post-processing; inputs and outputs are Detectron2's.
+
+    Args:
+        postprocessor: see :class:`InstancePostprocessor`.
+        Others: those of ``GeneralizedRCNN``.
+    """
+
+    @configurable
+    def __init__(self, *, postprocessor: InstancePostprocessor, **kwargs):
+        super().__init__(**kwargs)
+        self.postprocessor = postprocessor
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        head = cfg.MODEL.ROI_MASK_HEAD
+        return {
+            **super().from_config(cfg),
+            "postprocessor": InstancePostprocessor(
+                head.MASK_THRESH, head.PASTE_MODE, head.BOXES_FROM_MASKS, head.MASK_NMS_THRESH
+            ),
+        }
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise, pad and batch; channels-last, which convolutions and the pixel lists of ROIs both prefer."""
+        images = super().preprocess_image(batched_inputs)
+        images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time."""
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        gt_instances = [x["instances"].to(self.device) for x in batched_inputs]
+        features = self.backbone(images.tensor)
+        proposals, proposal_losses = self.proposal_generator(images, features, gt_instances)
+        _, mask_losses = self.roi_heads(images, features, proposals, gt_instances)
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            draw_training_images(self, batched_inputs[0], gt_instances[0], features, proposals[0])
+        return {**proposal_losses, **mask_losses}
+
+    def inference(
+        self,
+        batched_inputs: list[dict],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict] | list[Instances]:
+        """See ``GeneralizedRCNN.inference``; without post-processing ``pred_masks`` are ``RaggedROIMasks``."""
+        results = super().inference(batched_inputs, detected_instances, do_postprocess=False)
+        if not do_postprocess:
+            return results
+        processed = []
+        for instances, inputs in zip(results, batched_inputs):
+            height, width = inputs.get("height", instances.image_size[0]), inputs.get("width", instances.image_size[1])
+            processed.append({"instances": self.postprocessor(instances, height, width)})
+        return processed

@@ -1,0 +1,47 @@
+"""From ROI masks to instances at the output size (II-B, end)."""
+
+from detectron2.structures import Boxes, Instances
+
+import torch
+
+from ..structures.ragged_masks import PASTE_MODES
+
+
+class InstancePostprocessor:
+    """Paste, threshold, recompute boxes, suppress.
+
+    Args:
+        mask_thresh, paste_mode, boxes_from_masks, mask_nms_thresh: see ``config.py``.
+    """
+
+    def __init__(self, mask_thresh: float, paste_mode: str, boxes_from_masks: bool, mask_nms_thresh: float):
+        for key, value, valid in (
+            ("MASK_THRESH", mask_thresh, 0 < mask_thresh < 1),
+            ("PASTE_MODE", paste_mode, paste_mode in PASTE_MODES),
+            ("MASK_NMS_THRESH", mask_nms_thresh, 0 <= mask_nms_thresh <= 1),
+        ):
+            if not valid:
+                raise ValueError(f"MODEL.ROI_MASK_HEAD.{key} = {value!r} is not valid; config.py says what is")
+        self.mask_thresh, self.paste_mode = mask_thresh, paste_mode
+        self.boxes_from_masks, self.mask_nms_thresh = boxes_from_masks, mask_nms_thresh
+
+    def __call__(self, instances: Instances, height: int, width: int) -> Instances:
+        """Instances of the model's input, with ``RaggedROIMasks`` -> instances of a height x width image.
+
+        Instances without a mask pixel are dropped; the rest is ordered by score, and ``pred_masks`` is a
+        :class:`RaggedMasks`.
+        """
+        masks = instances.pred_masks.paste((height, width), self.mask_thresh, self.paste_mode)
+        if self.boxes_from_masks:
+            boxes = masks.get_bounding_boxes()
+        else:
+            boxes = Boxes(instances.pred_boxes.tensor.clone())
+            boxes.scale(width / instances.image_size[1], height / instances.image_size[0])
+            boxes.clip((height, width))
+        keep = torch.nonzero((masks.area() > 0) & boxes.nonempty())[:, 0]
+        keep = keep[instances.scores[keep].argsort(descending=True, stable=True)]
+        if self.mask_nms_thresh < 1 and len(keep):
+            keep = masks.non_maximum_suppression(keep, self.mask_nms_thresh, instances.pred_classes)
+        result = Instances((height, width), **instances.get_fields())
+        result.pred_boxes, result.pred_masks = boxes, masks
+        return result[keep]

@@ -1,0 +1,73 @@
+"""Which proposals get a mask, and in training the mask losses on true boxes (II-B)."""
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_HEADS_REGISTRY, build_mask_head
+from detectron2.structures import ImageList, Instances
+
+
+@ROI_HEADS_REGISTRY.register()
+class ObjectGuidedROIHeads(nn.Module):
+    """Detections are the proposals themselves; the only head is the mask head.
+
+    Args:
+        mask_head: see :class:`ObjectGuidedMaskHead`.
+        score_thresh: proposals at or below this score are dropped.
+        max_detections: best proposals kept per image.
+    """
+
+    @configurable
+    def __init__(self, *, mask_head: nn.Module, score_thresh: float, max_detections: int):
+        super().__init__()
+        if not 0 <= score_thresh < 1:
+            raise ValueError(f"MODEL.ROI_HEADS.SCORE_THRESH_TEST must lie in [0, 1), not {score_thresh}")
+        if max_detections < 1:
+            raise ValueError(f"TEST.DETECTIONS_PER_IMAGE must be at least 1, not {max_detections}")
+        self.mask_head = mask_head
+        self.score_thresh, self.max_detections = score_thresh, max_detections
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        return {
+            "mask_head": build_mask_head(cfg, input_shape),
+            "score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """In training the proposals as they came and the losses; else detections with masks and no losses."""
+        if self.training:
+            return proposals, self.mask_head.losses(self._mask_features(features), targets)
+        return self.forward_with_given_boxes(features, [self.select(p) for p in proposals]), {}
+
+    def select(self, proposals: Instances) -> Instances:
+        """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``."""
+        scores = proposals.objectness_logits.sigmoid()
+        keep = torch.nonzero(scores > self.score_thresh)[: self.max_detections, 0]
+        return Instances(
+            proposals.image_size,
+            pred_boxes=proposals.proposal_boxes[keep],
+            scores=scores[keep],
+            pred_classes=proposals.proposal_classes[keep],
+        )
+
+    def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """Add ``pred_masks`` (:class:`RaggedROIMasks`) to instances that have ``pred_boxes`` in input pixels."""
+        masks = self.mask_head(
+            self._mask_features(features), [i.pred_boxes for i in instances], [i.image_size for i in instances]
+        )
+        for image_instances, image_masks in zip(instances, masks):
+            image_instances.pred_masks = image_masks
+        return instances
+
+    def _mask_features(self, features: dict[str, Tensor]) -> list[Tensor]:
+        return [features[name] for name in self.mask_head.in_features]

@@ -1,0 +1,321 @@
+"""Masks of different sizes: as probabilities in floating-point ROIs, and as bits in windows of the image.
+
+Glossary: R instances, P pixels of all of them, H x W the image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from torch import Tensor
+
+from detectron2.structures import BitMasks, Boxes, ROIMasks
+
+from .ragged_grid import RaggedGrid
+from .ragged_ops import weighted_gather
+from .roi_atlas import RoiAtlas, bilinear_corners, point_positions
+
+PASTE_MODES = ("hough", "bilinear")
+
+
+class RaggedMasks:
+    """Binary masks of one image, each stored in its own window; behaves as a bool tensor (R, H, W) where it can.
+
+    Indexing with an int gives a dense (H, W) bool tensor, with anything else another ``RaggedMasks``; iterating,
+    ``numpy.asarray`` and ``.tensor`` give dense masks.
+
+    Args:
+        bits: (P,) bool, the pixels of ``grid``.
+        grid: the windows' sizes.
+        top, left: (R,) int64 on the CPU, the windows' first row and column; windows lie inside the image.
+        image_size: (H, W).
+    """
+
+    def __init__(self, bits: Tensor, grid: RaggedGrid, top: Tensor, left: Tensor, image_size: tuple[int, int]):
+        self.bits, self.grid, self.top, self.left, self.image_size = bits, grid, top, left, image_size
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), *self.image_size))
+
+    @property
+    def device(self) -> torch.device:
+        return self.bits.device
+
+    def __repr__(self) -> str:
+        return f"RaggedMasks(num_instances={len(self)}, image_size={self.image_size})"
+
+    def to(self, *args, **kwargs) -> RaggedMasks:
+        bits = self.bits.to(*args, **kwargs)
+        grid = RaggedGrid(self.grid.heights, self.grid.widths, bits.device)
+        return RaggedMasks(bits, grid, self.top, self.left, self.image_size)
+
+    def __getitem__(self, item) -> Tensor | RaggedMasks:
+        if isinstance(item, (int, np.integer)):
+            if not -len(self) <= item < len(self):
+                raise IndexError(f"mask {item} of {len(self)}")
+            return self[torch.tensor([item % len(self)])].tensor[0]
+        index = _host_index(len(self), item)
+        grid, source = self.grid.select(index)
+        return RaggedMasks(self.bits[source], grid, self.top[index], self.left[index], self.image_size)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    @staticmethod
+    def cat(masks: list[RaggedMasks]) -> RaggedMasks:
+        heights, widths = (torch.cat([getattr(m.grid, side) for m in masks]) for side in ("heights", "widths"))
+        bits = torch.cat([m.bits for m in masks])
+        top, left = (torch.cat([getattr(m, side) for m in masks]) for side in ("top", "left"))
+        return RaggedMasks(bits, RaggedGrid(heights, widths, bits.device), top, left, masks[0].image_size)
+
+    def _image_index(self) -> tuple[Tensor, Tensor, Tensor]:
+        roi, row, column = self.grid.pixels
+        return roi, row + self.top.to(self.device)[roi], column + self.left.to(self.device)[roi]
+
+    @property
+    def tensor(self) -> Tensor:
+        """Dense (R, H, W) bool."""
+        dense = torch.zeros(self.shape, dtype=torch.bool, device=self.device)
+        dense[self._image_index()] = self.bits
+        return dense
+
+    def to_bitmasks(self) -> BitMasks:
+        return BitMasks(self.tensor)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.tensor.cpu().numpy(), dtype=dtype)
+
+    def area(self) -> Tensor:
+        """(R,) int64 pixels."""
+        area = torch.zeros(len(self), dtype=torch.int64, device=self.device)
+        return area.index_add_(0, self.grid.pixels.roi, self.bits.long())
+
+    def get_bounding_boxes(self) -> Boxes:
+        """Tight XYXY boxes with exclusive right and bottom edges, as ``BitMasks``; zeros for empty masks."""
+        height, width = self.image_size
+        roi, y, x = (index[self.bits] for index in self._image_index())
+        low = torch.full((len(self), 2), max(height, width), device=self.device)
+        high = torch.zeros(len(self), 2, dtype=torch.int64, device=self.device)
+        points, owner = torch.stack([x, y], 1), roi[:, None].expand(-1, 2)
+        low.scatter_reduce_(0, owner, points, "amin")
+        high.scatter_reduce_(0, owner, points + 1, "amax")
+        boxes = torch.cat([low, high], 1)
+        return Boxes((boxes * (high > 0).all(1, keepdim=True)).float())
+
+    def resize_nearest(self, image_size: tuple[int, int]) -> RaggedMasks:
+        """Nearest-neighbour resize of the image plane: output pixel i reads floor(i * H / H_out)."""
+        if tuple(image_size) == tuple(self.image_size):
+            return self
+        sides = []
+        for first, count, old, new in (
+            (self.top, self.grid.heights, self.image_size[0], image_size[0]),
+            (self.left, self.grid.widths, self.image_size[1], image_size[1]),
+        ):
+            # Output pixels whose source lies in [first, first + count) are those in [ceil(first / s), ceil(end / s)).
+            begin = -((-first * new) // old)
+            end = torch.minimum(-((-(first + count) * new) // old), torch.as_tensor(new))
+            sides.append((begin, (end - begin).clamp(min=0), old, new))
+        (top, heights, old_h, new_h), (left, widths, old_w, new_w) = sides
+        empty = (heights == 0) | (widths == 0)
+        # A window must hold a pixel; one that no output pixel reads becomes an unset pixel in the first corner.
+        heights, widths = heights.masked_fill(empty, 1), widths.masked_fill(empty, 1)
+        top, left = top.masked_fill(empty, 0), left.masked_fill(empty, 0)
+        grid = RaggedGrid(heights, widths, self.device)
+        roi, row, column = grid.pixels
+        place = torch.stack([top, left, self.top, self.left]).to(self.device)[:, roi]
+        row = (row + place[0]) * old_h // new_h - place[2]
+        column = (column + place[1]) * old_w // new_w - place[3]
+        unset = empty.to(self.device)[roi]
+        source = self.grid.starts[:-1][roi] + row * self.grid.device_widths[roi] + column
+        bits = self.bits[source.masked_fill(unset, 0)] & ~unset
+        return RaggedMasks(bits, grid, top, left, tuple(image_size))
+
+    def to_rle(self) -> list[dict]:
+        """COCO's compressed run-length encodings, with ``counts`` as str, one a mask."""
+        height, width = self.image_size
+        bits = self.bits.cpu().numpy().view(np.uint8)
+        windows = np.split(bits, self.grid.starts[1:-1].cpu().numpy())
+        rles = []
+        for window, h, w, top, left in zip(
+            windows, self.grid.heights.tolist(), self.grid.widths.tolist(), self.top.tolist(), self.left.tolist()
+        ):
+            rles.append(_encode_window(window.reshape(h, w), top, left, height, width))
+        return rles
+
+    def non_maximum_suppression(self, order: Tensor, iou_threshold: float, groups: Tensor) -> Tensor:
+        """Greedy suppression by mask IoU (II-B, released): the best are kept, those too much like a kept one are not.
+
+        Args:
+            order: (R,) int64, best first.
+            iou_threshold: a mask with more IoU than this with a kept one of its group is dropped.
+            groups: (R,) int64, e.g. classes.
+
+        Returns:
+            (K,) int64 kept indices, best first.
+        """
+        rles = self.to_rle()
+        order_host = order.cpu().numpy()
+        rles = [rles[i] for i in order_host]
+        boxes = self.get_bounding_boxes().tensor.cpu().numpy()[order_host]
+        group = groups.cpu().numpy()[order_host]
+        kept = np.ones(len(rles), dtype=bool)
+        meets = (np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > np.maximum(boxes[:, None, :2], boxes[None, :, :2]))
+        meets = np.triu(meets.all(2) & (group[:, None] == group[None]), 1)
+        for i in np.flatnonzero(meets.any(1)):
+            others = np.flatnonzero(meets[i] & kept)
+            if kept[i] and len(others):
+                iou = mask_util.iou([rles[j] for j in others], [rles[i]], [0])[:, 0]
+                kept[others[iou > iou_threshold]] = False
+        return order[torch.from_numpy(kept).to(order.device)]
+
+
+def _encode_window(window: np.ndarray, top: int, left: int, height: int, width: int) -> dict:
+    """RLE of an (h, w) window inside a zero (height, width) plane, without making the plane."""
+    columns = np.zeros((window.shape[1], height), dtype=np.uint8)
+    columns[:, top : top + window.shape[0]] = window.T
+    flat = columns.ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[0]:
+        edges = np.concatenate([[0], edges])
+    edges = np.concatenate([[0], edges + left * height, [height * width]])
+    counts = np.diff(edges)
+    rle = mask_util.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor:
+    return torch.arange(length)[item.cpu() if isinstance(item, Tensor) else item]
+
+
+class RaggedROIMasks(ROIMasks):
+    """Mask probabilities of one image, each on the grid of its own ROI; ``ROIMasks`` for masks that are not square.
+
+    Carries the boxes it was cropped with, since Detectron2 clips boxes before it pastes.
+
+    Args:
+        probabilities: (P,) float, the points of ``grid``.
+        grid: sizes of the R ROIs.
+        boxes: (R, 4) XYXY enlarged boxes in input pixels.
+        grid_kind: how the points lie in a box, see ``structures.roi_atlas``.
+        image_size: (H, W) of the input image.
+    """
+
+    def __init__(
+        self, probabilities: Tensor, grid: RaggedGrid, boxes: Tensor, grid_kind: str, image_size: tuple[int, int]
+    ):
+        self.probabilities, self.grid, self.boxes = probabilities, grid, boxes
+        self.grid_kind, self.image_size = grid_kind, image_size
+
+    @staticmethod
+    def from_atlas(
+        atlas: RoiAtlas, probabilities: Tensor, boxes: list[Tensor], image_sizes: list[tuple[int, int]]
+    ) -> list[RaggedROIMasks]:
+        """Split the ROIs of a batch into images, in the order of their boxes.
+
+        Args:
+            probabilities: (P,) on the stride-1 grid of ``atlas``.
+            boxes: the enlarged boxes of each image, (R, 4); one that is not in the atlas gets an empty 1 x 1 mask.
+        """
+        grid, order = atlas.grids[0], atlas.host_order
+        counts = [len(b) for b in boxes]
+        heights, widths = torch.ones(2, sum(counts), dtype=torch.int64)
+        heights[order], widths[order] = grid.heights, grid.widths
+        # Boxes that are not in the atlas read the zero appended here.
+        first = torch.full((sum(counts),), grid.num_pixels, device=grid.device)
+        first[atlas.order] = grid.starts[:-1]
+        whole = RaggedGrid(heights, widths, grid.device)
+        first = first - whole.starts[:-1]
+        source = torch.arange(whole.num_pixels, device=grid.device) + first.index_select(0, whole.pixels.roi)
+        probabilities = torch.cat([probabilities, probabilities.new_zeros(1)]).index_select(0, source)
+        areas = [int(part.sum()) for part in (heights * widths).split(counts)]
+        return [
+            RaggedROIMasks(values, RaggedGrid(h, w, grid.device), b, atlas.grid_kind, size)
+            for values, h, w, b, size in zip(
+                probabilities.split(areas), heights.split(counts), widths.split(counts), boxes, image_sizes
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @property
+    def device(self) -> torch.device:
+        return self.probabilities.device
+
+    def to(self, *args, **kwargs) -> RaggedROIMasks:
+        probabilities = self.probabilities.to(*args, **kwargs)
+        grid = RaggedGrid(self.grid.heights, self.grid.widths, probabilities.device)
+        return RaggedROIMasks(
+            probabilities, grid, self.boxes.to(probabilities.device), self.grid_kind, self.image_size
+        )
+
+    def __getitem__(self, item) -> RaggedROIMasks:
+        index = _host_index(len(self), item)
+        grid, source = self.grid.select(index)
+        boxes = self.boxes[index.to(self.device)]
+        return RaggedROIMasks(self.probabilities[source], grid, boxes, self.grid_kind, self.image_size)
+
+    def to_bitmasks(self, boxes: Boxes, height: int, width: int, threshold: float = 0.5) -> BitMasks:
+        """Detectron2's interface: ``boxes`` are ignored in favour of the unclipped ones that were cropped."""
+        return self.paste((height, width), threshold, "bilinear").to_bitmasks()
+
+    def paste(self, output_size: tuple[int, int], threshold: float, mode: str) -> RaggedMasks:
+        """Binary masks in the image.
+
+        Args:
+            output_size: (H, W) of the output, which shows the same scene as the input image.
+            threshold: pixels above it belong to the object.
+            mode: "hough" = votes at input resolution, then a nearest-neighbour resize (II-B); "bilinear" = every
+                output pixel reads the mask at its middle.
+        """
+        if mode == "hough":
+            return self._paste_by_votes(threshold).resize_nearest(output_size)
+        return self._paste_by_reading(output_size, threshold)
+
+    def _windows(self, low: Tensor, high: Tensor, image_size: tuple[int, int]) -> tuple[RaggedGrid, Tensor, Tensor]:
+        """Windows [low, high], (R, 2) x first, clipped to the image but never under one pixel."""
+        last = torch.tensor([image_size[1] - 1, image_size[0] - 1], device=low.device)
+        low, high = torch.minimum(low.long().clamp(min=0), last), torch.minimum(high.long().clamp(min=0), last)
+        low, size = torch.stack([low, (high - low).clamp(min=0) + 1]).cpu()
+        return RaggedGrid(size[:, 1].contiguous(), size[:, 0].contiguous(), self.device), low[:, 1], low[:, 0]
+
+    def _paste_by_votes(self, threshold: float) -> RaggedMasks:
+        height, width = self.image_size
+        # One pixel more than the last neighbour needs, since the last point may round up past its edge.
+        window, top, left = self._windows(self.boxes[:, :2].floor(), self.boxes[:, 2:].floor() + 2, self.image_size)
+        roi, row, column = self.grid.pixels
+        boxes = self.boxes.index_select(0, roi)
+        x = point_positions(boxes[:, 0], boxes[:, 2], self.grid.device_widths[roi], column, self.grid_kind)
+        y = point_positions(boxes[:, 1], boxes[:, 3], self.grid.device_heights[roi], row, self.grid_kind)
+        corner_y, corner_x, weight = bilinear_corners(x, y, width, height)
+        first, top_of, left_of, width_of = torch.stack(
+            [window.starts[:-1], top.to(roi), left.to(roi), window.device_widths]
+        ).index_select(1, roi)[..., None]
+        index = first + (corner_y - top_of) * width_of + corner_x - left_of
+        votes = torch.zeros(window.num_pixels, device=self.device)
+        votes.index_add_(0, index.flatten(), (self.probabilities.float()[:, None] * weight).flatten())
+        return RaggedMasks(votes > threshold, window, top, left, self.image_size)
+
+    def _paste_by_reading(self, output_size: tuple[int, int], threshold: float) -> RaggedMasks:
+        scale = torch.tensor([output_size[i] / self.image_size[i] for i in (1, 0)], device=self.device)
+        # Where the points begin and end in continuous coordinates, in which a pixel's middle is at + 1/2.
+        middle = 0.5 if self.grid_kind == "edges" else 0.0
+        low, high = (self.boxes[:, :2] + middle) * scale, (self.boxes[:, 2:] + middle) * scale
+        window, top, left = self._windows((low - 0.5).ceil(), (high - 0.5).floor(), output_size)
+        roi, row, column = window.pixels
+        pixel = torch.stack([column + left.to(roi)[roi], row + top.to(roi)[roi]], 1) + 0.5
+        low, high = low.index_select(0, roi), high.index_select(0, roi)
+        share = (pixel - low) / (high - low).clamp(min=1e-6)
+        size = torch.stack([self.grid.device_widths, self.grid.device_heights], 1).index_select(0, roi)
+        place = share * (size - 1) if self.grid_kind == "edges" else share * size - 0.5
+        place = torch.minimum(place.clamp(min=0), size - 1.0)
+        corner_y, corner_x, weight = bilinear_corners(place[:, 0], place[:, 1], size[:, 0], size[:, 1])
+        index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
+        values = weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
+        inside = ((share >= 0) & (share <= 1)).all(1)
+        return RaggedMasks((values > threshold) & inside, window, top, left, tuple(output_size))
