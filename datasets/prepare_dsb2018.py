@@ -13,9 +13,7 @@ from objguided_d2.data.dsb2018 import convert_dsb2018
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="stage1_train.zip or the folder it unpacks to")
-    parser.add_argument(
-        "--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s); gets a dsb2018 folder"
-    )
+    parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
     args = parser.parse_args()
     try:
         convert_dsb2018(args.source, args.output / "dsb2018")

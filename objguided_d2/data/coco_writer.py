@@ -56,7 +56,7 @@ class CocoWriter:
         """
         height, width = image.shape[:2]
         file_name = f"{name}.png"
-        _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+        _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 4])
         self.image_root.mkdir(parents=True, exist_ok=True)
         (self.image_root / file_name).write_bytes(png)
 

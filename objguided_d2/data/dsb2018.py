@@ -43,13 +43,15 @@ def convert_dsb2018(source: Path, output: Path) -> None:
             ids = read_split_ids(split)
             listed.update(ids)
             writer = CocoWriter(staging / split, ["nucleus"])
-            for image_id in tqdm([i for i in ids if i in kaggle.images], desc=split, unit="image"):
+            for image_id in tqdm([i for i in ids if i in kaggle.images], desc=split, unit="image", disable=None):
                 _convert_image(kaggle, image_id, writer, notes)
             if writer.images:
                 writer.write_json(staging / "annotations" / f"dsb2018_{split}.json")
             _print_split(split, ids, [i for i in ids if i not in kaggle.images], writer)
     for image_id in sorted(kaggle.images.keys() - listed):
         notes.add("image in no split list, left out", kaggle.images[image_id])
+    for image_id in sorted(kaggle.masks.keys() - kaggle.images.keys()):
+        notes.add("masks without their image, left out", image_id)
     print(f"Wrote {output}", notes, sep="\n")
 
 
@@ -134,10 +136,12 @@ def _read_mask(
         return None
     # A fourth channel is alpha: opaque everywhere.
     mask = stored > 0 if stored.ndim == 2 else (stored[..., :3] > 0).any(axis=2)
-    if not mask.any():
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if width == 0:
         notes.add("empty mask, left out", name)
         return None
-    if cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] > 2:
+    pieces = cv2.connectedComponents(mask[y : y + height, x : x + width].astype(np.uint8), connectivity=8)[0] - 1
+    if pieces > 1:
         notes.add("mask in several pieces, kept as one object", name)
     return mask
 

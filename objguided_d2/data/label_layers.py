@@ -6,7 +6,7 @@ instance that would cover another goes to the next layer.
 Shapes: N instances, K of them left after a transform, (H, W) image, (H', W') transformed image.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -66,7 +66,7 @@ def transform_layer(layer: np.ndarray, transforms: T.Transform) -> np.ndarray:
     return np.ascontiguousarray(channels).view(np.uint16)[..., 0]
 
 
-def unpack_masks(layers: Iterable[np.ndarray], num_instances: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def unpack_masks(layers: Sequence[np.ndarray], num_instances: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(H', W') label layers -> the instances with a pixel left.
 
     Returns:
@@ -74,14 +74,15 @@ def unpack_masks(layers: Iterable[np.ndarray], num_instances: int) -> tuple[np.n
         masks: (K, H', W') bool.
         boxes: (K, 4) float32, the tight XYXY box of the pixels, right and bottom edges exclusive.
     """
-    # Labels above num_instances are Detectron2's padding of segmentations (255 in every byte).
-    found = sorted(
-        ((index, layer, box) for layer in layers for index, box in enumerate(_find_objects(layer, num_instances)) if box),
-        key=lambda item: item[0],
-    )
-    height, width = np.shape(next(iter(layers)))
+    found = [
+        (index, layer, box)
+        for layer in layers
+        for index, box in enumerate(_find_objects(layer, num_instances))
+        if box is not None
+    ]
+    found.sort(key=lambda item: item[0])
     indices = np.array([index for index, _, _ in found], dtype=np.int64)
-    masks = np.zeros((len(found), height, width), dtype=bool)
+    masks = np.zeros((len(found), *layers[0].shape), dtype=bool)
     for mask, (index, layer, box) in zip(masks, found):
         np.equal(layer[box], index + 1, out=mask[box])
     boxes = [(x.start, y.start, x.stop, y.stop) for _, _, (y, x) in found]
@@ -89,5 +90,6 @@ def unpack_masks(layers: Iterable[np.ndarray], num_instances: int) -> tuple[np.n
 
 
 def _find_objects(layer: np.ndarray, num_instances: int) -> list[tuple[slice, slice] | None]:
-    # max_label 0 would mean "find the number yourself".
+    # Higher labels are no instances but Detectron2's padding of segmentations (255 in every byte). A max_label of 0
+    # would mean all labels.
     return ndimage.find_objects(layer, max_label=num_instances) if num_instances else []

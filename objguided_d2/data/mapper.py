@@ -86,7 +86,6 @@ class InstanceMapper:
             load=lambda: self._decode(sample, annotations),
             num_bytes=lambda value: value.num_bytes,
         )
-        detection_utils.check_image_size(sample, decoded.image)
 
         augmented = T.AugInput(decoded.image)
         transforms = self.augmentations(augmented)
@@ -102,6 +101,7 @@ class InstanceMapper:
 
     def _decode(self, sample: dict, annotations: list[dict]) -> DecodedImage:
         image = detection_utils.read_image(sample["file_name"], format=self.image_format)
+        detection_utils.check_image_size(sample, image)
         if not self.is_train or self.mask_format == "polygon":
             return DecodedImage(image, [])
         height, width = image.shape[:2]
@@ -138,9 +138,9 @@ def _polygon_instances(
             raise ValueError(
                 f"{file_name}, annotation {index}: no polygons; set INPUT.MASK_FORMAT to 'bitmask' for other masks"
             )
-        points = transforms.apply_polygons([np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation])
-        if points:
-            polygons.append([polygon.reshape(-1) for polygon in points])
+        parts = [np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation]
+        if parts := transforms.apply_polygons(parts):
+            polygons.append([part.reshape(-1) for part in parts])
             classes.append(annotation["category_id"])
     masks = PolygonMasks(polygons)
     boxes = masks.get_bounding_boxes()
