@@ -1,0 +1,102 @@
+"""From command line to a checked config: what is wrong with it is said before anything is built."""
+
+import difflib
+import logging
+import os
+from argparse import ArgumentParser, Namespace
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser
+
+from ..config import get_cfg
+from .amp import autocast_dtype
+
+logger = logging.getLogger(__name__)
+
+
+class ConfigError(ValueError):
+    """A command line or config file that cannot work; the message names the key or file and what to do."""
+
+
+def argument_parser() -> ArgumentParser:
+    """Detectron2's usual flags; a free port for local processes is chosen unless --dist-url is given."""
+    parser = default_argument_parser()
+    parser.set_defaults(dist_url="auto")
+    return parser
+
+
+def load_config(args: Namespace) -> CfgNode:
+    """Merge ``args.config_file`` and ``args.opts`` into the defaults, choose the device and check the result.
+
+    Returns:
+        The frozen config; MODEL.DEVICE is ``cpu`` where it was ``cuda`` and this machine has none.
+
+    Raises:
+        ConfigError: see :func:`check_config`; also for a missing or malformed file and for unknown keys.
+    """
+    cfg = get_cfg()
+    if args.config_file:
+        if not os.path.isfile(args.config_file):
+            raise ConfigError(f"--config-file {args.config_file} does not exist")
+        _merge(cfg, cfg.merge_from_file, args.config_file, f"config file {args.config_file}")
+    _merge(cfg, cfg.merge_from_list, args.opts or [], "KEY VALUE pairs at the end of the command line")
+    if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+        logger.warning("MODEL.DEVICE: no CUDA device here, using the CPU")
+    check_config(cfg, eval_only=args.eval_only, resume=args.resume)
+    cfg.freeze()
+    return cfg
+
+
+def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
+    """Check what would otherwise fail late or without naming its cause.
+
+    Raises:
+        ConfigError: for datasets that are not registered or not on disk, weights that are not there, and precisions
+            the device does not have.
+    """
+    names = list(cfg.DATASETS.TEST) + ([] if eval_only else list(cfg.DATASETS.TRAIN))
+    if not names:
+        raise ConfigError(f"DATASETS.{'TEST' if eval_only else 'TRAIN'} is empty: name a registered dataset")
+    for name in dict.fromkeys(names):
+        _check_dataset(name)
+    weights = cfg.MODEL.WEIGHTS
+    if eval_only and not weights and not resume:
+        raise ConfigError("--eval-only needs MODEL.WEIGHTS <file>, or --resume for the last checkpoint in OUTPUT_DIR")
+    if weights and "://" not in weights and not os.path.isfile(weights):
+        raise ConfigError(f"MODEL.WEIGHTS {weights} does not exist")
+    try:
+        autocast_dtype(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _merge(cfg: CfgNode, merge, source, source_name: str) -> None:
+    try:
+        merge(source)
+    except KeyError as error:
+        message = str(error.args[0])
+        unknown = message.rpartition(" ")[2]
+        close = difflib.get_close_matches(unknown, _keys(cfg), n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ConfigError(f"{source_name}: {message}{hint}") from error
+    except (AssertionError, ValueError, OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{source_name}: {error}") from error
+
+
+def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in cfg.items():
+        keys += _keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
+    return keys
+
+
+def _check_dataset(name: str) -> None:
+    known = DatasetCatalog.list()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "register it before, see objguided_d2.data"
+        raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")

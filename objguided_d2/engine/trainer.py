@@ -1,0 +1,199 @@
+"""The training loop: Detectron2's hooks around steps that can be repeated, timed and interrupted."""
+
+import logging
+import os
+import weakref
+
+import cv2
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWriter, JSONWriter, TensorboardXWriter
+from fvcore.nn.precise_bn import get_bn_modules
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from ..data.loader import build_test_loader
+from ..data.mapper import InstanceMapper
+from ..evaluation import build_evaluator
+from .amp import AMPTrainer, AutocastModel, autocast_dtype
+from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
+from .distributed import broadcast_buffers, create_ddp_model
+from .interrupt import StopOnSignal
+from .optimizer import build_optimizer
+from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
+from .seeding import derive_seed, seed_generators, seeded
+from .train_stream import build_train_stream
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS_KEPT = 3
+WRITE_PERIOD = 20  # iterations
+
+
+class Trainer(DefaultTrainer):
+    """Detectron2's DefaultTrainer with exact resume, a time budget, CPU processes and mixed precision on any device.
+
+    - A run that was stopped and resumed has the weights of one that was not (same SEED and number of processes).
+    - SOLVER.MAX_MINUTES ends it by the clock, with the final checkpoint and evaluation (``schedule.py``).
+    - Ctrl-C and SIGTERM end it after the step in progress, with a checkpoint (``interrupt.py``).
+    - The best model by TEST.BEST_METRIC is kept (``checkpoint.py``).
+
+    Usage::
+
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=False)
+        trainer.train()
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)  # DefaultTrainer's own constructor cannot put a CPU model into several processes.
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.interrupted = False
+        self._last_eval_results: dict = {}
+
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        dtype = autocast_dtype(cfg)
+        ddp_model = create_ddp_model(model)
+        # The data loader is built by train(), which knows the iteration to start at.
+        self._trainer = (
+            AMPTrainer(ddp_model, None, optimizer, dtype) if dtype else SimpleTrainer(ddp_model, None, optimizer)
+        )
+        self.clock = TrainingClock(cfg.SOLVER.MAX_MINUTES)
+        self.scheduler = build_lr_scheduler(cfg, optimizer, self.clock)
+        self.checkpointer = AtomicCheckpointer(ddp_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.best_model = BestModel(model, cfg.OUTPUT_DIR, cfg.TEST.BEST_METRIC)
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR if ``resume`` and there is one, else load MODEL.WEIGHTS."""
+        has_checkpoint = self.checkpointer.has_checkpoint()
+        if resume and not has_checkpoint:
+            logger.warning("--resume: no checkpoint in %s, starting from MODEL.WEIGHTS", self.cfg.OUTPUT_DIR)
+        elif has_checkpoint and not resume:
+            logger.warning("%s holds an earlier run, which this one replaces", self.cfg.OUTPUT_DIR)
+        super().resume_or_load(resume)
+        if resume and has_checkpoint:
+            self.best_model.restore()
+
+    def train(self) -> dict:
+        """Run from ``start_iter`` to ``max_iter``, the end of the time budget or an interruption.
+
+        Returns:
+            Results of the last evaluation, empty where there was none or in other processes than the main one.
+        """
+        logger.info("Starting training from iteration %d", self.start_iter)
+        self.iter = self.start_iter
+        self.data_loader = self.build_train_loader(self.cfg, seed=self.seed, start_iter=self.start_iter)
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < self.max_iter and not self.interrupted:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            except Exception:
+                logger.exception("Exception during training:")
+                raise
+            finally:
+                self.after_train()
+        return self._last_eval_results
+
+    def run_step(self) -> None:
+        seed_generators(derive_seed(self.seed, comm.get_rank(), self.iter))
+        super().run_step()
+        self.storage.put_scalar(
+            "images_seen", (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH, smoothing_hint=False
+        )
+
+    def build_hooks(self) -> list[hooks.HookBase | None]:
+        cfg = self.cfg
+        return [
+            self.clock,
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            self._build_precise_bn() if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model) else None,
+            PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=CHECKPOINTS_KEPT)
+            if comm.is_main_process()
+            else None,
+            StopOnSignal(),
+            # After the checkpoint, which is then there to look into a failed evaluation.
+            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
+            # Last, to write what the others have put into the storage.
+            hooks.PeriodicWriter(self.build_writers(), WRITE_PERIOD) if comm.is_main_process() else None,
+        ]
+
+    def _build_precise_bn(self) -> hooks.PreciseBN:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        loader = self.build_train_loader(cfg, seed=self.seed)
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
+
+    def _evaluate(self) -> dict:
+        if self.interrupted:
+            return {}
+        self._last_eval_results = results = self.test(self.cfg, self.model)
+        if comm.is_main_process():
+            self.best_model.offer(results, self.iter)
+        return results
+
+    def build_writers(self) -> list[EventWriter]:
+        output_dir = self.cfg.OUTPUT_DIR
+        os.makedirs(output_dir, exist_ok=True)
+        printer = ClockedPrinter(self.clock) if self.clock.max_minutes > 0 else CommonMetricPrinter(self.max_iter)
+        return [printer, JSONWriter(os.path.join(output_dir, "metrics.json")), TensorboardXWriter(output_dir)]
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> DataLoader:
+        # OpenCV's threads would compete with the network's, and a forked worker inherits their locks but not them.
+        cv2.setNumThreads(0)
+        with seeded(seed):  # Detectron2's samplers draw their seed from the global generator.
+            return build_train_stream(
+                cfg,
+                mapper=InstanceMapper(cfg, is_train=True),
+                # Square crops all have one shape; other batches waste less padding when grouped.
+                aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not cfg.INPUT.SQUARE_CROP.ENABLED,
+                seed=seed,
+                start_iter=start_iter,
+            )
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        return build_evaluator(cfg, dataset_name, os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name))
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None) -> dict:
+        """Evaluate on DATASETS.TEST, in the precision of the training and with the buffers of rank 0 everywhere.
+
+        Returns:
+            ``{task: {metric: value}}``, with a level of dataset names above it if there are several; empty in other
+            processes than the main one.
+        """
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        broadcast_buffers(model)
+        dtype = autocast_dtype(cfg)
+        return super().test(cfg, AutocastModel(model, dtype) if dtype else model, evaluators)
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self.seed = state_dict["seed"]
