@@ -7,9 +7,8 @@ from detectron2.evaluation import DatasetEvaluator
 
 from .coco_evaluator import COCOInstanceEvaluator
 from .ground_truth import load_ground_truth, warn_of_images_above_limit
-from .masks import MaskEncodingEvaluators
+from .instance_evaluators import InstanceEvaluators
 from .voc2010_evaluator import VOC2010Evaluator
-
 
 EVALUATORS = {
     "coco": lambda cfg, name, folder, ground_truth: COCOInstanceEvaluator(
@@ -44,4 +43,5 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
     ground_truth = load_ground_truth(dataset_name, folder)
     warn_of_images_above_limit(ground_truth, dataset_name, limit)
-    return MaskEncodingEvaluators([EVALUATORS[name](cfg, dataset_name, folder, ground_truth) for name in names])
+    evaluators = [EVALUATORS[name](cfg, dataset_name, folder, ground_truth) for name in names]
+    return InstanceEvaluators(evaluators, ground_truth)

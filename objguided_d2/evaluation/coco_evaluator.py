@@ -2,17 +2,19 @@
 
 import contextlib
 import io
+import itertools
 import logging
-from typing import Any
+import os
 
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from detectron2.evaluation import COCOEvaluator
-from detectron2.evaluation.coco_evaluation import COCOevalMaxDets, instances_to_coco_json
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
+from .coco_matching import SparseCOCOeval
 from .ground_truth import coco_json_file
 from .masks import encode_masks
+from .metrics_file import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +22,9 @@ logger = logging.getLogger(__name__)
 class COCOInstanceEvaluator(COCOEvaluator):
     """COCO AP of boxes and masks at a chosen number of detections per image.
 
-    Differs from Detectron2's in three ways: masks may come as RLEs, a limit under 10 is kept, and AP without any
-    prediction or any object is 0 instead of nan. APs, APm and APl stay nan where no object has that size.
+    Differs from Detectron2's: masks may come as RLEs, images with hundreds of objects take no minutes, a limit under
+    10 holds, and AP without any prediction or any object is 0 instead of nan. APs, APm and APl are nan where no object
+    has that size.
     """
 
     def __init__(self, dataset_name: str, output_folder: str, *, detections_per_image: int, distributed: bool = True):
@@ -32,20 +35,15 @@ class COCOInstanceEvaluator(COCOEvaluator):
             detections_per_image: the best-scored that count, per image and class.
             distributed: gather the predictions of all processes; otherwise evaluate those of this one alone.
         """
-        coco_json_file(dataset_name, output_folder)  # so that Detectron2 need not convert: it may reuse an old file
+        coco_json_file(dataset_name, output_folder)  # Detectron2's own conversion may reuse an outdated file.
         super().__init__(
-            dataset_name,
-            tasks=("bbox", "segm"),
-            distributed=distributed,
-            output_dir=output_folder,
-            # The compiled evaluation is unofficial, and Detectron2 skips it where the limit is not 100.
-            use_fast_impl=False,
+            dataset_name, tasks=("bbox", "segm"), distributed=distributed, output_dir=output_folder, use_fast_impl=False
         )
         # COCOeval sorts its three limits and reports AP at the last.
         self._max_dets_per_image = [1, min(10, detections_per_image), detections_per_image]
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """See :meth:`.voc2010_evaluator.VOC2010Evaluator.process`."""
+        """See :meth:`.instance_evaluators.InstanceEvaluators.process`."""
         for image, output in zip(inputs, outputs):
             instances = output["instances"].to(self._cpu_device)
             rles = encode_masks(instances.pred_masks)
@@ -55,29 +53,47 @@ class COCOInstanceEvaluator(COCOEvaluator):
                 result["segmentation"] = rle
             self._predictions.append({"image_id": image["image_id"], "instances": results})
 
-    def _derive_coco_results(
-        self, coco_eval: COCOeval | None, iou_type: str, class_names: list[str] | None = None
-    ) -> dict[str, float]:
-        if coco_eval is None:
-            logger.warning(f"{self._metadata.name}: no predictions for any image, so COCO {iou_type} AP is 0")
-            coco_eval = self._evaluate_nothing(iou_type)
-        results = super()._derive_coco_results(coco_eval, iou_type, class_names)
-        if all(annotation.get("iscrowd", 0) for annotation in self._coco_api.anns.values()):
-            logger.warning(
-                f"{self._metadata.name}: no objects in any image, nothing to find, so COCO {iou_type} AP is set to 0"
-            )
-            results = dict.fromkeys(results, 0.0)
-        return results
+    def _eval_predictions(self, predictions: list[dict], img_ids: list | None = None) -> None:
+        results = list(itertools.chain.from_iterable(prediction["instances"] for prediction in predictions))
+        class_of = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if class_of:
+            category_of = {contiguous: category for category, contiguous in class_of.items()}
+            results = [{**result, "category_id": category_of[result["category_id"]]} for result in results]
+        if self._output_dir:
+            write_json(os.path.join(self._output_dir, "coco_instances_results.json"), results)
+        if not self._do_evaluation:
+            logger.warning(f"{self._metadata.name}: {self._metadata.json_file} has no annotations to evaluate with")
+            return
 
-    def _evaluate_nothing(self, iou_type: str) -> Any:
-        """What COCOeval says of a set without predictions, which ``COCO.loadRes`` rejects."""
-        nothing = COCO()
-        nothing.dataset = {**self._coco_api.dataset, "annotations": []}
-        nothing.createIndex()
-        coco_eval = COCOevalMaxDets(self._coco_api, nothing, iou_type)
-        coco_eval.params.maxDets = self._max_dets_per_image
+        if not results:
+            logger.warning(f"{self._metadata.name}: no predictions for any image, so COCO AP is 0")
+        has_objects = not all(annotation.get("iscrowd", 0) for annotation in self._coco_api.anns.values())
+        if not has_objects:
+            logger.warning(f"{self._metadata.name}: no objects in any image, nothing to find, so COCO AP is set to 0")
+        for task in self._tasks:
+            metrics = self._derive_coco_results(
+                self._evaluate_task(results, task, img_ids), task, self._metadata.get("thing_classes")
+            )
+            self._results[task] = metrics if has_objects else dict.fromkeys(metrics, 0.0)
+
+    def _evaluate_task(self, results: list[dict], task: str, img_ids: list | None) -> SparseCOCOeval:
+        # With a box, COCO takes its area for that of the mask. The copy is there because loadRes adds keys.
+        unused = "bbox" if task == "segm" else "segmentation"
+        copies = [{key: value for key, value in result.items() if key != unused} for result in results]
         with contextlib.redirect_stdout(io.StringIO()):
+            coco_eval = SparseCOCOeval(self._coco_api, self._load_results(copies), task)
+            coco_eval.params.maxDets = self._max_dets_per_image
+            if img_ids is not None:
+                coco_eval.params.imgIds = img_ids
             coco_eval.evaluate()
             coco_eval.accumulate()
             coco_eval.summarize()
         return coco_eval
+
+    def _load_results(self, results: list[dict]) -> COCO:
+        if results:
+            return self._coco_api.loadRes(results)
+        nothing = COCO()  # which loadRes rejects
+        nothing.dataset = {**self._coco_api.dataset, "annotations": []}
+        nothing.createIndex()
+        return nothing

@@ -3,58 +3,62 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from tabulate import tabulate
 
-from detectron2.evaluation.testing import flatten_results_dict
-
-_COCO = "COCO AP (101 recalls, a detection may take its second-best object), {} IoU, at most TEST.DETECTIONS_PER_IMAGE"
-_VOC = "VOC2010 AP (area under the precision envelope, only the best-overlapping object counts), {} IoU"
+_COCO = (
+    "COCO AP of {}, percent: precision read at 101 recalls; of the objects not yet taken, a detection takes the one it "
+    "overlaps most; only the best TEST.DETECTIONS_PER_IMAGE detections of an image count"
+)
+_VOC = (
+    "VOC2010 AP of {}, percent: area under the monotone precision envelope; a detection is true only with the object "
+    "that it overlaps most, if no better-scored one has taken it"
+)
 TASKS = {
-    "bbox": _COCO.format("box"),
-    "segm": _COCO.format("mask"),
-    "voc_dec": _VOC.format("box"),
-    "voc_seg": _VOC.format("mask"),
+    "bbox": _COCO.format("boxes"),
+    "segm": _COCO.format("masks"),
+    "voc_dec": _VOC.format("boxes"),
+    "voc_seg": _VOC.format("masks"),
 }
-_AREAS = {"s": "under 32^2 pixels", "m": "of 32^2 to 96^2 pixels", "l": "over 96^2 pixels"}
+_MEAN = "mean over IoU thresholds 0.50:0.05:0.95"
+_AREAS = {"s": "under 32^2", "m": "of 32^2 to 96^2", "l": "over 96^2"}
 
 
-def definition_of(metric: str) -> str:
-    """The meaning of a metric.
-
-    Args:
-        metric: ``task/metric``, as Detectron2's ``flatten_results_dict`` names it.
+def definition_of(task: str, metric: str) -> str:
+    """The meaning of one number, in full.
 
     Returns:
         Its definition; empty for a task that is not in ``TASKS`` (an evaluator from outside).
     """
-    task, _, name = metric.partition("/")
-    if task not in TASKS:
-        return ""
-    return f"{TASKS[task]}; {_selection(name)}; percent"
+    return f"{TASKS[task]}; {_selection(metric)}" if task in TASKS else ""
 
 
-def format_results(results: Mapping[str, Any]) -> str:
-    """One table with a line per metric: its name, value and definition.
+def format_results(results: Mapping[str, Mapping[str, float]]) -> str:
+    """A table per task: what it measures, then name, value and definition of each metric.
 
     Args:
         results: task -> metric -> value, as evaluators return it. A value that is undefined (nan) shows as "-".
     """
+    return "\n\n".join(_format_task(task, metrics) for task, metrics in results.items())
+
+
+def _format_task(task: str, metrics: Mapping[str, float]) -> str:
     rows = [
-        (name, f"{value:.2f}" if math.isfinite(value) else "-", definition_of(name))
-        for name, value in flatten_results_dict(results).items()
+        (f"{task}/{name}", f"{value:.2f}" if math.isfinite(value) else "-", _selection(name) if task in TASKS else "")
+        for name, value in metrics.items()
     ]
-    return tabulate(rows, headers=("metric", "value", "definition"), disable_numparse=True, colalign=("left", "right"))
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "left"))
+    return f"{task}: {TASKS.get(task, '')}\n{table}"
 
 
-def _selection(name: str) -> str:
-    if name == "AP":
-        return "mean over IoU thresholds 0.50:0.05:0.95 and classes"
-    if name.startswith("AP-"):
-        return f"mean over IoU thresholds 0.50:0.05:0.95 of class '{name[3:]}'"
-    if match := re.fullmatch(r"AP(\d\d)", name):
-        return f"at IoU threshold 0.{match[1]}, mean over classes"
-    if match := re.fullmatch("AP([sml])", name):
-        return f"as AP, objects {_AREAS[match[1]]} only, undefined where there is none"
-    raise ValueError(f"No definition for metric '{name}'")
+def _selection(metric: str) -> str:
+    """Which thresholds, classes and objects a number is taken over."""
+    if metric == "AP":
+        return f"{_MEAN} and classes"
+    if metric.startswith("AP-"):
+        return f"{_MEAN}, class '{metric[3:]}' alone"
+    if match := re.fullmatch(r"AP(\d\d)", metric):
+        return f"IoU threshold 0.{match[1]}, mean over classes"
+    if match := re.fullmatch("AP([sml])", metric):
+        return f"{_MEAN} and classes, objects {_AREAS[match[1]]} pixels; undefined without any"
+    raise ValueError(f"No definition for metric '{metric}'")

@@ -7,7 +7,7 @@ import os
 
 from pycocotools.coco import COCO
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.utils.logger import log_first_n
 
@@ -25,6 +25,8 @@ def coco_json_file(dataset_name: str, folder: str) -> str:
         KeyError: if no data set has this name.
     """
     metadata = MetadataCatalog.get(dataset_name)
+    if not metadata.get("thing_classes"):
+        DatasetCatalog.get(dataset_name)  # Names and ids of the classes are known once a COCO file has been read.
     if not metadata.get("json_file"):
         path = os.path.join(folder, f"{dataset_name}_coco_format.json")
         # Detectron2 leaves "annotations" out where there are none, which means "not annotated" to its evaluator.

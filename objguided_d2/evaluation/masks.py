@@ -7,9 +7,6 @@ import numpy as np
 import pycocotools.mask as mask_util
 import torch
 
-from detectron2.evaluation import DatasetEvaluators
-from detectron2.structures import Instances
-
 
 class EncodedMasks:
     """The masks of N instances as compressed RLEs, a field of ``Instances``."""
@@ -27,10 +24,6 @@ class EncodedMasks:
     def __getitem__(self, item: int | slice | torch.Tensor | np.ndarray) -> "EncodedMasks":
         kept = np.arange(len(self))[item.cpu().numpy() if isinstance(item, torch.Tensor) else item]
         return EncodedMasks([self._rles[i] for i in np.atleast_1d(kept)])
-
-    @staticmethod
-    def cat(parts: Sequence["EncodedMasks"]) -> "EncodedMasks":
-        return EncodedMasks([rle for part in parts for rle in part.to_rle()])
 
 
 def encode_masks(masks: Any) -> list[dict]:
@@ -54,20 +47,6 @@ def encode_masks(masks: Any) -> list[dict]:
         what = f"{tuple(masks.shape)} {masks.dtype}" if isinstance(masks, torch.Tensor) else type(masks).__name__
         raise TypeError(f"pred_masks must be a bool tensor (N, H, W) or have to_rle(), got {what}")
     return [{**rle, "counts": _as_text(rle["counts"])} for rle in rles]
-
-
-class MaskEncodingEvaluators(DatasetEvaluators):
-    """Several evaluators of instance segmentation on the same predictions, whose masks are encoded once for all."""
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        super().process(inputs, [{**output, "instances": _encoded(output["instances"])} for output in outputs])
-
-
-def _encoded(instances: Instances) -> Instances:
-    if not instances.has("pred_masks"):
-        raise ValueError("The model's instances have no pred_masks: instance segmentation cannot be evaluated")
-    fields = {**instances.get_fields(), "pred_masks": EncodedMasks(encode_masks(instances.pred_masks))}
-    return Instances(instances.image_size, **fields)
 
 
 def _as_text(counts: bytes | str) -> str:

@@ -6,13 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from detectron2.evaluation.testing import flatten_results_dict
-
 from .definitions import definition_of
 
 
 def write_metrics(
-    path: str, results: Mapping[str, Any], *, dataset: str, num_images: int, detections_per_image: int
+    path: str, results: Mapping[str, Mapping[str, float]], *, dataset: str, num_images: int, detections_per_image: int
 ) -> None:
     """Write the results of one evaluation with what is needed to read them.
 
@@ -24,15 +22,15 @@ def write_metrics(
         num_images: how many images were evaluated.
         detections_per_image: the limit that the metrics were computed at.
     """
-    values = {name: float(value) for name, value in flatten_results_dict(results).items()}
+    values = {(task, metric): float(value) for task, metrics in results.items() for metric, value in metrics.items()}
     write_json(
         path,
         {
             "dataset": dataset,
             "num_images": num_images,
             "detections_per_image": detections_per_image,
-            "results": {name: value if math.isfinite(value) else None for name, value in values.items()},
-            "definitions": {name: definition_of(name) for name in values},
+            "results": {"/".join(key): value if math.isfinite(value) else None for key, value in values.items()},
+            "definitions": {"/".join(key): definition_of(*key) for key in values},
         },
         indent=2,
     )

@@ -40,20 +40,9 @@ class VOC2010Evaluator(DatasetEvaluator):
         self._predictions = {}
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
-        Args:
-            inputs: dicts with ``image_id``.
-            outputs: dicts with ``instances``: pred_boxes, pred_masks (see :func:`.masks.encode_masks`), scores,
-                pred_classes, all at the size of the original image.
-
-        Raises:
-            ValueError: if an image is not of the data set, comes twice, or its predictions cannot be compared.
-        """
+        """See :meth:`.instance_evaluators.InstanceEvaluators.process`."""
         for image, output in zip(inputs, outputs):
-            image_id = image["image_id"]
-            if image_id in self._predictions:
-                raise ValueError(f"{self._dataset_name}: image {image_id} was evaluated twice")
-            self._predictions[image_id] = self._collect(image_id, output["instances"])
+            self._predictions[image["image_id"]] = _detections(output["instances"])
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """
@@ -76,27 +65,12 @@ class VOC2010Evaluator(DatasetEvaluator):
         ]
         if not any(len(detections.scores) for detections, _ in images):
             logger.warning(f"{self._dataset_name}: no predictions for any image, so VOC2010 AP is 0")
+        if all(objects.is_crowd.all() for _, objects in images):
+            logger.warning(f"{self._dataset_name}: no objects in any image, nothing to find, so VOC2010 AP is set to 0")
         return {
             task: self._summarize(average_precision_per_class(images, region))
             for task, region in (("voc_seg", "masks"), ("voc_dec", "boxes"))
         }
-
-    def _collect(self, image_id: Any, instances: Instances) -> Detections:
-        image = self._ground_truth.imgs.get(image_id)
-        if image is None:
-            raise ValueError(f"{self._dataset_name}: image {image_id} is not in its ground truth")
-        masks = encode_masks(instances.pred_masks)
-        sizes = {tuple(mask["size"]) for mask in masks} - {(image["height"], image["width"])}
-        if sizes:
-            raise ValueError(
-                f"{self._dataset_name}: image '{image['file_name']}' is {image['height']} x {image['width']} (height x "
-                f"width), its predicted masks are {sizes.pop()}; predictions must have the size of the original image"
-            )
-        scores = instances.scores.numpy(force=True)
-        if not np.isfinite(scores).all():
-            raise ValueError(f"{self._dataset_name}: scores of image '{image['file_name']}' are not all finite")
-        boxes = BoxMode.convert(instances.pred_boxes.tensor.cpu(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-        return Detections(boxes.numpy(), masks, instances.pred_classes.numpy(force=True), scores)
 
     def _objects(self, image_id: Any) -> Objects:
         annotations = self._ground_truth.imgToAnns[image_id]
@@ -110,9 +84,7 @@ class VOC2010Evaluator(DatasetEvaluator):
         )
 
     def _summarize(self, per_class: dict[int, np.ndarray]) -> dict[str, float]:
-        """Percentages from the AP (T,) of each class."""
-        if not per_class:
-            logger.warning(f"{self._dataset_name}: no objects in any image, nothing to find, so VOC2010 AP is set to 0")
+        """Percentages from the AP (T,) of each class; 0 without any."""
         mean = 100 * np.mean(list(per_class.values()) or np.zeros((1, len(IOU_THRESHOLDS))), axis=0)
         summary = {"AP": float(mean.mean())}
         summary.update({f"AP{round(100 * t)}": float(ap) for t, ap in zip(IOU_THRESHOLDS, mean)})
@@ -120,3 +92,13 @@ class VOC2010Evaluator(DatasetEvaluator):
         if len(names) > 1:
             summary.update({f"AP-{names[c]}": float(100 * ap.mean()) for c, ap in per_class.items()})
         return summary
+
+
+def _detections(instances: Instances) -> Detections:
+    boxes = BoxMode.convert(instances.pred_boxes.tensor.cpu(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    return Detections(
+        boxes.numpy(),
+        encode_masks(instances.pred_masks),
+        instances.pred_classes.numpy(force=True),
+        instances.scores.numpy(force=True),
+    )
