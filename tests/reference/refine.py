@@ -41,6 +41,24 @@ def point_logits(e1: torch.Tensor, e2: torch.Tensor, points: torch.Tensor, state
     )
 
 
-def point_loss(logits: torch.Tensor, true_mask: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Eq. 9: cross-entropy of (P,) logits with soft labels, the true mask (H, W) of the ROI read at the points."""
-    return F.binary_cross_entropy_with_logits(logits, read_points(true_mask[None], points)[0])
+def soft_labels(true_mask: torch.Tensor, box: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(P,) labels in [0, 1]: the true mask of the image, (H, W), read bilinearly where the points lie in it.
+
+    Args:
+        box: (4,) XYXY of the ROI, already enlarged; its corners are the points (0, 0) and (1, 1).
+    """
+    last = torch.tensor([true_mask.shape[1] - 1, true_mask.shape[0] - 1])
+    return read_points(true_mask[None], (box[:2] + points * (box[2:] - box[:2])) / last)[0]
+
+
+def refine_loss(logits: list[tuple], labels: list[torch.Tensor]) -> torch.Tensor:
+    """Eq. 9 over ROIs: cross-entropy averaged over the points of each, then over ROIs, the two outputs added up.
+
+    Args:
+        logits: per ROI the pair of :func:`point_logits`.
+        labels: per ROI (P,).
+    """
+    losses = [
+        sum(F.binary_cross_entropy_with_logits(output, label) for output in pair) for pair, label in zip(logits, labels)
+    ]
+    return torch.stack(losses).mean()

@@ -1,0 +1,178 @@
+"""Center targets and their inverse, against released values and the plain reference."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from objguided_d2.modeling.center_targets import decode, encode, find_peaks, gaussian_radius
+from tests.reference import centers as reference
+from tests.reference.rois import cxcywh_to_xyxy
+
+STRIDE = 4
+
+
+def random_objects(seed, num_images=3, num_classes=4, height=20, width=28, max_per_image=6):
+    """Boxes (CXCYWH, in cells) with centers on the map, their images and classes, and the heatmap's shape."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(0, max_per_image + 1, (num_images,), generator=generator)
+    image = torch.arange(num_images).repeat_interleave(counts)
+    num = len(image)
+    center = torch.rand(num, 2, generator=generator) * torch.tensor([width, height])
+    size = 0.2 + torch.rand(num, 2, generator=generator) ** 2 * 25
+    classes = torch.randint(0, num_classes, (num,), generator=generator)
+    return torch.cat([center, size], 1), image, classes, (num_images, num_classes, height, width)
+
+
+class TestGaussianRadius:
+    def test_cornernet_rule_gives_the_released_values(self, golden):
+        values = golden("gaussian_radius")
+        heights, widths = values["height_width"].double().unbind(1)
+        radius = gaussian_radius(heights, widths, values["min_overlap"].item(), "cornernet")
+        torch.testing.assert_close(radius, values["radius"], atol=1e-5, rtol=0)
+
+    @settings(deadline=None, max_examples=50)
+    @given(
+        height=st.floats(1, 300),
+        width=st.floats(1, 300),
+        min_overlap=st.floats(0.05, 0.95),
+        rule=st.sampled_from(["cornernet", "iou"]),
+    )
+    def test_equals_the_reference(self, height, width, min_overlap, rule):
+        sides = torch.tensor([[height], [width]], dtype=torch.float64)
+        radius = gaussian_radius(*sides, min_overlap, rule)
+        assert radius.item() == pytest.approx(reference.GAUSSIAN_RADIUS[rule](height, width, min_overlap), rel=1e-6)
+
+    @settings(deadline=None, max_examples=50)
+    @given(
+        height=st.floats(1, 300),
+        width=st.floats(1, 300),
+        min_overlap=st.floats(0.05, 0.95),
+        moves=st.lists(st.floats(-1, 1), min_size=4, max_size=4),
+    )
+    def test_iou_rule_keeps_its_promise(self, height, width, min_overlap, moves):
+        sides = torch.tensor([[height], [width]], dtype=torch.float64)
+        radius = gaussian_radius(*sides, min_overlap, "iou").item()
+        box = (0.0, 0.0, width, height)
+        moved = tuple(edge + radius * move for edge, move in zip(box, moves))
+        assert reference.box_iou(box, moved) >= min_overlap - 1e-9
+        assert reference.worst_iou_of_moved_corners(height, width, 1.001 * radius) < min_overlap
+
+    def test_unknown_rule(self):
+        with pytest.raises(ValueError, match="GAUSSIAN_RULE"):
+            gaussian_radius(torch.ones(1), torch.ones(1), 0.7, "exact")
+
+
+class TestEncode:
+    def test_gives_the_released_values(self, golden):
+        values = golden("center_targets")
+        boxes = values["boxes_cxcywh_stride4"]
+        none = torch.zeros(len(boxes), dtype=torch.int64)
+        targets = encode(STRIDE * cxcywh_to_xyxy(boxes), none, none, (1, 1, 48, 64), STRIDE)
+        torch.testing.assert_close(targets.heatmap[0], values["heatmap"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(targets.wh, values["wh"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(targets.offset, values["offset"], atol=1e-5, rtol=0)
+        assert targets.cell.tolist() == values["index"].tolist()
+
+    @pytest.mark.parametrize("rule", ["cornernet", "iou"])
+    @pytest.mark.parametrize("sigma_rule", ["diameter_sixth", "radius_third"])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_equals_the_reference(self, rule, sigma_rule, seed):
+        boxes, image, classes, shape = random_objects(seed)
+        _, num_classes, height, width = shape
+        rules = {"rule": rule, "sigma_rule": sigma_rule}
+        targets = encode(STRIDE * cxcywh_to_xyxy(boxes), image, classes, shape, STRIDE, **rules)
+        for i in range(shape[0]):
+            mine = image == i
+            heatmap, wh, offset, index = reference.center_targets(
+                boxes[mine], classes[mine], num_classes, height, width, **rules
+            )
+            torch.testing.assert_close(targets.heatmap[i], heatmap, atol=1e-5, rtol=0)
+            torch.testing.assert_close(targets.wh[mine], wh, atol=1e-5, rtol=0)
+            torch.testing.assert_close(targets.offset[mine], offset, atol=1e-5, rtol=0)
+            assert (targets.cell[mine] - i * height * width).tolist() == index.tolist()
+
+    def test_is_exactly_one_at_centers_and_nowhere_else(self):
+        boxes, image, classes, shape = random_objects(seed=7, max_per_image=30)
+        targets = encode(STRIDE * cxcywh_to_xyxy(boxes), image, classes, shape, STRIDE)
+        x, y = boxes[:, :2].floor().long().unbind(1)
+        cells = set(zip(image.tolist(), classes.tolist(), y.tolist(), x.tolist()))
+        assert {tuple(cell) for cell in (targets.heatmap == 1).nonzero().tolist()} == cells
+
+    def test_integer_radius_survives_rounding(self):
+        # The equations of a box of 165 x 196 give a radius of 49 exactly, which float32 misses from below.
+        side = 230
+        box = torch.tensor([[20.0, 20.0, 20.0 + 196, 20.0 + 165]])
+        none = torch.zeros(1, dtype=torch.int64)
+        heatmap = encode(box, none, none, (1, 1, side, side), stride=1).heatmap[0, 0]
+        x, y = 118, 102
+        assert heatmap[y, x + 49] > 0
+        assert heatmap[y, x + 50] == 0
+
+    def test_center_on_the_far_edge_stays_on_the_map(self):
+        # A degenerate box at the right edge has its center at the width of the image.
+        box = torch.tensor([[63.0, 10.0, 65.0, 14.0]])
+        none = torch.zeros(1, dtype=torch.int64)
+        targets = encode(box, none, none, (1, 1, 16, 16), STRIDE)
+        assert targets.cell.tolist() == [3 * 16 + 15]
+        torch.testing.assert_close(decode(targets.cell, targets.wh, targets.offset, 16, STRIDE), box)
+
+    def test_no_objects(self):
+        empty = torch.zeros(0, dtype=torch.int64)
+        targets = encode(torch.zeros(0, 4), empty, empty, (2, 3, 8, 8), STRIDE)
+        assert targets.heatmap.shape == (2, 3, 8, 8) and not targets.heatmap.any()
+        assert targets.cell.shape == (0,) and targets.wh.shape == targets.offset.shape == (0, 2)
+
+    def test_unknown_sigma_rule(self):
+        empty = torch.zeros(0, dtype=torch.int64)
+        with pytest.raises(ValueError, match="GAUSSIAN_SIGMA"):
+            encode(torch.zeros(0, 4), empty, empty, (1, 1, 8, 8), STRIDE, sigma_rule="third")
+
+
+class TestDecode:
+    @settings(deadline=None, max_examples=30)
+    @given(seed=st.integers(0, 2**31), stride=st.sampled_from([1, 2, 4, 8]))
+    def test_inverts_encode(self, seed, stride):
+        boxes, image, classes, shape = random_objects(seed)
+        boxes = stride * cxcywh_to_xyxy(boxes)
+        targets = encode(boxes, image, classes, shape, stride)
+        _, _, height, width = shape
+        cell = targets.cell % (height * width)
+        torch.testing.assert_close(decode(cell, targets.wh, targets.offset, width, stride), boxes, atol=1e-4, rtol=0)
+
+    @staticmethod
+    def detect(heatmap, wh, offset, topk, score_thresh):
+        """Rows as in the reference, from (K, H, W) and two (2, H, W) maps."""
+        scores, classes, cell = (part[0] for part in find_peaks(heatmap[None], topk))
+        wh, offset = (values.flatten(1).T[cell] for values in (wh, offset))
+        x1, y1, x2, y2 = decode(cell, wh, offset, heatmap.shape[-1], 1).unbind(1)
+        rows = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, scores, classes.float()], 1)
+        return rows[scores > score_thresh]
+
+    def test_gives_the_released_values(self, golden):
+        values = golden("decode")
+        maps = (values[name][0] for name in ("heatmap", "wh", "offset"))
+        detections = self.detect(*maps, values["topk"].item(), values["score_thresh"].item())
+        torch.testing.assert_close(detections, values["detections_cxcywh_score_class_stride4"], atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("topk, score_thresh", [(1, 0.0), (20, 0.5), (10_000, 0.0), (10_000, 0.95)])
+    def test_equals_the_reference(self, topk, score_thresh):
+        generator = torch.Generator().manual_seed(topk)
+        heatmap, wh, offset = (torch.rand(k, 12, 17, generator=generator) for k in (3, 2, 2))
+        expected = reference.decode_centers(heatmap, 5 * wh, offset, topk, score_thresh)
+        assert len(expected)
+        detections = self.detect(heatmap, 5 * wh, offset, topk, score_thresh)
+        torch.testing.assert_close(detections, expected, atol=1e-5, rtol=0)
+
+    def test_peaks_of_logits_are_those_of_probabilities(self):
+        logits = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+        scores, classes, cell = find_peaks(logits, 12)
+        probabilities, *same = find_peaks(logits.sigmoid(), 12)
+        torch.testing.assert_close(scores.sigmoid(), probabilities)
+        assert torch.equal(classes, same[0]) and torch.equal(cell, same[1])
+
+    def test_slopes_at_the_border_are_peaks_and_inner_slopes_are_not(self):
+        ramp = torch.arange(5.0).expand(1, 1, 4, 5)
+        scores, _, cell = find_peaks(ramp, 100)
+        found = scores > torch.finfo(scores.dtype).min
+        assert sorted(cell[found].tolist()) == [4, 9, 14, 19]
