@@ -23,7 +23,7 @@ from .imaging import (
 
 _GOLDEN_ANGLE = math.radians(137.5)  # between one leaf and the next of most rosettes
 _MIN_VISIBLE_SHARE = 0.05  # a leaf more hidden than this would have no truth worth learning, so it is not drawn
-_SOIL = np.array((62, 54, 46), dtype=np.float32) / 255
+_SOIL = np.array((66, 55, 44), dtype=np.float32) / 255
 _TRAY = np.array((200, 97, 64), dtype=np.float32) / 255
 _RIM = np.array((54, 54, 60), dtype=np.float32) / 255
 _GREEN = np.array((98, 164, 38), dtype=np.float32) / 255
@@ -43,7 +43,7 @@ def make_leaves(size: tuple[int, int], rng: np.random.Generator) -> SyntheticIma
     scale = min(size)
     center = np.array(size) * rng.uniform(0.44, 0.56, 2)
     scene = _pot(size, center, scale * rng.uniform(0.36, 0.42), rng)
-    leaves, masks = _keep_visible(_grow(size, center, scale * rng.uniform(0.2, 0.38), rng), size)
+    leaves, masks = _keep_visible(_grow(size, center, scale * rng.uniform(0.23, 0.41), rng), size)
 
     light_angle = rng.uniform(0, 2 * np.pi)
     tint = 1 + rng.normal(0, 0.05, 3).astype(np.float32)

@@ -1,7 +1,8 @@
 """Neural cells: bodies with long, thin, tapering, curved processes, in phase contrast or fluorescence.
 
-Each mask is one 8-connected piece: the whole silhouette of its cell, body and processes. Processes cross neighbours; both
-looks show what lies above and below, so **a crossing belongs to both cells** and masks may overlap there.
+Each mask is one 8-connected piece: the whole silhouette of its cell, body and processes. Processes cross neighbours;
+both looks show what lies above and below, so **a crossing belongs to both cells**:
+masks may overlap there.
 
 Points of the plane are complex numbers, x + iy in pixels.
 """
@@ -72,7 +73,7 @@ def _make_cell(
         _fill(canvas, _body(center, 0.8 * radius, 1.0, 0.0, 0.02, rng))
     else:
         axis = rng.normal(direction, 0.7)
-        _fill(canvas, _body(center, radius, rng.uniform(1.1, 2.0), axis, 0.12, rng))
+        _fill(canvas, _body(center, radius, rng.uniform(1.1, 2.8), axis, 0.15, rng))
         _draw_processes(canvas, center, radius, axis, rng)
     at_border = canvas[[0, -1]].any() or canvas[:, [0, -1]].any()
     return largest_piece(canvas > 0, connectivity=8) if at_border else canvas > 0
@@ -116,8 +117,8 @@ def _draw_process(
     travelled = _STEP * np.arange(count)
     taper = 1 - travelled / travelled[-1]
     # A broad foot at the body, then a thin thread with swellings (varicosities).
-    swelling = 0.13 * taper * (1 + 0.8 * np.sin(travelled / 4))
-    half_width = width * (0.8 * np.exp(-travelled / (2.5 * width)) + swelling) + 0.5
+    swelling = 0.09 * taper * (1 + 0.8 * np.sin(travelled / 4))
+    half_width = width * (0.8 * np.exp(-travelled / (2.5 * width)) + swelling) + 0.35
     side = 1j * ahead * half_width
     _fill(canvas, np.concatenate([path + side, (path - side)[::-1]]))
     # The polygon may be thinner than a pixel at its tip; the line keeps it in one piece.
@@ -151,16 +152,18 @@ def _render_phase_contrast(
     """Grey ground, cells darker inside with a bright halo: the phase ring passes only what differs from around it."""
     # Cells spread on the dish are flat but for their margin.
     height = sum((np.minimum(1.3 * cell, 1) for cell in thickness), np.zeros(size, dtype=np.float32))
-    height = height * np.exp(0.25 * cloud_noise(size, max(radius / 2, 2), rng)) + _specks(size, 12, rng)
-    height = cv2.GaussianBlur(height, (0, 0), 0.7)
-    halo = cv2.GaussianBlur(height, (0, 0), rng.uniform(1.3, 2.5))
-    wide = cv2.GaussianBlur(height, (0, 0), 1.2 * radius)
-    granules = np.minimum(height, 1) * smooth_noise(size, 1.5, rng)
-    phase = 0.9 * (halo - height) + rng.uniform(0.1, 0.35) * (wide - height) + rng.uniform(0.06, 0.16) * granules
+    organelles = np.minimum(height, 1) * smooth_noise(size, 1.5, rng)
+    height = height * np.exp(0.15 * cloud_noise(size, max(radius / 2, 2), rng)) + _specks(size, 12, rng)
+    near = cv2.GaussianBlur(height, (0, 0), rng.uniform(1.3, 2.2))
+    far = cv2.GaussianBlur(height, (0, 0), 1.2 * radius)
+    margin = near - height
+    # The margin itself is dark, and the halo outside it brighter than the margin is dark.
+    phase = margin + 1.2 * np.maximum(margin, 0) + rng.uniform(0.05, 0.25) * (far - height)
+    phase += rng.uniform(0.06, 0.16) * organelles
     contrast = rng.uniform(0.25, 0.7)
-    ground = rng.uniform(0.42, 0.62) * (1 + 0.01 * cloud_noise(size, 12, rng))
+    ground = rng.uniform(0.42, 0.62) * (1 + 0.006 * cloud_noise(size, 12, rng))
     scene = uneven_illumination(size, rng.uniform(0.0, 0.2), rng) * (ground + contrast * phase)
-    return expose(scene, rng.uniform(0.5, 0.8), rng.uniform(3000, 10000), 0.006, rng)
+    return expose(scene, rng.uniform(0.4, 0.7), rng.uniform(5000, 20000), 0.004, rng)
 
 
 def _render_fluorescence(

@@ -24,8 +24,8 @@ from .imaging import (
 )
 
 _HISTOLOGY_SHARE = 0.25
-# A nucleus that earlier ones would cut down further is left out. Those put next to another may be squeezed; the rest lie
-# apart in real cultures more often than chance has it, as cells move off each other.
+# A nucleus that earlier ones would cut down further is left out. One put next to another may be squeezed; the rest lie
+# apart more often than chance has it, as cells move off each other.
 _MIN_VISIBLE_CLUSTERED = 0.75
 _MIN_VISIBLE_ALONE = 0.98
 
@@ -71,15 +71,15 @@ def make_nuclei(size: tuple[int, int], rng: np.random.Generator) -> SyntheticIma
 
 
 def _culture_style(size: tuple[int, int], rng: np.random.Generator) -> _Style:
-    radius = min(np.exp(rng.normal(np.log(7.5), 0.33)), min(size) / 8)
+    radius = min(np.exp(rng.normal(np.log(7.5), 0.45)), min(size) / 8)
     fill = np.clip(np.exp(rng.normal(np.log(0.075), 0.7)) * (radius / 7.5) ** 0.5, 0.02, 0.35)
-    return _Style(radius, rng.uniform(0.12, 0.28), rng.uniform(0.08, 0.4), 0.04, fill, rng.uniform(0.0, 0.3))
+    return _Style(radius, rng.uniform(0.12, 0.28), rng.uniform(0.08, 0.4), 0.04, fill, rng.uniform(0.0, 0.22))
 
 
 def _tissue_style(size: tuple[int, int], rng: np.random.Generator) -> _Style:
     radius = min(np.exp(rng.normal(np.log(11), 0.35)), min(size) / 8)
     fill = rng.uniform(0.1, 0.3)
-    return _Style(radius, rng.uniform(0.2, 0.35), rng.uniform(0.15, 0.55), 0.08, fill, rng.uniform(0.1, 0.4))
+    return _Style(radius, rng.uniform(0.2, 0.35), rng.uniform(0.1, 0.9), 0.08, fill, rng.uniform(0.1, 0.4))
 
 
 def _place(size: tuple[int, int], style: _Style, rng: np.random.Generator) -> list[_Nucleus]:
@@ -132,7 +132,7 @@ def _make_nucleus(
     turned = ((x - center[1]) + 1j * (y - center[0])) * cmath.exp(-1j * angle)
     position = turned.real / (radius * stretch) + 1j * turned.imag / (radius / stretch)
     depth = np.abs(position)
-    # The outline is a Fourier series in the direction of a pixel: powers 2, 3, 4 of a unit vector stand for cos(k theta).
+    # The outline is a Fourier series in the direction of a pixel: powers of a unit vector stand for cos(k theta).
     waves = rng.normal(0, style.roughness, 3) / [1, 1, 1.5] * np.exp(1j * rng.uniform(0, 2 * np.pi, 3))
     outline = np.polyval([*waves[::-1], 0, 1], position / np.maximum(depth, 1e-6)).real
     depth /= np.maximum(outline, 0.4)
@@ -195,8 +195,8 @@ def _render_stained(
     # Tissue takes up a little of the stain: cytoplasm in clouds, fibres that run one way here and there.
     clouds = cloud_noise(size, 5 * style.radius, rng)
     stain = rng.uniform(0.01, 0.05) * (1 + 0.7 * clouds) + 0.01 * smooth_noise(size, 2, rng)
-    stain += rng.uniform(0.0, 0.05) * np.clip(0.5 - clouds, 0, 1) * _fibres(size, rng)
-    stain += _blurred_nuclei(size, style, rng)
+    stain += rng.uniform(0.0, 0.08) * np.clip(0.5 - clouds, 0, 1) * _fibres(size, rng)
+    stain = np.maximum(stain, 0) + _blurred_nuclei(size, style, rng)
     for nucleus in nuclei:
         uptake = np.clip(rng.normal(0.95, 0.25), 0.45, 1.5) * np.sqrt(style.radius / nucleus.radius)
         rim = rng.uniform(0.0, 0.35)  # vesicular nuclei are pale inside, with the chromatin at the envelope
