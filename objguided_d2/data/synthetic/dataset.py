@@ -54,8 +54,8 @@ def write_synthetic_dataset(
 ) -> None:
     """Write ``root/{train,val}/<number>_<kind>.png`` and COCO JSON ``root/annotations/synthetic_{train,val}.json``.
 
-    The kinds take turns. Image k of a split depends on the seed, the split and k alone: a larger dataset begins with
-    the images of a smaller one. Files appear only once all are complete, the JSON last.
+    The kinds take turns. For given kinds and size, image k of a split depends on the seed, the split and k alone: a
+    larger dataset begins with the images of a smaller one. Files appear only once all are complete, the JSON last.
 
     Args:
         root: the dataset's folder, created if need be.

@@ -1,8 +1,7 @@
 """Neural cells: bodies with long, thin, tapering, curved processes, in phase contrast or fluorescence.
 
 Each mask is one 8-connected piece: the whole silhouette of its cell, body and processes. Processes cross neighbours;
-both looks show what lies above and below, so **a crossing belongs to both cells**:
-masks may overlap there.
+both looks show what lies above and below, so a crossing belongs to both cells and their masks overlap there.
 
 Points of the plane are complex numbers, x + iy in pixels.
 """
