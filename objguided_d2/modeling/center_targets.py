@@ -83,11 +83,10 @@ def draw_gaussians(
     step = torch.arange(-reach, reach + 1, device=image.device)
     profile = torch.exp(-(step.to(sigma.dtype) ** 2) / (2 * sigma[:, None] ** 2))
     peak = profile[:, :, None] * profile[:, None, :]
-    eps = torch.finfo(torch.float32).eps
     x, y = centers[:, 0, None] + step, centers[:, 1, None] + step
     near = step.abs() <= radius[:, None]
     inside_x, inside_y = near & (x >= 0) & (x < width), near & (y >= 0) & (y < height)
-    peak = peak * (inside_y[:, :, None] & inside_x[:, None, :] & (peak >= eps))
+    peak = peak * (inside_y[:, :, None] & inside_x[:, None, :])
     plane = (image * num_classes + classes)[:, None, None] * (height * width)
     index = plane + y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
     heatmap.view(-1).scatter_reduce_(0, index.flatten(), peak.flatten(), "amax")
@@ -125,13 +124,13 @@ def encode(
     cell = center.floor().long()
     cell = torch.stack([cell[:, 0].clamp(0, width - 1), cell[:, 1].clamp(0, height - 1)], 1)
     offset = center - cell
-    # The released program rounds sizes up before it asks for the radius.
-    radius = gaussian_radius(wh[:, 1].ceil(), wh[:, 0].ceil(), min_overlap, rule)
-    whole = radius.floor().clamp(min=0)
+    # The released program rounds sizes up before it asks for the radius, in double precision: float32 misses radii that
+    # are whole numbers from below.
+    radius = gaussian_radius(wh[:, 1].double().ceil(), wh[:, 0].double().ceil(), min_overlap, rule).clamp(min=0)
     if sigma_rule == "diameter_sixth":
-        sigma, reach = (2 * whole + 1) / 6, whole.long()
+        sigma, reach = (2 * radius.floor() + 1).float() / 6, radius.long()
     else:
-        sigma, reach = radius.clamp(min=1e-3) / 3, radius.ceil().long()
+        sigma, reach = radius.float().clamp(min=1e-3) / 3, radius.ceil().long()
     heatmap = draw_gaussians(shape, image, classes, cell, reach, sigma)
     flat = (image * height + cell[:, 1]) * width + cell[:, 0]
     return CenterTargets(heatmap, flat, wh, offset)

@@ -47,9 +47,9 @@ class ModuleS(nn.Module):
 
     def forward(self, grid: RaggedGrid, low: Tensor, skip: Tensor) -> Tensor:
         """low (P, C_low), resized to ``grid`` already, and skip (P, C_skip) -> (P, C_out)."""
-        low = F.relu_(self._norm(self.up_norm, grid, grid.conv2d(low, self.up.weight, self.up.bias)))
+        low = F.relu(self._norm(self.up_norm, grid, grid.conv2d(low, self.up.weight, self.up.bias)))
         merged = F.linear(torch.cat([skip, low], 1), self.merge.weight.flatten(1), self.merge.bias)
-        return F.relu_(self._norm(self.merge_norm, grid, merged))
+        return F.relu(self._norm(self.merge_norm, grid, merged))
 
     @staticmethod
     def _norm(norm: nn.InstanceNorm2d, grid: RaggedGrid, values: Tensor) -> Tensor:

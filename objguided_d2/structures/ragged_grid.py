@@ -87,8 +87,6 @@ class RaggedGrid:
     @cached_property
     def canvas(self) -> Canvas:
         """Rectangles on shelves, tallest first, with one empty pixel between any two."""
-        if not len(self):
-            return Canvas(0, 0, self.starts[:0])
         heights, widths = self.heights + 1, self.widths + 1
         order = heights.argsort(descending=True, stable=True)
         widths_by_height = widths[order]
@@ -122,11 +120,13 @@ class RaggedGrid:
             return F.linear(values, weight.flatten(1), bias)
         if weight.shape[2:] != (3, 3):
             raise ValueError(f"kernels of 1x1 and 3x3 are supported, not {tuple(weight.shape[2:])}")
+        if not self.num_pixels:
+            return F.linear(values, weight.sum((2, 3)), bias)
         height, width, index = self.canvas
         plane = scatter_rows(values, index, height * width)
-        plane = plane.view(1, height, width, -1).permute(0, 3, 1, 2)
+        plane = plane.unflatten(0, (1, height, width)).permute(0, 3, 1, 2)
         plane = F.conv2d(plane, weight, bias, padding=1)
-        return gather_rows(plane.permute(0, 2, 3, 1).reshape(height * width, -1), index)
+        return gather_rows(plane.permute(0, 2, 3, 1).flatten(0, 2), index)
 
     def instance_norm(self, values: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         """Instance norm (Eq. 6) of every rectangle over its own pixels: (P, C) -> (P, C)."""

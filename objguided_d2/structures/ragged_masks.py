@@ -176,14 +176,12 @@ class RaggedMasks:
 
 def _encode_window(window: np.ndarray, top: int, left: int, height: int, width: int) -> dict:
     """RLE of an (h, w) window inside a zero (height, width) plane, without making the plane."""
-    columns = np.zeros((window.shape[1], height), dtype=np.uint8)
+    columns = np.zeros((window.shape[1], height), dtype=np.int8)
     columns[:, top : top + window.shape[0]] = window.T
-    flat = columns.ravel()
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    if flat[0]:
-        edges = np.concatenate([[0], edges])
-    edges = np.concatenate([[0], edges + left * height, [height * width]])
-    counts = np.diff(edges)
+    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + left * height
+    counts = np.diff(edges, prepend=0, append=height * width)
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
     rle = mask_util.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
@@ -286,8 +284,10 @@ class RaggedROIMasks(ROIMasks):
 
     def _paste_by_votes(self, threshold: float) -> RaggedMasks:
         height, width = self.image_size
-        # One pixel more than the last neighbour needs, since the last point may round up past its edge.
-        window, top, left = self._windows(self.boxes[:, :2].floor(), self.boxes[:, 2:].floor() + 2, self.image_size)
+        # One pixel more than the last neighbour needs, since the last point may round up past its edge. A box of
+        # negative size has one point, at its first corner.
+        first_corner, last_corner = self.boxes[:, :2], torch.maximum(self.boxes[:, :2], self.boxes[:, 2:])
+        window, top, left = self._windows(first_corner.floor(), last_corner.floor() + 2, self.image_size)
         roi, row, column = self.grid.pixels
         boxes = self.boxes.index_select(0, roi)
         x = point_positions(boxes[:, 0], boxes[:, 2], self.grid.device_widths[roi], column, self.grid_kind)

@@ -1,0 +1,54 @@
+"""Checkpoint files of the authors' released program, turned into ours and checked against the model they are for."""
+
+import os
+import pickle
+
+import torch
+
+from detectron2.modeling import build_model
+
+from ..config import get_cfg
+from ..modeling.released_checkpoint import convert_released_state_dict
+
+
+def convert_file(source: str, target: str, config_file: str) -> None:
+    """Convert ``source`` (a dict with ``epoch`` and ``state_dict``) and write ``target``, a Detectron2 checkpoint.
+
+    Args:
+        config_file: a model whose parameters the result must match one for one. Its number of classes is that of the
+            checkpoint.
+
+    Raises:
+        ValueError: the file is no such checkpoint, or its parameters do not fit the model.
+        FileNotFoundError: ``source`` is not there.
+    """
+    try:
+        checkpoint = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{source} is not a checkpoint of plain tensors: {error}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{source} has no 'state_dict': the released program saves a dict of 'epoch' and 'state_dict'")
+    model = convert_released_state_dict(checkpoint["state_dict"])
+    _check_fit(source, model, config_file)
+    temporary = f"{target}.tmp"
+    torch.save({"model": model, "__author__": "released program", "matching_heuristics": False}, temporary)
+    os.replace(temporary, target)
+
+
+def _check_fit(source: str, model: dict[str, torch.Tensor], config_file: str) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.MODEL.DEVICE = "cpu"
+    last = model.get("proposal_generator.head.heatmap.2.weight")
+    if last is not None:
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(last)
+    expected = {name: tuple(value.shape) for name, value in build_model(cfg).state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in model.items()}
+    # Batch counters are no parameters; old versions of torch did not save them.
+    missing = sorted(name for name in expected.keys() - found.keys() if not name.endswith("num_batches_tracked"))
+    unknown = sorted(found.keys() - expected.keys())
+    misfit = sorted(n for n in expected.keys() & found.keys() if expected[n] != found[n])
+    for words, names in (("lacks", missing), ("has besides", unknown), ("has in another shape", misfit)):
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise ValueError(f"{source} does not fit {config_file}: it {words} {shown}")

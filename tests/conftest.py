@@ -1,0 +1,32 @@
+"""What all tests share: the device and the golden values."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request) -> torch.device:
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def golden():
+    """Reads a file of reference values into tensors: ``golden("decode")["heatmap"]``."""
+
+    def read(name: str) -> dict[str, torch.Tensor]:
+        with np.load(GOLDEN / f"{name}.npz") as file:
+            return {key: torch.as_tensor(file[key]) if file[key].dtype.kind != "U" else file[key] for key in file.files}
+
+    return read
+
+
+def xyxy(boxes: torch.Tensor) -> torch.Tensor:
+    """(center x, center y, width, height) -> XYXY."""
+    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)

@@ -1,0 +1,181 @@
+import pytest
+import torch
+
+from detectron2.layers import ShapeSpec
+from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.utils.events import EventStorage
+from objguided_d2.modeling.mask_head import ModuleS, ObjectGuidedMaskHead
+from objguided_d2.modeling.point_refine import PointRefinement
+from objguided_d2.modeling.released_checkpoint import convert_released_state_dict
+from objguided_d2.structures.ragged_grid import RaggedGrid
+from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
+from tests.conftest import xyxy
+from tests.modeling.models import CHANNELS
+from tests.reference.mask_head_loop import mask_head_loop
+from tests.reference.rois import mask_loss
+
+PREFIX = "roi_heads.mask_head."
+
+
+def make_head(**settings) -> ObjectGuidedMaskHead:
+    shapes = {name: ShapeSpec(channels=c, stride=2**i) for i, (name, c) in enumerate(CHANNELS.items())}
+    refinement = PointRefinement(e1_channels=4, e2_channels=4, k=3, beta=0.75, d=8, loss_weight=1)
+    settings = {"ladder_channels": [0] * 4, "norm_affine": False, "seg_head_dim": 4, "refinement": refinement} | settings
+    return ObjectGuidedMaskHead(input_shape=shapes, **settings)
+
+
+def released_weights(data: dict) -> dict[str, torch.Tensor]:
+    return {name[3:].replace("__", "."): value for name, value in data.items() if name.startswith("w__")}
+
+
+def golden_head(data: dict, device: torch.device) -> ObjectGuidedMaskHead:
+    head = make_head()
+    state = convert_released_state_dict(released_weights(data))
+    head.load_state_dict({name.removeprefix(PREFIX): value for name, value in state.items()})
+    return head.to(device)
+
+
+def test_masks_and_ladder_equal_the_released_ones(golden, device):
+    data = golden("mask_ladder")
+    head = golden_head(data, device)
+    features = [data[name].to(device) for name in CHANNELS]
+    atlas = RoiAtlas(
+        expand_boxes(xyxy(data["boxes_cxcywh"]), 1.1).to(device),
+        torch.zeros(8, dtype=torch.int64, device=device),
+        head.strides,
+    )
+    logits, (e1, e2, *_) = head.predict(features, atlas)
+    masks, e1 = (atlas.grids[0].split(v) for v in (logits.sigmoid(), e1))
+    e2 = atlas.grids[1].split(e2)
+    levels = torch.stack([torch.arange(len(atlas)) < len(grid) for grid in atlas.grids]).sum(0)
+    for place, k in enumerate(atlas.order.tolist()):
+        assert levels[place] == int(data[f"levels_{k}"])
+        torch.testing.assert_close(masks[place][..., 0].cpu(), data[f"mask_{k}"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(e1[place].permute(2, 0, 1)[None].cpu(), data[f"e1_{k}"], atol=1e-3, rtol=1e-3)
+        if f"e2_{k}" in data:
+            torch.testing.assert_close(e2[place].permute(2, 0, 1)[None].cpu(), data[f"e2_{k}"], atol=1e-3, rtol=1e-3)
+
+
+def test_module_s_equals_the_released_one(golden, device):
+    data = golden("module_S")
+    low, skip = data["low"], data["skip"]
+    module = ModuleS(low.shape[1], skip.shape[1], skip.shape[1], affine=False)
+    state = {name.replace("__", "."): v for name, v in data.items() if "__" in name}
+    module.load_state_dict(
+        {n.replace("up.0.", "up.").replace("cat_conv.0.", "merge."): v for n, v in state.items()}, strict=True
+    )
+    number = len(low)
+    grid = RaggedGrid(torch.full((number,), 11), torch.full((number,), 13), torch.device("cpu"))
+    resized = torch.nn.functional.interpolate(low, size=skip.shape[2:], mode="bilinear", align_corners=False)
+    rows = [t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (resized, skip)]
+    output = module(grid, *rows).view(number, 11, 13, -1).permute(0, 3, 1, 2)
+    torch.testing.assert_close(output, data["output"], atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_equal_those_of_a_loop_over_rois(golden):
+    data = golden("mask_ladder")
+    boxes = xyxy(data["boxes_cxcywh"])
+    head = golden_head(data, torch.device("cpu")).double()
+    state = {n: v.double().requires_grad_() for n, v in released_weights(data).items()}
+    features = [data[name].double().requires_grad_() for name in CHANNELS]
+    copies = [f.detach().clone().requires_grad_() for f in features]
+
+    atlas = RoiAtlas(expand_boxes(boxes.double(), 1.1), torch.zeros(8, dtype=torch.int64), head.strides)
+    logits, _ = head.predict(features, atlas)
+    atlas.grids[0].mean(logits.sigmoid()).sum().backward()
+    masks, _, _ = mask_head_loop(copies, boxes.double(), state)
+    sum(mask.mean() for mask in masks if mask is not None).backward()
+
+    for ours, theirs in zip(features, copies):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+    parameters = dict(head.named_parameters())
+    for name, value in state.items():
+        if not name.startswith("point_head"):
+            ours = parameters[next(iter(convert_released_state_dict({name: value}))).removeprefix(PREFIX)]
+            torch.testing.assert_close(ours.grad, value.grad, atol=1e-6, rtol=1e-4)
+
+
+def make_targets() -> tuple[list[torch.Tensor], list[Instances]]:
+    generator = torch.Generator().manual_seed(1)
+    features = [torch.randn(2, c, 64 >> i, 96 >> i, generator=generator) for i, c in enumerate(CHANNELS.values())]
+    targets = []
+    for size, boxes in (((64, 96), [[4, 6, 30, 22], [40, 10, 58, 49]]), ((60, 80), [[10, 12, 41, 30]])):
+        instances = Instances(size)
+        masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes):
+            mask[y1:y2, x1:x2] = True
+        instances.gt_boxes, instances.gt_masks = Boxes(torch.tensor(boxes, dtype=torch.float32)), BitMasks(masks)
+        targets.append(instances)
+    return features, targets
+
+
+def test_loss_is_the_mean_over_pixels_and_then_over_rois():
+    features, targets = make_targets()
+    head = make_head(loss_weight=2.0)
+    with EventStorage():
+        loss = head.losses(features, targets)["loss_mask"]
+    logits, labels = [], []
+    for image, instances in enumerate(targets):
+        for box, mask in zip(instances.gt_boxes.tensor, instances.gt_masks.tensor):
+            enlarged = expand_boxes(box[None], 1.1)
+            atlas = RoiAtlas(enlarged, torch.tensor([image]), head.strides)
+            logits.append(head.predict(features, atlas)[0].view(*atlas.grids[0].split(torch.zeros(atlas.grids[0].num_pixels, 1))[0].shape[:2]))
+            truth = RoiAtlas(enlarged, torch.tensor([0]), (1,)).crop(0, mask[None, None].float())
+            labels.append(truth.view_as(logits[-1]))
+    torch.testing.assert_close(loss, 2 * mask_loss(logits, labels))
+
+
+def test_every_parameter_gets_a_gradient():
+    features, targets = make_targets()
+    head = make_head(norm_affine=True, loss_type="bce_dice")
+    with EventStorage():
+        losses = head.losses(features, targets)
+    assert set(losses) == {"loss_mask", "loss_refine"}
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+
+
+def test_no_objects_give_zero_losses_that_keep_the_graph():
+    features, targets = make_targets()
+    features = [f.requires_grad_() for f in features]
+    head = make_head()
+    with EventStorage():
+        losses = head.losses(features, [t[:0] for t in targets])
+    assert all(loss == 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and not p.grad.any() for p in head.parameters())
+
+
+def test_ladder_of_other_widths_projects_rois_that_start_late():
+    features, targets = make_targets()
+    head = make_head(ladder_channels=[6, 6, 5, 5], refinement=None)
+    boxes = Boxes(torch.tensor([[4.0, 6, 7, 9], [3, 3, 12, 14], [0, 0, 60, 60]]))
+    masks = head(features, [boxes, Boxes(torch.zeros(0, 4))], [(64, 96), (60, 80)])
+    assert [len(m) for m in masks] == [3, 0]
+    assert list(zip(masks[0].grid.heights.tolist(), masks[0].grid.widths.tolist())) == [(3, 3), (12, 9), (66, 66)]
+
+
+def test_masks_come_in_the_order_of_their_boxes(golden):
+    data = golden("mask_ladder")
+    head = golden_head(data, torch.device("cpu"))
+    boxes = Boxes(torch.cat([xyxy(data["boxes_cxcywh"]), torch.tensor([[5.0, 5, 6, 6]])]))
+    (masks,) = head([data[name] for name in CHANNELS], [boxes], [(128, 160)])
+    parts = masks.grid.split(masks.probabilities)
+    for k in range(8):
+        torch.testing.assert_close(parts[k], data[f"mask_{k}"], atol=1e-4, rtol=0)
+    assert parts[8].tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize(
+    "key, settings",
+    [
+        ("LADDER_CHANNELS", {"ladder_channels": [8, 8]}),
+        ("GRID", {"grid": "corners"}),
+        ("LOSS_TYPE", {"loss_type": "focal"}),
+        ("BOX_EXPANSION", {"box_expansion": 0.0}),
+        ("MIN_CROP_SIZE", {"min_crop_size": 0}),
+    ],
+)
+def test_invalid_settings_are_refused_by_their_key(key, settings):
+    with pytest.raises(ValueError, match=f"MODEL.ROI_MASK_HEAD.{key}"):
+        make_head(**settings)

@@ -1,0 +1,178 @@
+import pytest
+import torch
+
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+from detectron2.utils.events import EventStorage
+from tests.modeling.models import disk_batch, small_cfg
+
+LOSSES = {"loss_center_heatmap", "loss_wh", "loss_offset", "loss_mask", "loss_refine"}
+
+
+def training_losses(model, batch) -> dict[str, torch.Tensor]:
+    with EventStorage():
+        return model.train()(batch)
+
+
+def predicting_model(cfg) -> torch.nn.Module:
+    """An untrained model whose boxes have a size and whose masks are not empty."""
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH = 0.3
+    model = build_model(cfg)
+    torch.nn.init.constant_(model.proposal_generator.head.wh[-1].bias, 4.0)
+    return model.eval()
+
+
+def test_losses_of_a_batch_with_an_empty_image_and_several_classes(device):
+    torch.manual_seed(0)
+    model = build_model(small_cfg(num_classes=3, device=str(device)))
+    losses = training_losses(model, disk_batch([(64, 96), (70, 50), (33, 65)], [4, 0, 2], num_classes=3))
+    assert set(losses) == LOSSES
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_a_batch_without_any_object_keeps_the_graph(device):
+    model = build_model(small_cfg(device=str(device)))
+    losses = training_losses(model, disk_batch([(64, 64), (64, 64)], [0, 0]))
+    assert set(losses) == LOSSES and losses["loss_mask"] == 0 and losses["loss_wh"] == 0
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_without_refinement_there_is_no_refinement_loss_nor_head():
+    cfg = small_cfg()
+    cfg.MODEL.ROI_MASK_HEAD.REFINE.ENABLED = False
+    model = build_model(cfg)
+    assert set(training_losses(model, disk_batch([(64, 64)], [2]))) == LOSSES - {"loss_refine"}
+    assert not [name for name, _ in model.named_parameters() if "refine" in name]
+
+
+def test_refinement_changes_nothing_at_test_time():
+    torch.manual_seed(0)
+    model = predicting_model(small_cfg())
+    batch = disk_batch([(64, 80)], [3])
+    with torch.no_grad():
+        before = model(batch)[0]["instances"]
+        assert len(before)
+        model.roi_heads.mask_head.refinement = None
+        after = model(batch)[0]["instances"]
+    assert torch.equal(before.pred_masks.tensor, after.pred_masks.tensor)
+
+
+def test_polygons_train_like_their_bitmasks():
+    corners = torch.tensor([[10.0, 12, 31, 40], [40, 20, 52, 33]])
+    polygons = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in corners.tolist()]
+    losses = []
+    for masks in (PolygonMasks(polygons), BitMasks.from_polygon_masks(polygons, 64, 64)):
+        torch.manual_seed(0)
+        batch = disk_batch([(64, 64)], [0])
+        batch[0]["instances"] = Instances(
+            (64, 64), gt_boxes=Boxes(corners), gt_classes=torch.zeros(2, dtype=torch.int64), gt_masks=masks
+        )
+        losses.append(training_losses(build_model(small_cfg()), batch))
+    for name in LOSSES:
+        torch.testing.assert_close(losses[0][name], losses[1][name])
+
+
+def test_predictions_have_detectron2_fields_at_the_output_size(device):
+    torch.manual_seed(0)
+    cfg = small_cfg(num_classes=2, device=str(device))
+    cfg.TEST.DETECTIONS_PER_IMAGE = 20
+    model = predicting_model(cfg)
+    batch = disk_batch([(50, 75), (64, 40)], [3, 1])
+    batch[0].update(height=100, width=225)
+    with torch.no_grad():
+        first, second = (output["instances"] for output in model(batch))
+    assert first.image_size == (100, 225) and second.image_size == (64, 40)
+    for instances in (first, second):
+        assert 0 < len(instances) <= 20
+        assert set(instances.get_fields()) == {"pred_boxes", "scores", "pred_classes", "pred_masks"}
+        assert (instances.scores.diff() <= 0).all() and (instances.scores <= 1).all()
+        assert instances.pred_masks.tensor.shape == (len(instances), *instances.image_size)
+        tight = BitMasks(instances.pred_masks.tensor).get_bounding_boxes().tensor
+        assert torch.equal(instances.pred_boxes.tensor.cpu(), tight.cpu())
+
+
+def test_given_boxes_get_masks_in_their_order():
+    torch.manual_seed(0)
+    model = build_model(small_cfg()).eval()
+    given = Instances((64, 80), pred_boxes=Boxes(torch.tensor([[40.0, 4, 60, 20], [3, 30, 30, 60]])))
+    given.pred_classes, given.scores = torch.zeros(2, dtype=torch.int64), torch.tensor([0.2, 0.9])
+    with torch.no_grad():
+        (result,) = model.inference(disk_batch([(64, 80)], [0]), [given], do_postprocess=False)
+    assert list(zip(result.pred_masks.grid.heights.tolist(), result.pred_masks.grid.widths.tolist())) == [(17, 22), (33, 29)]
+
+
+def test_nothing_above_the_threshold_gives_empty_instances_with_all_fields():
+    cfg = small_cfg()
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.9
+    with torch.no_grad():
+        (output,) = build_model(cfg).eval()(disk_batch([(64, 80)], [0]))
+    instances = output["instances"]
+    assert len(instances) == 0 and instances.pred_masks.tensor.shape == (0, 64, 80)
+    assert instances.pred_boxes.tensor.shape == (0, 4)
+
+
+def test_padding_changes_nothing_of_an_image_whose_size_is_a_multiple():
+    torch.manual_seed(0)
+    cfg = small_cfg()
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    model = build_model(cfg).eval()
+    small, large = disk_batch([(64, 64), (96, 128)], [2, 2])
+    with torch.no_grad():
+        heatmap = [model.proposal_generator.head(model.backbone(model.preprocess_image(b).tensor)["c3"])[0][0]
+                   for b in ([large], [large, small])]
+    torch.testing.assert_close(heatmap[0], heatmap[1], atol=1e-5, rtol=1e-4)
+
+
+def test_bfloat16_autocast_trains_and_predicts(device):
+    torch.manual_seed(0)
+    model, batch = predicting_model(small_cfg(device=str(device))), disk_batch([(64, 96)], [4])
+    full = training_losses(model, batch)
+    with torch.autocast(device.type, torch.bfloat16):
+        losses = training_losses(model, batch)
+        sum(losses.values()).backward()
+        with torch.no_grad():
+            instances = model.eval()(batch)[0]["instances"]
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert abs(losses["loss_center_heatmap"] - full["loss_center_heatmap"]) < 0.05 * full["loss_center_heatmap"]
+    assert len(instances)
+
+
+def test_pictures_go_to_the_event_storage():
+    cfg = small_cfg()
+    cfg.VIS_PERIOD = 1
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    model = build_model(cfg)
+    with EventStorage() as storage:
+        model.train()(disk_batch([(64, 80)], [3]))
+        names = [name for name, _, _ in storage._vis_data]
+    assert len(names) == 3 and any("heatmap" in n for n in names) and any("points" in n for n in names)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("MODEL.CENTER_HEAD.TOPK", 0),
+        ("MODEL.CENTER_HEAD.WH_KERNEL", 4),
+        ("MODEL.CENTER_HEAD.GAUSSIAN_RULE", "circle"),
+        ("MODEL.CENTER_HEAD.GAUSSIAN_SIGMA", "third"),
+        ("MODEL.CENTER_HEAD.GAUSSIAN_MIN_OVERLAP", 1.5),
+        ("MODEL.CENTER_HEAD.REG_LOSS_TYPE", "giou"),
+        ("MODEL.CENTER_HEAD.HEATMAP_PRIOR", 1.0),
+        ("MODEL.CENTER_HEAD.IN_FEATURE", "c9"),
+        ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 1.2),
+        ("MODEL.ROI_MASK_HEAD.MASK_THRESH", 0.0),
+        ("MODEL.ROI_MASK_HEAD.PASTE_MODE", "nearest"),
+        ("MODEL.ROI_MASK_HEAD.MASK_NMS_THRESH", 1.5),
+        ("MODEL.ROI_MASK_HEAD.GRID", "corners"),
+        ("MODEL.ROI_MASK_HEAD.REFINE.D", 0.0),
+        ("TEST.DETECTIONS_PER_IMAGE", 0),
+    ],
+)
+def test_invalid_values_are_refused_at_build_time_by_their_key(key, value):
+    cfg = small_cfg()
+    cfg.merge_from_list([key, value])
+    with pytest.raises(ValueError, match=key):
+        build_model(cfg)

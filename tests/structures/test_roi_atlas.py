@@ -1,0 +1,117 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
+from tests.conftest import xyxy
+
+STRIDES = (1, 2, 4, 8, 16)
+
+
+def one_image(boxes: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+
+
+def test_crops_equal_the_released_ones(golden, device):
+    data = golden("grid_crop")
+    boxes = expand_boxes(xyxy(data["boxes_cxcywh"]), float(data["expand"])).to(device)
+    atlas = RoiAtlas(boxes, one_image(boxes), (1,))
+    crops = atlas.grids[0].split(atlas.crop(0, data["feature"].to(device)))
+    expected = [data[f"crop_{k}"] for k in range(len(boxes))]
+    assert sorted(atlas.order.tolist()) == [k for k, crop in enumerate(expected) if crop.numel()]
+    for k, crop in zip(atlas.order.tolist(), crops):
+        torch.testing.assert_close(crop.permute(2, 0, 1)[None].cpu(), expected[k], atol=5e-5, rtol=0)
+
+
+def test_edges_grid_is_read_where_the_convention_says():
+    """An asymmetric example by hand: a map that holds its own x index + 10 times its y index."""
+    feature = (torch.arange(40.0)[None, :] + 10 * torch.arange(30.0)[:, None])[None, None]
+    boxes = torch.tensor([[3.0, 5.0, 9.0, 8.0]])
+    level0, level1 = RoiAtlas(boxes, one_image(boxes), (1, 2), min_size=1).grids
+    assert (level0.heights.tolist(), level0.widths.tolist()) == ([3], [6])
+    assert (level1.heights.tolist(), level1.widths.tolist()) == ([1], [3])
+    crop = RoiAtlas(boxes, one_image(boxes), (1,)).crop(0, feature).view(3, 6)
+    torch.testing.assert_close(crop[0], 50 + torch.linspace(3, 9, 6))
+    torch.testing.assert_close(crop[:, 0], 3 + 10 * torch.linspace(5, 8, 3))
+
+
+def test_centers_grid_reads_every_level_at_the_same_place():
+    """A map of stride 2 that holds the continuous x + 10 y of its cell middles, next to the one of stride 1."""
+
+    def map_of(stride: int) -> torch.Tensor:
+        x, y = (torch.arange(40 // stride) + 0.5) * stride, (torch.arange(32 // stride) + 0.5) * stride
+        return (x[None, :] + 10 * y[:, None])[None, None]
+
+    boxes = torch.tensor([[4.0, 6.0, 12.0, 18.0]])
+    atlas = RoiAtlas(boxes, one_image(boxes), (1, 2), grid="centers")
+    fine = atlas.crop(0, map_of(1)).view(12, 8)
+    assert fine[0, 0] == 4.5 + 10 * 6.5 and fine[-1, -1] == 11.5 + 10 * 17.5
+    coarse = atlas.crop(1, map_of(2)).view(6, 4)
+    torch.testing.assert_close(coarse, F.avg_pool2d(fine[None], 2)[0])
+    inner = atlas.resize(0, coarse.view(-1, 1)).view(12, 8)[1:-1, 1:-1]
+    torch.testing.assert_close(inner, fine[1:-1, 1:-1])
+
+
+@pytest.mark.parametrize("grid", ["edges", "centers"])
+def test_resize_equals_interpolate_for_every_roi(grid, device):
+    boxes = torch.tensor([[0.0, 0, 37, 21], [3.3, 4.1, 24.9, 50.2], [10, 10, 17, 13], [2, 2, 7.9, 7.9]], device=device)
+    atlas = RoiAtlas(boxes, one_image(boxes), STRIDES, grid=grid)
+    for level in range(len(STRIDES) - 1):
+        low = torch.randn(atlas.grids[level + 1].num_pixels, 3, device=device)
+        high_grid = atlas.grids[level].prefix(len(atlas.grids[level + 1]))
+        for one, resized in zip(atlas.grids[level + 1].split(low), high_grid.split(atlas.resize(level, low))):
+            size = resized.shape[:2]
+            expected = F.interpolate(one.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)
+            torch.testing.assert_close(resized.permute(2, 0, 1)[None], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_rois_of_several_images_read_their_own_image(device):
+    feature = torch.stack([torch.full((1, 20, 20), float(n)) for n in range(3)]).to(device)
+    boxes = torch.tensor([[2.0, 2, 9, 9], [1, 1, 15, 15], [3, 3, 8, 12]], device=device)
+    image = torch.tensor([2, 0, 1], device=device)
+    atlas = RoiAtlas(boxes, image, (1, 2))
+    for roi, crop in enumerate(atlas.grids[0].split(atlas.crop(0, feature))):
+        assert (crop == atlas.image[roi]).all()
+    assert atlas.image.tolist() == image[atlas.order].tolist()
+
+
+def test_levels_under_two_points_are_left_out_with_all_deeper_ones():
+    boxes = torch.tensor([[0.0, 0, 1.9, 50], [0, 0, 7, 4], [0, 0, 40, 40], [0, 0, 3, 3]])
+    atlas = RoiAtlas(boxes, one_image(boxes), STRIDES)
+    assert atlas.order.tolist() == [2, 1, 3]
+    assert [len(grid) for grid in atlas.grids] == [3, 2, 1, 1, 1]
+
+
+def test_no_boxes_make_an_empty_atlas(device):
+    boxes = torch.zeros(0, 4, device=device)
+    atlas = RoiAtlas(boxes, one_image(boxes), STRIDES)
+    assert len(atlas) == 0
+    assert atlas.crop(0, torch.zeros(1, 3, 8, 8, device=device)).shape == (0, 3)
+
+
+def test_read_equals_the_released_uncertainty(golden):
+    data = golden("uncertain_points")
+    height, width = data["mask"].shape
+    boxes = torch.tensor([[0.0, 0, width, height]])
+    atlas = RoiAtlas(boxes, one_image(boxes), (1,))
+    uncertainty = -(2 * data["mask"].reshape(-1, 1) - 1).abs()
+    roi = torch.zeros(len(data["points_xy01"]), dtype=torch.int64)
+    read = atlas.read(0, uncertainty, roi, data["points_xy01"])[:, 0]
+    torch.testing.assert_close(read, data["uncertainty"], atol=1e-5, rtol=0)
+    assert read.argsort(descending=True)[:50].tolist() == data["top_index"].tolist()
+
+
+def test_image_positions_are_where_the_grid_is(device):
+    boxes = torch.tensor([[3.0, 5, 9, 8], [1, 2, 21, 30]], device=device)
+    atlas = RoiAtlas(boxes, one_image(boxes), (1,))
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]], device=device)
+    roi = torch.arange(2, device=device)
+    x, y = atlas.image_positions(roi, corners)
+    grid_x, grid_y = atlas.positions(0)
+    corner_pixels = [0, atlas.grids[0].num_pixels - 1]
+    torch.testing.assert_close(torch.stack([x, y], 1), torch.stack([grid_x, grid_y], 1)[corner_pixels])
+
+
+def test_an_unknown_grid_is_refused_by_its_key():
+    with pytest.raises(ValueError, match="MODEL.ROI_MASK_HEAD.GRID"):
+        RoiAtlas(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), (1,), grid="corners")
