@@ -1,14 +1,19 @@
 """One training or evaluation run in one process, as ``tools/train_net.py`` starts it."""
 
+import logging
 from argparse import Namespace
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def run(cfg: CfgNode, args: Namespace) -> dict:
@@ -18,6 +23,10 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
         Results of the last evaluation, see :meth:`Trainer.test`.
     """
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="objguided_d2", abbrev_name="objguided")
+    if cfg.MODEL.DEVICE == "cpu":
+        processes, threads = comm.get_world_size(), torch.get_num_threads()
+        logger.warning("Running on the CPU: %d process(es), %d thread(s) each", processes, threads)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)

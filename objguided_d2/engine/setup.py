@@ -1,20 +1,19 @@
 """From command line to a checked config: what is wrong with it is said before anything is built."""
 
 import difflib
-import logging
 import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser
 
 from ..config import get_cfg
 from .amp import autocast_dtype
-
-logger = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
@@ -45,7 +44,6 @@ def load_config(args: Namespace) -> CfgNode:
     _merge(cfg, cfg.merge_from_list, args.opts or [], "KEY VALUE pairs at the end of the command line")
     if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
-        logger.warning("MODEL.DEVICE: no CUDA device here, using the CPU")
     check_config(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg
@@ -74,17 +72,16 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
         raise ConfigError(str(error)) from error
 
 
-def _merge(cfg: CfgNode, merge, source, source_name: str) -> None:
+def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name: str) -> None:
     try:
         merge(source)
-    except KeyError as error:
-        message = str(error.args[0])
-        unknown = message.rpartition(" ")[2]
-        close = difflib.get_close_matches(unknown, _keys(cfg), n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
+        message = str(error.args[0] if isinstance(error, KeyError) else error)
+        hint = ""
+        if message.startswith("Non-existent"):
+            close = difflib.get_close_matches(message.rpartition(" ")[2], _keys(cfg), n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise ConfigError(f"{source_name}: {message}{hint}") from error
-    except (AssertionError, ValueError, OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{source_name}: {error}") from error
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
@@ -98,5 +95,9 @@ def _check_dataset(name: str) -> None:
     known = DatasetCatalog.list()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "register it before, see objguided_d2.data"
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
         raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")
+    try:
+        DatasetCatalog.get(name)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"DATASETS: {error}") from error

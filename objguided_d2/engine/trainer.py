@@ -57,6 +57,7 @@ class Trainer(DefaultTrainer):
         self.interrupted = False
         self._last_eval_results: dict = {}
 
+        seed_generators(self.seed)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         dtype = autocast_dtype(cfg)
@@ -104,6 +105,7 @@ class Trainer(DefaultTrainer):
                 raise
             finally:
                 self.after_train()
+                self._trainer.reset_data_loader(lambda: None)  # Ends its processes now, not at the end of Python.
         return self._last_eval_results
 
     def run_step(self) -> None:

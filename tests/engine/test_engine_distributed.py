@@ -1,0 +1,76 @@
+"""Two CPU processes, started as tools/train_net.py starts them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+
+import pytest
+import torch
+from detectron2.evaluation.testing import flatten_results_dict
+from torch import nn
+
+from objguided_d2.engine import Trainer, launch
+from objguided_d2.engine.distributed import create_ddp_model
+from tests.engine.toy import last_checkpoint, run_toy, toy_cfg, weights
+
+TWO_PROCESSES = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+
+
+def args(**changes) -> Namespace:
+    return Namespace(config_file="", resume=False, eval_only=False, **(TWO_PROCESSES | changes))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
+def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
+    options = "MODEL.META_ARCHITECTURE", "ToyPlainDetector", "SOLVER.OPTIMIZER", "SGD", "SOLVER.MAX_MINUTES", 5.0
+    launch(run_toy, args(), (toy_cfg(tmp_path / "two", *options), args(), str(toy_data)))
+    one = Trainer(toy_cfg(tmp_path / "one", *options))
+    results = flatten_results_dict(one.train())
+
+    two = json.loads((tmp_path / "two/results_train.json").read_text())
+    assert flatten_results_dict(two) == pytest.approx(results, nan_ok=True)
+    assert 0 < results["segm/AP"] < 100
+    for key, value in weights(tmp_path / "two/model_final.pth").items():
+        torch.testing.assert_close(value, one.model.state_dict()[key])
+
+
+def test_unlike_gpus_processes_are_not_limited_by_their_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="--num-gpus 2: this machine has 1"):
+        launch(print, args(), ())
+
+
+def test_one_process_runs_here():
+    calls = []
+    launch(lambda *values: calls.append(values), args(num_gpus=0), (1, 2))
+    assert calls == [(1, 2)]
+
+
+def test_model_of_a_single_process_is_not_wrapped():
+    model = nn.Linear(1, 1)
+    assert create_ddp_model(model) is model
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
+def test_sigterm_to_the_launcher_stops_all_processes_with_a_checkpoint(toy_data, tmp_path):
+    program = (
+        "from tests.engine.test_engine_distributed import *\n"
+        "import sys\n"
+        "cfg = toy_cfg(sys.argv[1], 'SOLVER.MAX_ITER', 10**6, 'SOLVER.CHECKPOINT_PERIOD', 10**6)\n"
+        "launch(run_toy, args(), (cfg, args(), sys.argv[2]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(toy_data)])
+    try:
+        deadline = time.monotonic() + 60
+        while not ((tmp_path / "metrics.json").exists() and (tmp_path / "metrics.json").stat().st_size):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+    assert torch.load(last_checkpoint(tmp_path))["iteration"] >= 19
