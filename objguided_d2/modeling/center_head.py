@@ -1,10 +1,20 @@
-"""The three dense maps on c3: center heatmap, width-height, offset (II-A)."""
+"""The three maps on c3: center heatmap, width-height, offset (II-A).
+
+The heatmap is dense. Sizes and offsets are read at centers alone, in the loss as in decoding, so their branches are
+evaluated there alone: the same values as of dense maps, without the rest of the map.
+
+Glossary: N images, C channels, H x W the map, M centers, k1 and k2 the kernel sizes of a branch.
+"""
 
 import math
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectron2.config import configurable
+
+from ..structures.ragged_ops import weighted_gather
 
 
 class CenterHead(nn.Module):
@@ -41,10 +51,21 @@ class CenterHead(nn.Module):
             "heatmap_prior": head.HEATMAP_PRIOR,
         }
 
-    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, C, H, W) -> heatmap logits (N, K, H, W), wh (N, 2, H, W), offset (N, 2, H, W); both x first, in
-        units of the map's stride."""
-        return self.heatmap(feature), self.wh(feature), self.offset(feature)
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, C, H, W) -> heatmap logits (N, K, H, W)."""
+        return self.heatmap(feature)
+
+    def wh_and_offset(self, feature: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Sizes and offsets at cells.
+
+        Args:
+            feature: (N, C, H, W).
+            cell: (M,) int64 flat index into N * H * W.
+
+        Returns:
+            wh and offset, each (M, 2), x first, in units of the map's stride.
+        """
+        return _branch_at(self.wh, feature, cell), _branch_at(self.offset, feature, cell)
 
 
 def _branch(in_channels: int, conv_dim: int, out_channels: int, first_kernel: int, last_kernel: int) -> nn.Sequential:
@@ -53,9 +74,34 @@ def _branch(in_channels: int, conv_dim: int, out_channels: int, first_kernel: in
         nn.ReLU(inplace=True),
         nn.Conv2d(conv_dim, out_channels, last_kernel, padding=last_kernel // 2),
     )
-    for conv in (branch[0], branch[2]):
-        # Small last layers, as every dense detector has: the first boxes are a few pixels wide, not random.
-        nn.init.normal_(conv.weight, std=0.001)
-        nn.init.zeros_(conv.bias)
     nn.init.kaiming_normal_(branch[0].weight, nonlinearity="relu")
+    # A small last layer, as every dense detector has: the first boxes are near their bias, not random.
+    nn.init.normal_(branch[2].weight, std=0.001)
+    for conv in (branch[0], branch[2]):
+        nn.init.zeros_(conv.bias)
     return branch
+
+
+def _branch_at(branch: nn.Sequential, feature: Tensor, cell: Tensor) -> Tensor:
+    """What ``branch(feature)`` holds at ``cell``: (M, C_out). Patches around the cells go through valid convolutions."""
+    num_images, channels, height, width = feature.shape
+    first, last = branch[0], branch[2]
+    reach, hidden_reach = first.padding[0] + last.padding[0], last.padding[0]
+    if len(cell) * (2 * hidden_reach + 1) ** 2 >= num_images * height * width:
+        dense = branch(feature).permute(0, 2, 3, 1).flatten(0, 2)
+        return dense.index_select(0, cell)
+    x, y = cell % width, cell.div(width, rounding_mode="floor") % height
+    step = torch.arange(-reach, reach + 1, device=cell.device)
+    inside_x = (x[:, None] + step >= 0) & (x[:, None] + step < width)
+    inside_y = (y[:, None] + step >= 0) & (y[:, None] + step < height)
+    inside = inside_y[:, :, None] & inside_x[:, None, :]
+    index = cell[:, None, None] + step[:, None] * width + step
+    index = index.masked_fill(~inside, 0).reshape(-1, 1)
+    rows = weighted_gather(feature.permute(0, 2, 3, 1).flatten(0, 2), index, inside.reshape(-1, 1).to(feature.dtype))
+    patches = rows.view(len(cell), 2 * reach + 1, 2 * reach + 1, channels).permute(0, 3, 1, 2)
+    hidden = F.relu(F.conv2d(patches, first.weight, first.bias))
+    # A dense branch pads its hidden map by zeros; here those places hold the ReLU of the bias.
+    margin = reach - hidden_reach
+    middle = slice(margin, 2 * reach + 1 - margin)
+    hidden = hidden * inside[:, None, middle, middle]
+    return F.conv2d(hidden, last.weight, last.bias).flatten(1)

@@ -49,10 +49,10 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         images = self.preprocess_image(batched_inputs)
         gt_instances = [x["instances"].to(self.device) for x in batched_inputs]
         features = self.backbone(images.tensor)
-        proposals, proposal_losses = self.proposal_generator(images, features, gt_instances)
-        _, mask_losses = self.roi_heads(images, features, proposals, gt_instances)
+        _, proposal_losses = self.proposal_generator(images, features, gt_instances)
+        _, mask_losses = self.roi_heads(images, features, [], gt_instances)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
-            draw_training_images(self, batched_inputs[0], gt_instances[0], features, proposals[0])
+            draw_training_images(self, batched_inputs[0], gt_instances[0], features)
         return {**proposal_losses, **mask_losses}
 
     def inference(

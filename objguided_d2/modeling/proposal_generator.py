@@ -21,10 +21,10 @@ class CenterKeypointProposals(nn.Module):
     """Proposals at the peaks of a center heatmap.
 
     Args:
-        head: a module mapping (N, C, H, W) to heatmap logits, wh and offset, see :class:`CenterHead`.
+        head: see :class:`CenterHead`.
         in_feature, stride: the map the head sits on and its stride.
         num_classes: K.
-        topk: peaks per image, over all classes.
+        topk, score_thresh: peaks kept per image, over all classes, and the score they must exceed.
         gaussian_min_overlap, gaussian_rule, gaussian_sigma, focal_alpha, focal_beta, reg_loss_type, smooth_l1_beta: of
             targets and losses, see ``config.py``.
         loss_weights: factors of "loss_center_heatmap", "loss_wh" and "loss_offset".
@@ -39,6 +39,7 @@ class CenterKeypointProposals(nn.Module):
         stride: int,
         num_classes: int,
         topk: int,
+        score_thresh: float = 0.0,
         gaussian_min_overlap: float = 0.7,
         gaussian_rule: str = "cornernet",
         gaussian_sigma: str = "diameter_sixth",
@@ -59,8 +60,11 @@ class CenterKeypointProposals(nn.Module):
         ):
             if not valid:
                 raise ValueError(f"MODEL.CENTER_HEAD.{key} = {value!r} is not valid; config.py says what is")
+        if not 0 <= score_thresh < 1:
+            raise ValueError(f"MODEL.ROI_HEADS.SCORE_THRESH_TEST must lie in [0, 1), not {score_thresh}")
         self.head = head
-        self.in_feature, self.stride, self.num_classes, self.topk = in_feature, stride, num_classes, topk
+        self.in_feature, self.stride, self.num_classes = in_feature, stride, num_classes
+        self.topk, self.score_thresh = topk, score_thresh
         self.gaussian = {"min_overlap": gaussian_min_overlap, "rule": gaussian_rule, "sigma_rule": gaussian_sigma}
         self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
         self.reg_loss_type, self.smooth_l1_beta = reg_loss_type, smooth_l1_beta
@@ -78,6 +82,7 @@ class CenterKeypointProposals(nn.Module):
             "stride": shape.stride,
             "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "topk": head.TOPK,
+            "score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
             "gaussian_min_overlap": head.GAUSSIAN_MIN_OVERLAP,
             "gaussian_rule": head.GAUSSIAN_RULE,
             "gaussian_sigma": head.GAUSSIAN_SIGMA,
@@ -95,21 +100,24 @@ class CenterKeypointProposals(nn.Module):
     def forward(
         self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Proposals, best first, and in training the losses.
+        """Proposals at test time, losses in training.
 
         Args:
             features: holds ``in_feature``, (N, C, H, W).
             gt_instances: one an image with ``gt_boxes`` (XYXY, input pixels) and ``gt_classes``; needed in training.
 
         Returns:
-            Instances with ``proposal_boxes``, ``objectness_logits`` and ``proposal_classes``, ``topk`` an image at the
-            most (cells that are no peak have a logit near the dtype's lowest value); the loss dict, empty at test time.
+            At test time one ``Instances`` an image with ``proposal_boxes``, ``objectness_logits`` and
+            ``proposal_classes``, best first, and no losses. In training no proposals (masks learn from true boxes,
+            II-B) and the loss dict.
         """
-        heatmap, wh, offset = self.head(features[self.in_feature])
-        losses = {}
-        if self.training:
-            losses = self.losses(heatmap, wh, offset, self.targets(heatmap.shape, gt_instances))
-        return self.propose(heatmap.detach(), wh.detach(), offset.detach(), images.image_sizes), losses
+        feature = features[self.in_feature]
+        heatmap = self.head(feature)
+        if not self.training:
+            return self.propose(heatmap, feature, images.image_sizes), {}
+        targets = self.targets(heatmap.shape, gt_instances)
+        wh, offset = self.head.wh_and_offset(feature, targets.cell)
+        return [], self.losses(heatmap, wh, offset, targets)
 
     def targets(self, heatmap_shape: torch.Size, gt_instances: list[Instances]) -> CenterTargets:
         """Targets of a batch; see :func:`center_targets.encode`."""
@@ -120,26 +128,28 @@ class CenterKeypointProposals(nn.Module):
         return encode(boxes, image, classes, tuple(heatmap_shape), self.stride, **self.gaussian)
 
     def losses(self, heatmap: Tensor, wh: Tensor, offset: Tensor, targets: CenterTargets) -> dict[str, Tensor]:
-        """Weighted losses of the three maps (Eq. 1-5)."""
+        """Weighted losses of the heatmap (N, K, H, W) and of wh and offset (M, 2) at the true centers (Eq. 1-5)."""
         losses = {
-            "loss_center_heatmap": heatmap_focal_loss(heatmap, targets.heatmap, self.focal_alpha, self.focal_beta)
+            "loss_center_heatmap": heatmap_focal_loss(heatmap, targets.heatmap, self.focal_alpha, self.focal_beta),
+            "loss_wh": center_regression_loss(wh, targets.wh, self.reg_loss_type, self.smooth_l1_beta),
+            "loss_offset": center_regression_loss(offset, targets.offset, self.reg_loss_type, self.smooth_l1_beta),
         }
-        for name, dense, target in (("loss_wh", wh, targets.wh), ("loss_offset", offset, targets.offset)):
-            at_centers = dense.permute(0, 2, 3, 1).reshape(-1, 2).index_select(0, targets.cell)
-            losses[name] = center_regression_loss(at_centers, target, self.reg_loss_type, self.smooth_l1_beta)
         get_event_storage().put_scalar("center_head/num_centers", len(targets.cell), smoothing_hint=False)
         return {name: loss * self.loss_weights[name] for name, loss in losses.items()}
 
     @torch.no_grad()
-    def propose(
-        self, heatmap: Tensor, wh: Tensor, offset: Tensor, image_sizes: list[tuple[int, int]]
-    ) -> list[Instances]:
-        """Decode the maps into one ``Instances`` an image (II-A.4)."""
+    def propose(self, heatmap: Tensor, feature: Tensor, image_sizes: list[tuple[int, int]]) -> list[Instances]:
+        """Decode the heatmap's peaks above the score threshold into one ``Instances`` an image (II-A.4)."""
         logits, classes, cell = find_peaks(heatmap.float(), self.topk)
-        index = cell[:, None].expand(-1, 2, -1)
-        wh, offset = (dense.float().flatten(2).gather(2, index).transpose(1, 2) for dense in (wh, offset))
-        boxes = decode(cell, wh, offset, heatmap.shape[-1], self.stride)
+        kept = logits.sigmoid() > self.score_thresh
+        counts = kept.sum(1).tolist()
+        # Peaks are in descending order, so what the threshold keeps of an image is a prefix.
+        image = torch.arange(len(image_sizes), device=cell.device)[:, None].expand_as(cell)[kept]
+        logits, classes, cell = logits[kept], classes[kept], cell[kept]
+        height, width = heatmap.shape[-2:]
+        wh, offset = self.head.wh_and_offset(feature, image * (height * width) + cell)
+        boxes = decode(cell, wh.float(), offset.float(), width, self.stride)
         return [
             Instances(size, proposal_boxes=Boxes(b), objectness_logits=s, proposal_classes=c)
-            for size, b, s, c in zip(image_sizes, boxes, logits, classes)
+            for size, b, s, c in zip(image_sizes, boxes.split(counts), logits.split(counts), classes.split(counts))
         ]

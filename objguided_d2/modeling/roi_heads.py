@@ -1,6 +1,5 @@
 """Which proposals get a mask, and in training the mask losses on true boxes (II-B)."""
 
-import torch
 from torch import Tensor, nn
 
 from detectron2.config import configurable
@@ -15,25 +14,21 @@ class ObjectGuidedROIHeads(nn.Module):
 
     Args:
         mask_head: see :class:`ObjectGuidedMaskHead`.
-        score_thresh: proposals at or below this score are dropped.
         max_detections: best proposals kept per image.
     """
 
     @configurable
-    def __init__(self, *, mask_head: nn.Module, score_thresh: float, max_detections: int):
+    def __init__(self, *, mask_head: nn.Module, max_detections: int):
         super().__init__()
-        if not 0 <= score_thresh < 1:
-            raise ValueError(f"MODEL.ROI_HEADS.SCORE_THRESH_TEST must lie in [0, 1), not {score_thresh}")
         if max_detections < 1:
             raise ValueError(f"TEST.DETECTIONS_PER_IMAGE must be at least 1, not {max_detections}")
         self.mask_head = mask_head
-        self.score_thresh, self.max_detections = score_thresh, max_detections
+        self.max_detections = max_detections
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         return {
             "mask_head": build_mask_head(cfg, input_shape),
-            "score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
@@ -44,20 +39,19 @@ class ObjectGuidedROIHeads(nn.Module):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """In training the proposals as they came and the losses; else detections with masks and no losses."""
+        """In training the losses and no instances; else detections with masks and no losses."""
         if self.training:
-            return proposals, self.mask_head.losses(self._mask_features(features), targets)
+            return [], self.mask_head.losses(self._mask_features(features), targets)
         return self.forward_with_given_boxes(features, [self.select(p) for p in proposals]), {}
 
     def select(self, proposals: Instances) -> Instances:
         """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``."""
-        scores = proposals.objectness_logits.sigmoid()
-        keep = torch.nonzero(scores > self.score_thresh)[: self.max_detections, 0]
+        proposals = proposals[: self.max_detections]
         return Instances(
             proposals.image_size,
-            pred_boxes=proposals.proposal_boxes[keep],
-            scores=scores[keep],
-            pred_classes=proposals.proposal_classes[keep],
+            pred_boxes=proposals.proposal_boxes,
+            scores=proposals.objectness_logits.sigmoid(),
+            pred_classes=proposals.proposal_classes,
         )
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:

@@ -24,7 +24,7 @@ POINTS_PICTURE_SIDE = 256
 
 @torch.no_grad()
 def draw_training_images(
-    model: ObjectGuidedRCNN, inputs: dict, truth: Instances, features: dict[str, Tensor], proposals: Instances
+    model: ObjectGuidedRCNN, inputs: dict, truth: Instances, features: dict[str, Tensor]
 ) -> None:
     """Three pictures of the first image of a batch: truth beside prediction, heatmap beside its target, and the
     refinement's points on a predicted mask."""
@@ -32,6 +32,10 @@ def draw_training_images(
     image = convert_image_to_rgb(inputs["image"].permute(1, 2, 0), model.input_format)
     storage = get_event_storage()
 
+    generator = model.proposal_generator
+    feature = features[generator.in_feature]
+    heatmap = generator.head(feature)
+    (proposals,) = generator.propose(heatmap, feature, [tuple(inputs["image"].shape[-2:])])
     detections = model.roi_heads.select(proposals)[:MAX_INSTANCES]
     model.roi_heads.forward_with_given_boxes(features, [detections])
     instances = model.postprocessor(detections, *detections.image_size).to("cpu")
@@ -45,8 +49,6 @@ def draw_training_images(
         ),
     )
 
-    generator = model.proposal_generator
-    heatmap = generator.head(features[generator.in_feature])[0]
     target = generator.targets(heatmap.shape, [truth]).heatmap
     gray = [(m[0].float().amax(0) * 255).byte().cpu().numpy() for m in (target, heatmap.sigmoid())]
     storage.put_image("left: true center heatmap; right: predicted", _beside(*(np.stack([g] * 3, 2) for g in gray)))

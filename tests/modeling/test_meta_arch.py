@@ -121,7 +121,7 @@ def test_padding_changes_nothing_of_an_image_whose_size_is_a_multiple():
     model = build_model(cfg).eval()
     small, large = disk_batch([(64, 64), (96, 128)], [2, 2])
     with torch.no_grad():
-        heatmap = [model.proposal_generator.head(model.backbone(model.preprocess_image(b).tensor)["c3"])[0][0]
+        heatmap = [model.proposal_generator.head(model.backbone(model.preprocess_image(b).tensor)["c3"])[0]
                    for b in ([large], [large, small])]
     torch.testing.assert_close(heatmap[0], heatmap[1], atol=1e-5, rtol=1e-4)
 
