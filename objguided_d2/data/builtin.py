@@ -6,9 +6,10 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-# dataset -> (splits, class names). Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<name>.json.
+# dataset -> (splits, class names, options of its preparation script). Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<name>.json.
 _DATASETS = {
-    "dsb2018": (("train", "val", "test"), ["nucleus"]),
+    "dsb2018": (("train", "val", "test"), ["nucleus"], "--source <download>"),
+    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], ""),
 }
 
 
@@ -31,7 +32,7 @@ def register_objguided_instances(name: str, json_file: str, image_root: str) -> 
     MetadataCatalog.get(name).set(evaluator_type="coco", json_file=str(json_file), image_root=str(image_root))
 
 
-def _register_builtin(dataset: str, split: str, classes: list[str]) -> None:
+def _register_builtin(dataset: str, split: str, classes: list[str], options: str) -> None:
     name = f"{dataset}_{split}"
     if name in DatasetCatalog:
         return
@@ -39,7 +40,8 @@ def _register_builtin(dataset: str, split: str, classes: list[str]) -> None:
     def load() -> list[dict]:
         folder = datasets_root() / dataset
         json_file, image_root = str(folder / "annotations" / f"{name}.json"), str(folder / split)
-        fix = f"run `python datasets/prepare_{dataset}.py --source <download>` or set DETECTRON2_DATASETS"
+        command = f"python datasets/prepare_{dataset}.py {options}".strip()
+        fix = f"run `{command}` or set DETECTRON2_DATASETS"
         dicts = _load(name, json_file, image_root, fix)
         MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root)
         return dicts
@@ -57,6 +59,6 @@ def _load(name: str, json_file: str, image_root: str, fix: str) -> list[dict]:
         raise ValueError(f"Dataset {name!r}: {json_file} is not COCO instance JSON ({error!r}); {fix}") from error
 
 
-for _dataset, (_splits, _classes) in _DATASETS.items():
+for _dataset, (_splits, _classes, _options) in _DATASETS.items():
     for _split in _splits:
-        _register_builtin(_dataset, _split, _classes)
+        _register_builtin(_dataset, _split, _classes, _options)

@@ -1,0 +1,17 @@
+#!/usr/bin/env python
+"""Draw the synthetic data set: nuclei, neurons and leaves with exact masks (see datasets/README.md)."""
+
+import argparse
+from pathlib import Path
+
+from objguided_d2.data import datasets_root
+from objguided_d2.data.synthetic import write_synthetic_dataset
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
+    parser.add_argument("--num-train", type=int, default=200)
+    parser.add_argument("--num-val", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    write_synthetic_dataset(args.output / "synthetic", num_train=args.num_train, num_val=args.num_val, seed=args.seed)

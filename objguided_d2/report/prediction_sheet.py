@@ -1,0 +1,58 @@
+"""A sheet of predictions beside the truth, for a registered data set."""
+
+import os
+
+import cv2
+import numpy as np
+import torch
+from pycocotools import mask as mask_util
+from torch import nn
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.evaluation.evaluator import inference_context
+
+from ..data.label_layers import segmentation_to_rle
+from ..data.mapper import InstanceMapper
+from .contact_sheet import Tile, contact_sheet, draw_instances
+
+
+def draw_prediction_sheet(
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset_name: str,
+    path: str | os.PathLike,
+    *,
+    num_images: int = 6,
+    score_thresh: float = 0.4,
+) -> None:
+    """Write a sheet with a row an image: input, true objects, predicted objects.
+
+    Args:
+        model: any Detectron2 model with ``pred_masks``.
+        num_images: images spread evenly over the data set.
+        score_thresh: predictions under this score are not drawn.
+    """
+    dicts = DatasetCatalog.get(dataset_name)
+    chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, min(num_images, len(dicts))).astype(int)]
+    mapper = InstanceMapper(cfg, is_train=False)
+    tiles = []
+    with torch.no_grad(), inference_context(model):
+        for record in chosen:
+            instances = model([mapper(record)])[0]["instances"].to("cpu")
+            instances = instances[instances.scores >= score_thresh]
+            image = cv2.cvtColor(cv2.imread(record["file_name"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            height, width = image.shape[:2]
+            rles = [segmentation_to_rle(a["segmentation"], height, width) for a in record["annotations"]]
+            truth = np.stack([mask_util.decode(r) for r in rles]).astype(bool) if rles else np.zeros((0, height, width))
+            zoom = max(1, 512 // max(height, width))
+            plain = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+            tiles += [
+                Tile(plain, os.path.basename(record["file_name"])),
+                Tile(draw_instances(image, truth, zoom=zoom), f"truth: {len(truth)} objects"),
+                Tile(
+                    draw_instances(image, np.asarray(instances.pred_masks), zoom=zoom),
+                    f"predicted: {len(instances)} with score >= {score_thresh}",
+                ),
+            ]
+    contact_sheet(tiles, 3, path)
