@@ -1,6 +1,6 @@
 """``python -m objguided_d2.doctor``: what training and evaluation need here, what is missing and how to get it.
 
-Everything but the standard library is imported inside the checks, so that it works where packages are missing or broken.
+Everything but the standard library is imported inside the checks, so that they work where packages are missing.
 """
 
 import importlib

@@ -32,7 +32,9 @@ def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
 class AMPTrainer(SimpleTrainer):
     """Detectron2's training step under autocast, for CPU too; float16 gradients are scaled against underflow."""
 
-    def __init__(self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer, dtype: torch.dtype
+    ) -> None:
         super().__init__(model, data_loader, optimizer)
         self._dtype = dtype
         self._device_type = next(model.parameters()).device.type

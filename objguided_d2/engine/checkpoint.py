@@ -108,7 +108,7 @@ class BestModel:
         value = float(metrics[self._metric])
         if value > (self.best if self.best is not None else float("-inf")):
             self.best = value
-            content = {"model": self._model.state_dict(), "iteration": iteration, "metric": self._metric, "value": value}
+            origin = {"iteration": iteration, "metric": self._metric, "value": value}
             with replacing(self._path) as file:
-                torch.save(content, file)
+                torch.save({"model": self._model.state_dict(), **origin}, file)
             logger.info("Best %s so far: %.4f, saved to %s", self._metric, value, self._path)

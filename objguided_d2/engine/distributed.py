@@ -14,6 +14,8 @@ from detectron2.engine import launch as launch_processes
 from detectron2.utils import comm
 from torch import nn
 
+from .setup import ConfigError
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,11 +25,11 @@ def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> 
     Without CUDA these are CPU processes (gloo) that share the cores; one process per machine if ``num_gpus`` is 0.
 
     Raises:
-        ValueError: if more GPUs are asked for than there are.
+        ConfigError: if more GPUs are asked for than there are.
     """
     num_processes = max(1, args.num_gpus)
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
-        raise ValueError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}")
+        raise ConfigError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}")
     if num_processes * args.num_machines == 1:
         main_func(*main_args)
         return

@@ -98,6 +98,10 @@ class ClockedPrinter(CommonMetricPrinter):
         super().__init__()
         self._clock = clock
 
+    def write(self) -> None:
+        self._max_iter = self._clock.trainer.max_iter  # After the last iteration, nothing is printed a second time.
+        super().write()
+
     def _get_eta(self, storage: EventStorage) -> str:
         return str(datetime.timedelta(seconds=int((1 - self._clock.share) * 60 * self._clock.max_minutes)))
 

@@ -1,4 +1,4 @@
-"""The endless stream of training batches, which can start at any iteration so that a run resumes in the middle of it."""
+"""The endless stream of training batches. It can start at any iteration, so that a run resumes in the middle of it."""
 
 import itertools
 import signal

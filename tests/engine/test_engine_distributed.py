@@ -12,7 +12,7 @@ import torch
 from detectron2.evaluation.testing import flatten_results_dict
 from torch import nn
 
-from objguided_d2.engine import Trainer, launch
+from objguided_d2.engine import ConfigError, Trainer, launch
 from objguided_d2.engine.distributed import create_ddp_model
 from tests.engine.toy import last_checkpoint, run_toy, toy_cfg, weights
 
@@ -37,10 +37,10 @@ def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
         torch.testing.assert_close(value, one.model.state_dict()[key])
 
 
-def test_unlike_gpus_processes_are_not_limited_by_their_number(monkeypatch):
+def test_more_gpus_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="--num-gpus 2: this machine has 1"):
+    with pytest.raises(ConfigError, match="--num-gpus 2: this machine has 1"):
         launch(print, args(), ())
 
 

@@ -135,6 +135,15 @@ def test_bfloat16_computes_the_step_and_the_evaluation_under_autocast(tmp_path):
     assert all(value.dtype != torch.bfloat16 for value in weights(tmp_path / "model_final.pth").values())
 
 
+def test_precise_batch_norm_replaces_the_running_statistics(tmp_path):
+    options = "DATASETS.TEST", (), "SOLVER.MAX_ITER", 2
+    train(toy_cfg(tmp_path / "running", *options))
+    train(toy_cfg(tmp_path / "precise", *options, "TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 3))
+    running, precise = (weights(tmp_path / name / "model_final.pth") for name in ("running", "precise"))
+    changed = {key for key in running if not torch.equal(running[key], precise[key])}
+    assert changed == {"features.norm.running_mean", "features.norm.running_var"}
+
+
 class TestTimeBudget:
     @pytest.fixture(autouse=True)
     def ten_seconds_a_step(self, monkeypatch):
@@ -145,8 +154,11 @@ class TestTimeBudget:
     # One minute is six steps; the bound on iterations is out of reach.
     OPTIONS = "SOLVER.MAX_MINUTES", 1.0, "SOLVER.MAX_ITER", 1000, "SOLVER.WARMUP_ITERS", 0
 
-    def test_ends_with_checkpoint_and_evaluation(self, tmp_path):
-        trainer = train(toy_cfg(tmp_path, *self.OPTIONS))
+    def test_ends_with_checkpoint_and_evaluation(self, tmp_path, caplog):
+        with caplog.at_level(logging.INFO, "detectron2.utils.events"):
+            trainer = train(toy_cfg(tmp_path, *self.OPTIONS))
+        (progress,) = [message for message in caplog.messages if "total_loss" in message]
+        assert "eta: 0:00:00  iter: 5" in progress
         assert trainer.iter == 6
         assert torch.load(tmp_path / "model_final.pth")["iteration"] == 5
         lines = metrics(tmp_path)
