@@ -11,23 +11,24 @@ from .evaluation import format_results
 from .report.prediction_sheet import draw_prediction_sheet
 
 DATASET = "synthetic_val"
-DEFAULT_CONFIG = Path(__file__).parents[1] / "configs/synthetic/objguided_small_R_18.yaml"
+CONFIG = Path(__file__).parents[1] / "configs/synthetic/objguided_small_R_18.yaml"
 
 
-def run_demo(output: Path, minutes: float, config_file: Path = DEFAULT_CONFIG) -> dict:
+def run_demo(output: Path, minutes: float, num_train: int = 200, num_val: int = 40) -> dict:
     """Everything goes into ``output``: the data, the training run and the sheet ``predictions.png``.
 
     Args:
         minutes: wall-clock budget of the training steps.
+        num_train, num_val: images to draw.
 
     Returns:
         Results of the evaluation on held-out images, by task and metric.
     """
     os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
-    write_synthetic_dataset(output / "datasets" / "synthetic")
+    write_synthetic_dataset(output / "datasets" / "synthetic", num_train=num_train, num_val=num_val)
     run_dir, sheet = output / "run", output / "predictions.png"
     options = ["OUTPUT_DIR", str(run_dir), "SOLVER.MAX_MINUTES", str(minutes)]
-    args = argument_parser().parse_args(["--config-file", str(config_file), *options])
+    args = argument_parser().parse_args(["--config-file", str(CONFIG), *options])
     cfg = load_config(args)
     results = run(cfg, args)
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,9 @@ ROOT = Path(__file__).parents[1]
 def run_without(package: str, tmp_path: Path) -> subprocess.CompletedProcess:
     """The program in an environment whose ``package`` cannot be imported."""
     (tmp_path / f"{package}.py").write_text("raise ImportError('no library\\nsecond line')\n")
-    program = (
-        f"import runpy, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; "
-        f"runpy.run_path({str(ROOT / 'objguided_d2/doctor.py')!r}, run_name='__main__')"
-    )
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "objguided_d2.doctor"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
 
 
 def test_missing_package_is_a_finding_with_its_fix(tmp_path):

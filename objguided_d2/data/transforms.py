@@ -113,10 +113,10 @@ class RandomTranspose(T.Augmentation):
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Augmentation of ``cfg.INPUT``: in training crop, flips and transposition, in testing the short-edge resize."""
+    """Augmentation of ``cfg.INPUT``: in training crop, flips and transposition, in testing the resize."""
     resize_and_flip = detection_utils.build_augmentation(cfg, is_train)
     if not is_train:
-        return resize_and_flip
+        return [T.Resize(tuple(cfg.INPUT.TEST_SIZE))] if cfg.INPUT.TEST_SIZE else resize_and_flip
     resize, *augmentations = resize_and_flip
     square = cfg.INPUT.SQUARE_CROP
     if square.ENABLED:

@@ -4,11 +4,10 @@ import logging
 import os
 import weakref
 
-import cv2
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, SimpleTrainer, TrainerBase, hooks
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
@@ -16,17 +15,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from ..data.loader import build_test_loader
-from ..data.mapper import InstanceMapper
-from ..evaluation import build_evaluator
+from ..data.loader import build_test_loader, build_train_loader
+from ..data.seeding import derive_seed, seed_generators
+from ..evaluation import build_evaluator, format_results, write_metrics
 from .amp import AMPTrainer, AutocastModel, autocast_dtype
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
 from .distributed import broadcast_buffers, create_ddp_model
 from .interrupt import StopOnSignal
 from .optimizer import build_optimizer
 from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
-from .seeding import derive_seed, seed_generators, seeded
-from .train_stream import build_train_stream
 
 logger = logging.getLogger(__name__)
 
@@ -159,17 +156,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> DataLoader:
-        # OpenCV's threads would compete with the network's, and a forked worker inherits their locks but not them.
-        cv2.setNumThreads(0)
-        with seeded(seed):  # Detectron2's samplers draw their seed from the global generator.
-            return build_train_stream(
-                cfg,
-                mapper=InstanceMapper(cfg, is_train=True),
-                # Square crops all have one shape; other batches waste less padding when grouped.
-                aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not cfg.INPUT.SQUARE_CROP.ENABLED,
-                seed=seed,
-                start_iter=start_iter,
-            )
+        return build_train_loader(cfg, seed=seed, start_iter=start_iter)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -183,6 +170,11 @@ class Trainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None) -> dict:
         """Evaluate on DATASETS.TEST, in the precision of the training and with the buffers of rank 0 everywhere.
 
+        The numbers are logged with their definitions and written to OUTPUT_DIR/inference/<dataset>/metrics.json.
+
+        Args:
+            evaluators: one a dataset; by default those of TEST.EVALUATORS.
+
         Returns:
             ``{task: {metric: value}}``, with a level of dataset names above it if there are several; empty in other
             processes than the main one.
@@ -191,7 +183,25 @@ class Trainer(DefaultTrainer):
             model = model.module
         broadcast_buffers(model)
         dtype = autocast_dtype(cfg)
-        return super().test(cfg, AutocastModel(model, dtype) if dtype else model, evaluators)
+        model = AutocastModel(model, dtype) if dtype else model
+        names = cfg.DATASETS.TEST
+        evaluators = evaluators or [cls.build_evaluator(cfg, name) for name in names]
+        results = {}
+        for name, evaluator in zip(names, evaluators, strict=True):
+            loader = cls.build_test_loader(cfg, name)
+            results[name] = inference_on_dataset(model, loader, evaluator)
+            if comm.is_main_process():
+                logger.info("Results on %s:\n%s", name, format_results(results[name]))
+                write_metrics(
+                    os.path.join(cfg.OUTPUT_DIR, "inference", name, "metrics.json"),
+                    results[name],
+                    dataset=name,
+                    num_images=len(loader.dataset),
+                    detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+                )
+        if not comm.is_main_process():
+            return {}
+        return results if len(names) > 1 else results[names[0]]
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "seed": self.seed}

@@ -191,3 +191,11 @@ def test_build_augmentation_with_everything():
     assert names(build_augmentation(cfg, False)) == ["ResizeShortestEdge"]
     cfg.INPUT.RANDOM_FLIP = "none"
     assert names(build_augmentation(cfg, True)) == ["RandomSquareCrop", "RandomFlip", "RandomTranspose"]
+
+
+def test_a_fixed_test_size_does_not_keep_the_aspect():
+    cfg = get_cfg()
+    cfg.INPUT.TEST_SIZE = [20, 50]
+    (resize,) = build_augmentation(cfg, is_train=False)
+    image = np.zeros((40, 40, 3), dtype=np.uint8)
+    assert resize.get_transform(image).apply_image(image).shape == (20, 50, 3)

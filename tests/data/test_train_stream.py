@@ -9,8 +9,8 @@ from detectron2.utils import comm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objguided_d2.engine.seeding import derive_seed, seeded
-from objguided_d2.engine.train_stream import build_train_stream
+from objguided_d2.data.seeding import derive_seed, seeded
+from objguided_d2.data.train_stream import build_train_stream
 
 DATASET = [{"id": i, "width": 10 + 10 * (i % 3 == 0), "height": 15} for i in range(7)]
 

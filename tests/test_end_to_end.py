@@ -1,0 +1,62 @@
+"""Training runs as a user starts them, on data drawn here."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from objguided_d2.data import register_objguided_instances
+from objguided_d2.data.synthetic import write_synthetic_dataset
+from objguided_d2.demo import run_demo
+from objguided_d2.engine import argument_parser, load_config, run
+
+CONFIGS = {
+    "ours": ("objguided_small_R_18", 60, 80),
+    "Mask R-CNN": ("mask_rcnn_R_18_FPN_256", 60, 50),
+    "PointRend": ("pointrend_rcnn_R_18_FPN_256", 60, 50),
+}
+
+
+@pytest.fixture(scope="module")
+def four_images(tmp_path_factory):
+    """Four drawn images of nuclei, registered for training and testing alike."""
+    folder = tmp_path_factory.mktemp("four_images")
+    write_synthetic_dataset(folder, kinds=("nuclei",), num_train=4, num_val=0, size=(96, 96), seed=3)
+    register_objguided_instances("four_images", folder / "annotations/synthetic_train.json", folder / "train")
+    yield "four_images"
+    DatasetCatalog.remove("four_images")
+    MetadataCatalog.remove("four_images")
+
+
+@pytest.mark.parametrize("method", CONFIGS)
+def test_every_method_overfits_four_images(method, four_images, tmp_path):
+    """The gradient flows: after a few steps on four images, most of their objects are found with their shapes."""
+    config, iterations, least_ap50 = CONFIGS[method]
+    arguments = argument_parser().parse_args(
+        [
+            "--config-file", f"configs/dsb2018/{config}.yaml",
+            "DATASETS.TRAIN", f"('{four_images}',)", "DATASETS.TEST", f"('{four_images}',)",
+            "OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu",
+            "SOLVER.MAX_ITER", str(iterations), "SOLVER.MAX_MINUTES", "0.0", "SOLVER.IMS_PER_BATCH", "4",
+            "SOLVER.WARMUP_ITERS", "10", "SOLVER.BASE_LR", "0.002",
+            "INPUT.SQUARE_CROP.RANGE", "[1.0, 1.0]", "INPUT.SQUARE_CROP.OUTPUT_SIZE", "128",
+            "INPUT.MIN_SIZE_TEST", "128", "INPUT.RANDOM_FLIP", "none", "INPUT.VERTICAL_FLIP", "False",
+            "INPUT.TRANSPOSE", "False", "TEST.DETECTIONS_PER_IMAGE", "100",
+        ]
+    )  # fmt: skip
+    results = run(load_config(arguments), arguments)
+    assert results["segm"]["AP50"] >= least_ap50
+    written = json.loads((tmp_path / "inference/four_images/metrics.json").read_text())
+    assert written["results"]["segm/AP50"] == results["segm"]["AP50"] and written["num_images"] == 4
+
+
+def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    results = run_demo(tmp_path, minutes=0.02, num_train=4, num_val=3)
+    assert {"bbox", "segm", "voc_dec", "voc_seg"} <= set(results)
+    sheet = np.asarray(Image.open(tmp_path / "predictions.png"))
+    assert sheet.shape[1] > 3 * 512 and sheet.std() > 10
+    printed = capsys.readouterr().out
+    assert "segm/AP50" in printed and "predictions.png" in printed
