@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from objguided_d2.data import register_objguided_instances
 from objguided_d2.data.synthetic import write_synthetic_dataset
 from objguided_d2.demo import run_demo

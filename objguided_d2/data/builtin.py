@@ -6,7 +6,8 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-# dataset -> (splits, class names, options of its preparation script). Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<name>.json.
+# dataset -> (splits, class names, options of its preparation script).
+# Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<name>.json.
 _DATASETS = {
     "dsb2018": (("train", "val", "test"), ["nucleus"], "--source <download>"),
     "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], ""),

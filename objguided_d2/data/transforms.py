@@ -138,7 +138,7 @@ def clip_polygon(polygon: np.ndarray, size: float) -> np.ndarray:
     A concave polygon that falls apart stays one polygon, joined by edges of no area along the border.
     """
     for axis in (0, 1):
-        for distance in (lambda p: p[axis], lambda p: size - p[axis]):
+        for distance in (lambda p: p[axis], lambda p: size - p[axis]):  # noqa: B023
             kept = []
             for start, end in zip(polygon, np.roll(polygon, -1, axis=0)):
                 start_distance, end_distance = distance(start), distance(end)

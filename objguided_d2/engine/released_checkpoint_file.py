@@ -4,7 +4,6 @@ import os
 import pickle
 
 import torch
-
 from detectron2.modeling import build_model
 
 from ..config import get_cfg

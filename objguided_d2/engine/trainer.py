@@ -108,9 +108,7 @@ class Trainer(DefaultTrainer):
     def run_step(self) -> None:
         seed_generators(derive_seed(self.seed, comm.get_rank(), self.iter))
         super().run_step()
-        self.storage.put_scalar(
-            "images_seen", (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH, smoothing_hint=False
-        )
+        self.storage.put_scalar("images_seen", (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH, smoothing_hint=False)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         cfg = self.cfg

@@ -6,10 +6,9 @@ import itertools
 import logging
 import os
 
-from pycocotools.coco import COCO
-
 from detectron2.evaluation import COCOEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from pycocotools.coco import COCO
 
 from .coco_matching import SparseCOCOeval
 from .ground_truth import coco_json_file

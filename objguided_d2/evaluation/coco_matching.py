@@ -6,7 +6,6 @@ T IoU thresholds, D detections and G objects of one class in one image.
 from typing import Any
 
 import numpy as np
-
 from detectron2.evaluation.coco_evaluation import COCOevalMaxDets
 
 

@@ -5,11 +5,10 @@ import io
 import logging
 import os
 
-from pycocotools.coco import COCO
-
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.utils.logger import log_first_n
+from pycocotools.coco import COCO
 
 from .metrics_file import write_json
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from pycocotools.coco import COCO
-
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.structures import Instances
+from pycocotools.coco import COCO
 
 from .masks import EncodedMasks, encode_masks
 

@@ -4,13 +4,12 @@ import itertools
 import logging
 from typing import Any
 
-import numpy as np
-from pycocotools.coco import COCO
-
 import detectron2.utils.comm as comm
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
+from pycocotools.coco import COCO
 
 from .masks import encode_masks
 from .voc2010 import IOU_THRESHOLDS, Detections, Objects, average_precision_per_class

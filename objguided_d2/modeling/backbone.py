@@ -12,11 +12,10 @@ import copy
 import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_resnet_backbone
+from torch import Tensor, nn
 
 ENCODER_FEATURES = ("res2", "res3", "res4", "res5")
 
@@ -24,8 +23,8 @@ ENCODER_FEATURES = ("res2", "res3", "res4", "res5")
 class ModuleB(nn.Module):
     """Merge a deep map into the map of the next finer stride (II-A).
 
-    Resize ``low`` bilinearly (align_corners=False) to ``skip``; 3x3 conv, norm, ReLU; concatenate (skip, low); 1x1 conv,
-    norm, ReLU.
+    Resize ``low`` bilinearly (align_corners=False) to ``skip``; 3x3 conv, norm, ReLU; concatenate (skip, low);
+    1x1 conv, norm, ReLU.
 
     Args:
         low_channels, skip_channels: of the two inputs.
@@ -80,7 +79,9 @@ class ResNetUNet(Backbone):
     ):
         super().__init__()
         if len(decoder_channels) != 3 or min(decoder_channels) < 0:
-            raise ValueError(f"MODEL.UNET.DECODER_CHANNELS takes three values >= 0 (c3, c4, c5), not {decoder_channels}")
+            raise ValueError(
+                f"MODEL.UNET.DECODER_CHANNELS takes three values >= 0 (c3, c4, c5), not {decoder_channels}"
+            )
         encoder = bottom_up.output_shape()
         channels = [own or encoder[name].channels for own, name in zip(decoder_channels, ENCODER_FEATURES)]
         self.bottom_up = bottom_up
@@ -100,7 +101,9 @@ class ResNetUNet(Backbone):
         self._size_divisibility = 32
         self._out_features = ["c1", "c2", "c3", "c4", "c5"]
         self._out_feature_strides = {f"c{i + 1}": 2**i for i in range(5)}
-        self._out_feature_channels = dict(zip(self._out_features, [c1_channels, bottom_up.stem.out_channels, *channels]))
+        self._out_feature_channels = dict(
+            zip(self._out_features, [c1_channels, bottom_up.stem.out_channels, *channels])
+        )
 
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:

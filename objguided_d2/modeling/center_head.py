@@ -10,9 +10,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from detectron2.config import configurable
+from torch import Tensor, nn
 
 from ..structures.ragged_ops import weighted_gather
 
@@ -83,7 +82,7 @@ def _branch(in_channels: int, conv_dim: int, out_channels: int, first_kernel: in
 
 
 def _branch_at(branch: nn.Sequential, feature: Tensor, cell: Tensor) -> Tensor:
-    """What ``branch(feature)`` holds at ``cell``: (M, C_out). Patches around the cells go through valid convolutions."""
+    """What ``branch(feature)`` holds at ``cell``, (M, C_out): patches around the cells go through the convolutions."""
     num_images, channels, height, width = feature.shape
     first, last = branch[0], branch[2]
     reach, hidden_reach = first.padding[0] + last.padding[0], last.padding[0]

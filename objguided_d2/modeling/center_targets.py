@@ -18,7 +18,7 @@ GAUSSIAN_SIGMAS = ("diameter_sixth", "radius_third")
 
 
 class CenterTargets(NamedTuple):
-    """heatmap (N, K, H, W) in [0, 1]; cell (M,) flat index into N * H * W; wh and offset (M, 2), x first, stride-n units."""
+    """heatmap (N, K, H, W) in [0, 1]; cell (M,) flat index into N * H * W; wh and offset (M, 2), x first, in cells."""
 
     heatmap: Tensor
     cell: Tensor

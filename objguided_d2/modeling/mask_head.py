@@ -1,19 +1,18 @@
 """Object-guided coarse-to-fine mask head: crops of c5 .. c1 go up a ladder of S modules into one mask per ROI (II-B).
 
-Glossary: N images, R boxes, A ROIs of the atlas, P pixels of all ROIs on one level, C channels. Ladder maps e4 .. e1 are
-(P, C) lists of pixels on the levels of c4 .. c1 (see ``structures.roi_atlas``).
+Glossary: N images, R boxes, A ROIs of the atlas, P pixels of all ROIs on one level, C channels. Ladder maps e4 .. e1
+are (P, C) lists of pixels on the levels of c4 .. c1 (see ``structures.roi_atlas``).
 """
 
 import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_MASK_HEAD_REGISTRY
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
 
 from ..structures.ragged_grid import RaggedGrid
 from ..structures.ragged_masks import RaggedROIMasks

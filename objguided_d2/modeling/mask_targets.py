@@ -4,15 +4,14 @@ Glossary: M objects of the batch, A ROIs, Q points.
 """
 
 import torch
-from torch import Tensor
-
 from detectron2.structures import BitMasks, Instances, PolygonMasks
+from torch import Tensor
 
 from ..structures.roi_atlas import bilinear_corners, grid_sizes
 
 
 def jitter_boxes(boxes: Tensor, shift: float, scale: float) -> Tensor:
-    """Boxes (M, 4) XYXY moved by ``shift`` x size x N(0, 1) and resized by exp(``scale`` x N(0, 1)), each axis apart."""
+    """Boxes (M, 4) XYXY moved by ``shift`` x size x N(0, 1) and resized by exp(``scale`` x N(0, 1)), axes apart."""
     if not shift and not scale:
         return boxes
     size = boxes[:, 2:] - boxes[:, :2]

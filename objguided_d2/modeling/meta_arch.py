@@ -1,12 +1,11 @@
 """The whole model: backbone -> center proposals -> ROI heads -> instances."""
 
 import torch
-from torch import Tensor
-
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
+from torch import Tensor
 
 from .postprocess import InstancePostprocessor
 from .training_visualization import draw_training_images

@@ -6,9 +6,8 @@ Glossary: A ROIs, P their stride-1 pixels, Q points. An ROI of H x W pixels has 
 import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from detectron2.config import configurable
+from torch import Tensor, nn
 
 from ..structures.ragged_ops import segment_mean
 from ..structures.roi_atlas import RoiAtlas

@@ -1,8 +1,7 @@
 """From ROI masks to instances at the output size (II-B, end)."""
 
-from detectron2.structures import Boxes, Instances
-
 import torch
+from detectron2.structures import Boxes, Instances
 
 from ..structures.ragged_masks import PASTE_MODES
 

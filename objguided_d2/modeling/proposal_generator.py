@@ -1,13 +1,12 @@
 """Object centers as proposals: head, targets, losses and decoding in one room (II-A)."""
 
 import torch
-from torch import Tensor, nn
-
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
 
 from .center_head import CenterHead
 from .center_targets import GAUSSIAN_RULES, GAUSSIAN_SIGMAS, CenterTargets, decode, encode, find_peaks

@@ -4,35 +4,35 @@ import re
 
 from torch import Tensor
 
-# Pattern of a released name -> our name. The first match wins.
-RENAMES = [
-    (r"base_network\.conv1\.(.*)", r"backbone.bottom_up.stem.conv1.\1"),
-    (r"base_network\.bn1\.(.*)", r"backbone.bottom_up.stem.conv1.norm.\1"),
-    (r"base_network\.layer(\d)\.(\d+)\.conv(\d)\.(.*)", lambda m: f"backbone.bottom_up.res{_stage(m)}.{m[2]}.conv{m[3]}.{m[4]}"),
-    (r"base_network\.layer(\d)\.(\d+)\.bn(\d)\.(.*)", lambda m: f"backbone.bottom_up.res{_stage(m)}.{m[2]}.conv{m[3]}.norm.{m[4]}"),
-    (r"base_network\.layer(\d)\.(\d+)\.downsample\.0\.(.*)", lambda m: f"backbone.bottom_up.res{_stage(m)}.{m[2]}.shortcut.{m[3]}"),
-    (r"base_network\.layer(\d)\.(\d+)\.downsample\.1\.(.*)", lambda m: f"backbone.bottom_up.res{_stage(m)}.{m[2]}.shortcut.norm.{m[3]}"),
-    (r"dec_c(\d)\.up\.0\.(.*)", lambda m: f"backbone.decoder.c{int(m[1]) + 1}.up.{m[2]}"),
-    (r"dec_c(\d)\.up\.1\.(.*)", lambda m: f"backbone.decoder.c{int(m[1]) + 1}.up.norm.{m[2]}"),
-    (r"dec_c(\d)\.cat_conv\.0\.(.*)", lambda m: f"backbone.decoder.c{int(m[1]) + 1}.merge.{m[2]}"),
-    (r"dec_c(\d)\.cat_conv\.1\.(.*)", lambda m: f"backbone.decoder.c{int(m[1]) + 1}.merge.norm.{m[2]}"),
-    (r"c0_conv\.0\.(.*)", r"backbone.c1.0.\1"),
-    (r"c0_conv\.2\.(.*)", r"backbone.c1.1.\1"),
-    (r"hm\.(.*)", r"proposal_generator.head.heatmap.\1"),
-    (r"wh\.(.*)", r"proposal_generator.head.wh.\1"),
-    (r"reg\.(.*)", r"proposal_generator.head.offset.\1"),
-    (r"seg_combine\.(\d)\.up\.0\.(.*)", r"roi_heads.mask_head.ladder.\1.up.\2"),
-    (r"seg_combine\.(\d)\.cat_conv\.0\.(.*)", r"roi_heads.mask_head.ladder.\1.merge.\2"),
-    (r"seg_head\.0\.(.*)", r"roi_heads.mask_head.seg_head.conv.\1"),
-    (r"seg_head\.2\.(.*)", r"roi_heads.mask_head.seg_head.predictor.\1"),
-    (r"point_head0\.0\.(.*)", r"roi_heads.mask_head.refinement.fine.\1"),
-    (r"point_head1\.0\.(.*)", r"roi_heads.mask_head.refinement.fine_and_coarse.\1"),
+# Released prefix -> ours. Numbers of stages differ by one: torchvision's layer1 is Detectron2's res2, and the program's
+# dec_c4 gives the map that the paper calls c5.
+PREFIXES = [
+    (r"base_network\.conv1\.", "backbone.bottom_up.stem.conv1."),
+    (r"base_network\.bn1\.", "backbone.bottom_up.stem.conv1.norm."),
+    (r"base_network\.layer(\d)\.(\d+)\.", lambda m: f"backbone.bottom_up.res{int(m[1]) + 1}.{m[2]}."),
+    (r"dec_c(\d)\.", lambda m: f"backbone.decoder.c{int(m[1]) + 1}."),
+    (r"c0_conv\.0\.", "backbone.c1.0."),
+    (r"c0_conv\.2\.", "backbone.c1.1."),
+    (r"hm\.", "proposal_generator.head.heatmap."),
+    (r"wh\.", "proposal_generator.head.wh."),
+    (r"reg\.", "proposal_generator.head.offset."),
+    (r"seg_combine\.(\d)\.", r"roi_heads.mask_head.ladder.\1."),
+    (r"seg_head\.0\.", "roi_heads.mask_head.seg_head.conv."),
+    (r"seg_head\.2\.", "roi_heads.mask_head.seg_head.predictor."),
+    (r"point_head0\.0\.", "roi_heads.mask_head.refinement.fine."),
+    (r"point_head1\.0\.", "roi_heads.mask_head.refinement.fine_and_coarse."),
 ]
 
-
-def _stage(match: re.Match) -> int:
-    """torchvision's layer1 is Detectron2's res2."""
-    return int(match[1]) + 1
+# What follows a prefix: layers of residual blocks, of Module B and of Module S.
+LAYERS = [
+    (r"^bn(\d)\.", r"conv\1.norm."),
+    (r"^downsample\.0\.", "shortcut."),
+    (r"^downsample\.1\.", "shortcut.norm."),
+    (r"^up\.0\.", "up."),
+    (r"^up\.1\.", "up.norm."),
+    (r"^cat_conv\.0\.", "merge."),
+    (r"^cat_conv\.1\.", "merge.norm."),
+]
 
 
 def convert_released_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -50,14 +50,18 @@ def convert_released_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tens
     converted = {}
     for released_name, value in state_dict.items():
         name = released_name.removeprefix("module.")
-        if name.startswith("base_network.fc."):
-            continue
-        for pattern, replacement in RENAMES:
-            match = re.fullmatch(pattern, name)
-            if match:
-                ours = replacement(match) if callable(replacement) else match.expand(replacement)
-                break
-        else:
-            raise ValueError(f"{released_name!r} is not a parameter of the released program; is this its checkpoint?")
-        converted[ours] = value.squeeze(-1) if name.startswith("point_head") and value.dim() == 3 else value
+        if not name.startswith("base_network.fc."):
+            is_conv1d = name.startswith("point_head") and value.dim() == 3
+            converted[_rename(name)] = value.squeeze(-1) if is_conv1d else value
     return converted
+
+
+def _rename(name: str) -> str:
+    for pattern, prefix in PREFIXES:
+        match = re.match(pattern, name)
+        if match:
+            rest = name[match.end() :]
+            for layer_pattern, layer in LAYERS:
+                rest = re.sub(layer_pattern, layer, rest)
+            return (prefix(match) if callable(prefix) else match.expand(prefix)) + rest
+    raise ValueError(f"{name!r} is not a parameter of the released program; is this its checkpoint?")

@@ -1,11 +1,10 @@
 """Which proposals get a mask, and in training the mask losses on true boxes (II-B)."""
 
-from torch import Tensor, nn
-
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, build_mask_head
 from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
 
 
 @ROI_HEADS_REGISTRY.register()

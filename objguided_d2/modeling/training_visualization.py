@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from detectron2.utils.visualizer import Visualizer
+from torch import Tensor
 
 from ..structures.roi_atlas import RoiAtlas, expand_boxes
 
@@ -23,9 +22,7 @@ POINTS_PICTURE_SIDE = 256
 
 
 @torch.no_grad()
-def draw_training_images(
-    model: ObjectGuidedRCNN, inputs: dict, truth: Instances, features: dict[str, Tensor]
-) -> None:
+def draw_training_images(model: ObjectGuidedRCNN, inputs: dict, truth: Instances, features: dict[str, Tensor]) -> None:
     """Three pictures of the first image of a batch: truth beside prediction, heatmap beside its target, and the
     refinement's points on a predicted mask."""
     features = {name: feature[:1] for name, feature in features.items()}
@@ -44,7 +41,8 @@ def draw_training_images(
         "left: true boxes and masks; right: predicted",
         _beside(
             Visualizer(image).overlay_instances(boxes=truth.gt_boxes.to("cpu"), masks=true_masks).get_image(),
-            Visualizer(image).overlay_instances(boxes=instances.pred_boxes, masks=np.asarray(instances.pred_masks))
+            Visualizer(image)
+            .overlay_instances(boxes=instances.pred_boxes, masks=np.asarray(instances.pred_masks))
             .get_image(),
         ),
     )

@@ -5,12 +5,11 @@ import os
 import cv2
 import numpy as np
 import torch
-from pycocotools import mask as mask_util
-from torch import nn
-
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation.evaluator import inference_context
+from pycocotools import mask as mask_util
+from torch import nn
 
 from ..data.label_layers import segmentation_to_rle
 from ..data.mapper import InstanceMapper

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pycocotools.mask as mask_util
 import torch
-from torch import Tensor
-
 from detectron2.structures import BitMasks, Boxes, ROIMasks
+from torch import Tensor
 
 from .ragged_grid import RaggedGrid
 from .ragged_ops import weighted_gather
@@ -164,7 +163,7 @@ class RaggedMasks:
         boxes = self.get_bounding_boxes().tensor.cpu().numpy()[order_host]
         group = groups.cpu().numpy()[order_host]
         kept = np.ones(len(rles), dtype=bool)
-        meets = (np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > np.maximum(boxes[:, None, :2], boxes[None, :, :2]))
+        meets = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > np.maximum(boxes[:, None, :2], boxes[None, :, :2])
         meets = np.triu(meets.all(2) & (group[:, None] == group[None]), 1)
         for i in np.flatnonzero(meets.any(1)):
             others = np.flatnonzero(meets[i] & kept)
@@ -248,9 +247,7 @@ class RaggedROIMasks(ROIMasks):
     def to(self, *args, **kwargs) -> RaggedROIMasks:
         probabilities = self.probabilities.to(*args, **kwargs)
         grid = RaggedGrid(self.grid.heights, self.grid.widths, probabilities.device)
-        return RaggedROIMasks(
-            probabilities, grid, self.boxes.to(probabilities.device), self.grid_kind, self.image_size
-        )
+        return RaggedROIMasks(probabilities, grid, self.boxes.to(probabilities.device), self.grid_kind, self.image_size)
 
     def __getitem__(self, item) -> RaggedROIMasks:
         index = _host_index(len(self), item)

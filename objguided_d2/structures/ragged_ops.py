@@ -70,8 +70,9 @@ def segment_instance_norm(
     Returns:
         (P, C), dtype of ``values``.
     """
-    normalised = _SegmentNormalise.apply(values.float() if values.dtype != torch.float64 else values,
-                                         starts, segment, eps)
+    normalised = _SegmentNormalise.apply(
+        values.float() if values.dtype != torch.float64 else values, starts, segment, eps
+    )
     if weight is not None:
         normalised = torch.addcmul(bias, normalised, weight)
     return normalised.to(values.dtype)
@@ -98,7 +99,11 @@ class _WeightedGather(torch.autograd.Function):
         count.scatter_add_(0, flat + 1, torch.ones_like(flat))
         # Zero weights mark reads outside a map; they stay in the bags, where they add nothing.
         grad_source = F.embedding_bag(
-            order // index.shape[1], grad.contiguous(), count.cumsum(0), mode="sum", include_last_offset=True,
+            order // index.shape[1],
+            grad.contiguous(),
+            count.cumsum(0),
+            mode="sum",
+            include_last_offset=True,
             per_sample_weights=weight.reshape(-1).index_select(0, order).to(grad.dtype),
         )
         return grad_source, None, None

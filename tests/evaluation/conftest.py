@@ -3,7 +3,6 @@
 import uuid
 
 import pytest
-
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 

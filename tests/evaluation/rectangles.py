@@ -3,7 +3,6 @@
 import numpy as np
 import pycocotools.mask as mask_util
 import torch
-
 from detectron2.structures import Boxes, BoxMode, Instances
 
 HEIGHT, WIDTH = 60, 90

@@ -6,10 +6,9 @@ import io
 
 import numpy as np
 import pytest
+from detectron2.evaluation.coco_evaluation import COCOevalMaxDets
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-
-from detectron2.evaluation.coco_evaluation import COCOevalMaxDets
 
 from objguided_d2.evaluation.coco_matching import SparseCOCOeval
 

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import torch
-
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import launch
 from detectron2.utils import comm

@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils import logger as detectron2_logger
@@ -182,9 +181,7 @@ def test_order_of_images_and_predictions_does_not_matter(register, tmp_path):
         found[image_id] = rectangle_instances([(box, 0, float(generator.random())) for box in moved])
     name = register(records)
     forward = evaluate(name, found, tmp_path)
-    backward = evaluate(
-        name, {i: found[i][torch.arange(len(found[i])).flip(0)] for i in reversed(range(6))}, tmp_path
-    )
+    backward = evaluate(name, {i: found[i][torch.arange(len(found[i])).flip(0)] for i in reversed(range(6))}, tmp_path)
     assert 0 < forward["voc_seg"]["AP"] < 100
     np.testing.assert_equal(backward, forward)
 

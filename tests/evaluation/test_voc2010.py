@@ -51,9 +51,7 @@ def slow_average_precision_per_class(images, thresholds):
 
     result = {}
     for category in sorted({c for _, true in images for c, crowd in zip(true.classes, true.is_crowd) if not crowd}):
-        total = sum(
-            c == category and not crowd for _, true in images for c, crowd in zip(true.classes, true.is_crowd)
-        )
+        total = sum(c == category and not crowd for _, true in images for c, crowd in zip(true.classes, true.is_crowd))
         found = [
             (score, n, box)
             for n, (predicted, _) in enumerate(images)

@@ -1,9 +1,9 @@
 """Small models and batches for the tests of this folder."""
 
 import torch
-
 from detectron2.config import CfgNode
 from detectron2.structures import BitMasks, Boxes, Instances
+
 from objguided_d2 import get_cfg
 
 CHANNELS = {"c1": 4, "c2": 4, "c3": 8, "c4": 12, "c5": 16}

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from detectron2.modeling import build_backbone
+
 from objguided_d2.modeling.backbone import ModuleB
 from tests.modeling.models import small_cfg
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-
 from detectron2.layers import ShapeSpec
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+
 from objguided_d2.modeling.mask_head import ModuleS, ObjectGuidedMaskHead
 from objguided_d2.modeling.point_refine import PointRefinement
 from objguided_d2.modeling.released_checkpoint import convert_released_state_dict
@@ -20,7 +20,12 @@ PREFIX = "roi_heads.mask_head."
 def make_head(**settings) -> ObjectGuidedMaskHead:
     shapes = {name: ShapeSpec(channels=c, stride=2**i) for i, (name, c) in enumerate(CHANNELS.items())}
     refinement = PointRefinement(e1_channels=4, e2_channels=4, k=3, beta=0.75, d=8, loss_weight=1)
-    settings = {"ladder_channels": [0] * 4, "norm_affine": False, "seg_head_dim": 4, "refinement": refinement} | settings
+    settings = {
+        "ladder_channels": [0] * 4,
+        "norm_affine": False,
+        "seg_head_dim": 4,
+        "refinement": refinement,
+    } | settings
     return ObjectGuidedMaskHead(input_shape=shapes, **settings)
 
 
@@ -119,7 +124,11 @@ def test_loss_is_the_mean_over_pixels_and_then_over_rois():
         for box, mask in zip(instances.gt_boxes.tensor, instances.gt_masks.tensor):
             enlarged = expand_boxes(box[None], 1.1)
             atlas = RoiAtlas(enlarged, torch.tensor([image]), head.strides)
-            logits.append(head.predict(features, atlas)[0].view(*atlas.grids[0].split(torch.zeros(atlas.grids[0].num_pixels, 1))[0].shape[:2]))
+            logits.append(
+                head.predict(features, atlas)[0].view(
+                    *atlas.grids[0].split(torch.zeros(atlas.grids[0].num_pixels, 1))[0].shape[:2]
+                )
+            )
             truth = RoiAtlas(enlarged, torch.tensor([0]), (1,)).crop(0, mask[None, None].float())
             labels.append(truth.view_as(logits[-1]))
     torch.testing.assert_close(loss, 2 * mask_loss(logits, labels))

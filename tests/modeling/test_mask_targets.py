@@ -1,6 +1,6 @@
 import torch
-
 from detectron2.structures import BitMasks, Instances, PolygonMasks
+
 from objguided_d2.modeling.mask_targets import MaskTargets, jitter_boxes, sample_rois_within_area
 
 
@@ -17,7 +17,9 @@ def test_masks_of_images_of_different_sizes_are_read_at_their_place():
 def test_polygons_are_filled():
     square = PolygonMasks([[[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]])
     masks = MaskTargets([Instances((8, 10), gt_masks=square)], torch.tensor([0]))
-    assert masks.read(torch.zeros(2, dtype=torch.int64), torch.tensor([4.0, 8.0]), torch.tensor([2.0, 2.0])).tolist() == [1, 0]
+    assert masks.read(
+        torch.zeros(2, dtype=torch.int64), torch.tensor([4.0, 8.0]), torch.tensor([2.0, 2.0])
+    ).tolist() == [1, 0]
 
 
 def test_sampling_bounds_the_area_and_gives_every_object_the_same_chance():

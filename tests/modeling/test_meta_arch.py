@@ -1,9 +1,9 @@
 import pytest
 import torch
-
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
+
 from tests.modeling.models import disk_batch, small_cfg
 
 LOSSES = {"loss_center_heatmap", "loss_wh", "loss_offset", "loss_mask", "loss_refine"}
@@ -101,7 +101,10 @@ def test_given_boxes_get_masks_in_their_order():
     given.pred_classes, given.scores = torch.zeros(2, dtype=torch.int64), torch.tensor([0.2, 0.9])
     with torch.no_grad():
         (result,) = model.inference(disk_batch([(64, 80)], [0]), [given], do_postprocess=False)
-    assert list(zip(result.pred_masks.grid.heights.tolist(), result.pred_masks.grid.widths.tolist())) == [(17, 22), (33, 29)]
+    assert list(zip(result.pred_masks.grid.heights.tolist(), result.pred_masks.grid.widths.tolist())) == [
+        (17, 22),
+        (33, 29),
+    ]
 
 
 def test_nothing_above_the_threshold_gives_empty_instances_with_all_fields():
@@ -121,8 +124,10 @@ def test_padding_changes_nothing_of_an_image_whose_size_is_a_multiple():
     model = build_model(cfg).eval()
     small, large = disk_batch([(64, 64), (96, 128)], [2, 2])
     with torch.no_grad():
-        heatmap = [model.proposal_generator.head(model.backbone(model.preprocess_image(b).tensor)["c3"])[0]
-                   for b in ([large], [large, small])]
+        heatmap = [
+            model.proposal_generator.head(model.backbone(model.preprocess_image(b).tensor)["c3"])[0]
+            for b in ([large], [large, small])
+        ]
     torch.testing.assert_close(heatmap[0], heatmap[1], atol=1e-5, rtol=1e-4)
 
 

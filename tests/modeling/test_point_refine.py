@@ -1,10 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.structures import BitMasks, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectron2.structures import BitMasks, Instances
 from objguided_d2.modeling.mask_targets import MaskTargets
 from objguided_d2.modeling.point_refine import PointRefinement, most_uncertain
 from objguided_d2.structures.roi_atlas import RoiAtlas
@@ -26,7 +26,9 @@ def test_most_uncertain_keeps_the_top_of_every_roi(pairs, seed):
 
 
 def make_refinement(**settings) -> PointRefinement:
-    return PointRefinement(**({"e1_channels": 3, "e2_channels": 2, "k": 3, "beta": 0.75, "d": 8, "loss_weight": 1} | settings))
+    return PointRefinement(
+        **({"e1_channels": 3, "e2_channels": 2, "k": 3, "beta": 0.75, "d": 8, "loss_weight": 1} | settings)
+    )
 
 
 def make_atlas() -> RoiAtlas:
@@ -65,8 +67,10 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
     fine_losses, both_losses = [], []
     for number, box in enumerate(atlas.boxes):
         p = points[roi == number]
-        maps = [grid.split(e)[number].permute(2, 0, 1) if number < len(grid) else None
-                for grid, e in ((atlas.grids[0], e1), (atlas.grids[1], e2))]
+        maps = [
+            grid.split(e)[number].permute(2, 0, 1) if number < len(grid) else None
+            for grid, e in ((atlas.grids[0], e1), (atlas.grids[1], e2))
+        ]
         x, y = (box[:2] + p * (box[2:] - box[:2])).unbind(1)
         place = torch.stack([x, y], 1) / 39 * 2 - 1
         mask = masks.tensor[atlas.order[number]].float()[None, None]

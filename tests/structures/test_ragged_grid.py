@@ -8,9 +8,9 @@ from objguided_d2.structures.ragged_grid import RaggedGrid
 sizes = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12)
 
 
-def make_grid(pairs: list[tuple[int, int]], device: torch.device = torch.device("cpu")) -> RaggedGrid:
+def make_grid(pairs: list[tuple[int, int]], device: str | torch.device = "cpu") -> RaggedGrid:
     heights, widths = torch.tensor(pairs).unbind(1)
-    return RaggedGrid(heights, widths, device)
+    return RaggedGrid(heights, widths, torch.device(device))
 
 
 @given(sizes)

@@ -5,10 +5,10 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import torch
+from detectron2.structures import BitMasks, Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectron2.structures import BitMasks, Boxes, Instances
 from objguided_d2.structures.ragged_grid import RaggedGrid
 from objguided_d2.structures.ragged_masks import RaggedMasks, RaggedROIMasks
 from tests.conftest import xyxy

@@ -46,9 +46,7 @@ def uneven_illumination(size: tuple[int, int], strength: float, rng: np.random.G
     return (1 - strength * (1 - light)).astype(np.float32)
 
 
-def expose(
-    scene: np.ndarray, blur: float, photons: float, read_noise: float, rng: np.random.Generator
-) -> np.ndarray:
+def expose(scene: np.ndarray, blur: float, photons: float, read_noise: float, rng: np.random.Generator) -> np.ndarray:
     """Photograph a scene: point spread, shot noise, read noise, quantisation.
 
     Args:

@@ -88,9 +88,7 @@ def _body(
     return center + radius * (1 + waves) * ellipse * cmath.exp(1j * axis)
 
 
-def _draw_processes(
-    canvas: np.ndarray, center: complex, radius: float, axis: float, rng: np.random.Generator
-) -> None:
+def _draw_processes(canvas: np.ndarray, center: complex, radius: float, axis: float, rng: np.random.Generator) -> None:
     """One long process and some short ones around the body, with a branch here and there."""
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.08, 0.4, 0.3, 0.15, 0.07]))
     for k in range(count):
