@@ -11,6 +11,7 @@ from .evaluation import format_results
 from .report.prediction_sheet import draw_prediction_sheet
 
 DATASET = "synthetic_val"
+IMAGE_SIZE = (160, 160)  # small, for many steps in a few minutes
 CONFIG = Path(__file__).parents[1] / "configs/synthetic/objguided_small_R_18.yaml"
 
 
@@ -25,7 +26,7 @@ def run_demo(output: Path, minutes: float, num_train: int = 200, num_val: int = 
         Results of the evaluation on held-out images, by task and metric.
     """
     os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
-    write_synthetic_dataset(output / "datasets" / "synthetic", num_train=num_train, num_val=num_val)
+    write_synthetic_dataset(output / "datasets" / "synthetic", size=IMAGE_SIZE, num_train=num_train, num_val=num_val)
     run_dir, sheet = output / "run", output / "predictions.png"
     options = ["OUTPUT_DIR", str(run_dir), "SOLVER.MAX_MINUTES", str(minutes)]
     args = argument_parser().parse_args(["--config-file", str(CONFIG), *options])

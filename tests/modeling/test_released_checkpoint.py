@@ -45,7 +45,7 @@ def test_converted_model_equals_the_program(program, tmp_path):
     theirs = program.maps(image[None] / 255 - 0.5)
     ours = model.backbone(normalised)
     for name, their_map in zip(("c1", "c2", "c3", "c4", "c5"), theirs):
-        torch.testing.assert_close(ours[name], their_map, atol=1e-4, rtol=1e-4)
+        assert (ours[name] - their_map).abs().max() < 1e-4 * their_map.abs().max()
 
     head, c3 = model.proposal_generator.head, ours["c3"]
     torch.testing.assert_close(head(c3).sigmoid(), program.hm(theirs[2]).sigmoid(), atol=1e-4, rtol=0)
