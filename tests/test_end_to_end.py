@@ -65,6 +65,6 @@ def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
     results = run_demo(tmp_path, minutes=0.02, num_train=4, num_val=3)
     assert {"bbox", "segm", "voc_dec", "voc_seg"} <= set(results)
     sheet = np.asarray(Image.open(tmp_path / "predictions.png"))
-    assert sheet.shape[1] > 3 * 512 and sheet.std() > 10
+    assert sheet.shape[1] > 3 * 160 and sheet.std() > 10
     printed = capsys.readouterr().out
     assert "segm/AP50" in printed and "predictions.png" in printed

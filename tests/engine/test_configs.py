@@ -37,7 +37,8 @@ def test_file_stays_inside_the_tree(path):
 @pytest.mark.parametrize("path", LEAVES, ids=name)
 def test_leaf_names_its_datasets_and_output(path):
     cfg = load(path)
-    assert {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST} <= set(DatasetCatalog.list())
+    if not path.name.startswith("demo_"):  # The demo registers its own.
+        assert {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST} <= set(DatasetCatalog.list())
     assert cfg.OUTPUT_DIR == f"./output/{name(path).removesuffix('.yaml')}"
     assert cfg.TEST.DETECTIONS_PER_IMAGE == 500
 

@@ -79,7 +79,15 @@ def test_resumed_run_takes_over_a_drawn_seed(tmp_path):
     assert train(cfg, resume=True).seed == first.seed
 
 
-def test_sigint_is_left_to_python_after_the_run_and_at_the_second_time(tmp_path):
+@pytest.fixture
+def pythons_own_sigint():
+    """Background jobs of a shell start with SIGINT ignored, and tests may be one."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_sigint_is_left_to_python_after_the_run_and_at_the_second_time(tmp_path, pythons_own_sigint):
     class Twice(HookBase):
         def before_step(self):
             signal.raise_signal(signal.SIGINT)
