@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..structures.ragged_grid import RaggedGrid
 from ..structures.ragged_masks import RaggedROIMasks
-from ..structures.roi_atlas import GRIDS, RoiAtlas, expand_boxes
+from ..structures.roi_atlas import GRIDS, RoiAtlas, expand_boxes, image_of_boxes
 from .losses import soft_dice_loss
 from .mask_targets import MaskTargets, jitter_boxes, sample_rois_within_area
 from .point_refine import PointRefinement
@@ -202,7 +202,7 @@ class ObjectGuidedMaskHead(nn.Module):
         """
         counts = [len(b) for b in boxes]
         expanded = expand_boxes(Boxes.cat(boxes).tensor.float(), self.box_expansion, self.box_expansion_pixels)
-        atlas = RoiAtlas(expanded, _image_index(counts, expanded.device), self.strides, self.min_crop_size, self.grid)
+        atlas = RoiAtlas(expanded, image_of_boxes(counts, expanded.device), self.strides, self.min_crop_size, self.grid)
         logits, _ = self.predict(features, atlas)
         probabilities = logits[:, 0].float().sigmoid()
         return RaggedROIMasks.from_atlas(atlas, probabilities, list(expanded.split(counts)), image_sizes)
@@ -215,7 +215,7 @@ class ObjectGuidedMaskHead(nn.Module):
             targets: one an image, with ``gt_boxes`` and ``gt_masks``.
         """
         boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.float()
-        image = _image_index([len(t) for t in targets], boxes.device)
+        image = image_of_boxes([len(t) for t in targets], boxes.device)
         boxes = jitter_boxes(boxes, self.box_jitter_shift, self.box_jitter_scale)
         boxes = expand_boxes(boxes, self.box_expansion, self.box_expansion_pixels)
         truth = torch.arange(len(boxes), device=boxes.device)
@@ -251,8 +251,3 @@ class ObjectGuidedMaskHead(nn.Module):
         dice = soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))
         # LOSS_WEIGHT multiplies both; divided out here so that DICE_LOSS_WEIGHT stands for itself.
         return means[:, 0].mean() + dice.mean() * (self.dice_loss_weight / self.loss_weight)
-
-
-def _image_index(counts: list[int], device: torch.device) -> Tensor:
-    """(sum of counts,) int64: the image of each box of a batch."""
-    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device, non_blocking=True)

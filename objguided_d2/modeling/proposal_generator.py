@@ -8,6 +8,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from ..structures.roi_atlas import image_of_boxes
 from .center_head import CenterHead
 from .center_targets import GAUSSIAN_RULES, GAUSSIAN_SIGMAS, CenterTargets, decode, encode, find_peaks
 from .losses import center_regression_loss, heatmap_focal_loss
@@ -121,8 +122,7 @@ class CenterKeypointProposals(nn.Module):
     def targets(self, heatmap_shape: torch.Size, gt_instances: list[Instances]) -> CenterTargets:
         """Targets of a batch; see :func:`center_targets.encode`."""
         boxes = Boxes.cat([t.gt_boxes for t in gt_instances]).tensor
-        counts = torch.tensor([len(t) for t in gt_instances])
-        image = torch.arange(len(gt_instances)).repeat_interleave(counts).to(boxes.device, non_blocking=True)
+        image = image_of_boxes([len(t) for t in gt_instances], boxes.device)
         classes = torch.cat([t.gt_classes for t in gt_instances])
         return encode(boxes, image, classes, tuple(heatmap_shape), self.stride, **self.gaussian)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .ragged_grid import RaggedGrid
 from .ragged_ops import weighted_gather
-from .roi_atlas import RoiAtlas, bilinear_corners, point_positions
+from .roi_atlas import RoiAtlas, bilinear_corners, point_positions, share_to_index
 
 PASTE_MODES = ("hough", "bilinear")
 
@@ -309,8 +309,7 @@ class RaggedROIMasks(ROIMasks):
         low, high = low.index_select(0, roi), high.index_select(0, roi)
         share = (pixel - low) / (high - low).clamp(min=1e-6)
         size = torch.stack([self.grid.device_widths, self.grid.device_heights], 1).index_select(0, roi)
-        place = share * (size - 1) if self.grid_kind == "edges" else share * size - 0.5
-        place = torch.minimum(place.clamp(min=0), size - 1.0)
+        place = share_to_index(share, size, self.grid_kind)
         corner_y, corner_x, weight = bilinear_corners(place[:, 0], place[:, 1], size[:, 0], size[:, 1])
         index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
         values = weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]

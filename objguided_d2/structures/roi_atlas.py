@@ -43,6 +43,21 @@ def point_positions(low: Tensor, high: Tensor, count: Tensor, index: Tensor, gri
     return low + (index + 0.5) * ((high - low) / count) - 0.5
 
 
+def share_to_index(share: Tensor, count: Tensor, grid: str) -> Tensor:
+    """Where a share of the box, 0 to 1 from edge to edge, lies among ``count`` points: the inverse of the grid.
+
+    For "edges" 0 and 1 are the first and last point; for "centers" they are half a cell outside, where the border value
+    is repeated.
+    """
+    place = share * (count - 1) if grid == "edges" else share * count - 0.5
+    return torch.minimum(place.clamp(min=0), count - 1.0)
+
+
+def image_of_boxes(counts: list[int], device: torch.device) -> Tensor:
+    """(sum of counts,) int64: the image of each box of a batch whose images have ``counts`` boxes."""
+    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device, non_blocking=True)
+
+
 def bilinear_corners(x: Tensor, y: Tensor, width: Tensor | int, height: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
     """The four neighbours of points on maps of height x width.
 
@@ -172,10 +187,7 @@ class RoiAtlas:
         grid = self.grids[level]
         height, width = grid.device_heights.index_select(0, roi), grid.device_widths.index_select(0, roi)
         size = torch.stack([width, height], 1)
-        if self.grid_kind == "edges":
-            place = point_coords * (size - 1)
-        else:
-            place = torch.minimum((point_coords * size - 0.5).clamp(min=0), size - 1.0)
+        place = share_to_index(point_coords, size, self.grid_kind)
         corner_y, corner_x, weight = bilinear_corners(place[:, 0], place[:, 1], width, height)
         index = grid.starts.index_select(0, roi)[:, None] + corner_y * width[:, None] + corner_x
         return weighted_gather(values, index, weight)
