@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser
 
 from ..config import get_cfg
+from ..data.builtin import register_prepared
 from .amp import autocast_dtype
 
 
@@ -92,6 +93,7 @@ def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
 
 
 def _check_dataset(name: str) -> None:
+    register_prepared(name)
     known = DatasetCatalog.list()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3)

@@ -19,6 +19,7 @@ from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
 from .amp import AMPTrainer, AutocastModel, autocast_dtype
+from .batch_norm import FreezeBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
 from .distributed import broadcast_buffers, create_ddp_model
 from .interrupt import StopOnSignal
@@ -116,6 +117,7 @@ class Trainer(DefaultTrainer):
             self.clock,
             hooks.IterationTimer(),
             hooks.LRScheduler(),
+            self._build_freeze_batch_norm() if cfg.SOLVER.FREEZE_BN_AT < 1 else None,
             self._build_precise_bn() if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model) else None,
             PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=CHECKPOINTS_KEPT)
             if comm.is_main_process()
@@ -128,11 +130,26 @@ class Trainer(DefaultTrainer):
         ]
 
     def _build_precise_bn(self) -> hooks.PreciseBN:
+        test = self.cfg.TEST
+        return hooks.PreciseBN(test.EVAL_PERIOD, self.model, self._build_statistics_loader(), test.PRECISE_BN.NUM_ITER)
+
+    def _build_freeze_batch_norm(self) -> FreezeBatchNorm:
+        share = self.cfg.SOLVER.FREEZE_BN_AT
+        if share <= 0:
+            raise ValueError(f"SOLVER.FREEZE_BN_AT is {share}; it must be above 0, and 1 is never")
+        return FreezeBatchNorm(
+            share,
+            lambda: max(self.clock.share, self.iter / self.cfg.SOLVER.MAX_ITER),
+            self.model,
+            self._build_statistics_loader,
+            self.cfg.TEST.PRECISE_BN.NUM_ITER,
+        )
+
+    def _build_statistics_loader(self) -> DataLoader:
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
-        loader = self.build_train_loader(cfg, seed=self.seed)
-        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
+        return self.build_train_loader(cfg, seed=self.seed)
 
     def _evaluate(self) -> dict:
         if self.interrupted:

@@ -44,8 +44,10 @@ def metrics(output_dir) -> list[dict]:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_interrupted_and_resumed_run_equals_uninterrupted_one(tmp_path, num_workers):
-    options = "DATALOADER.NUM_WORKERS", num_workers, "TEST.EVAL_PERIOD", 3, "SOLVER.CHECKPOINT_PERIOD", 100
+@pytest.mark.parametrize("freeze_at", [0.2, 0.8, 1.0])
+def test_interrupted_and_resumed_run_equals_uninterrupted_one(tmp_path, num_workers, freeze_at):
+    options = "SOLVER.FREEZE_BN_AT", freeze_at, "TEST.PRECISE_BN.NUM_ITER", 2
+    options += "DATALOADER.NUM_WORKERS", num_workers, "TEST.EVAL_PERIOD", 3, "SOLVER.CHECKPOINT_PERIOD", 100
     train(toy_cfg(tmp_path / "whole", *options))
     train(toy_cfg(tmp_path / "parts", *options), hook=SignalAt(4))
     assert last_checkpoint(tmp_path / "parts").name == "model_0000004.pth"

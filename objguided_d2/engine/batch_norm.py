@@ -1,0 +1,59 @@
+"""BatchNorm that ends its training with the statistics it is tested with."""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from detectron2.engine import HookBase
+from detectron2.utils.events import EventStorage
+from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from torch import nn
+
+from .distributed import broadcast_buffers
+
+logger = logging.getLogger(__name__)
+
+
+class FreezeBatchNorm(HookBase):
+    """From a share of the training on, normalise by population statistics in place of those of the batch.
+
+    A small batch of images of several kinds is normalised by whatever it happens to be made of, which the network learns
+    to rely on and does not find at test time. The last part of the training, by the fixed statistics, takes that away.
+    They are measured once, on training batches at the weights of that moment. Scale and shift go on learning.
+
+    Args:
+        share: of the training, in (0, 1].
+        progress: tells the share that is done.
+        model: its BatchNorm layers, in training mode, are those that freeze.
+        batches: makes the batches to measure on; called once, on the first step after ``share``.
+        num_iter: how many of them to take.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        progress: Callable[[], float],
+        model: nn.Module,
+        batches: Callable[[], Iterable],
+        num_iter: int,
+    ) -> None:
+        self._share, self._progress, self._batches, self._num_iter = share, progress, batches, num_iter
+        self._model, self._layers = model, get_bn_modules(model)
+        self._measured = False
+
+    def before_step(self) -> None:
+        if not self._layers or self._progress() < self._share:
+            return
+        if not self._measured:
+            logger.info("BatchNorm statistics are measured on %d batches and fixed from here on", self._num_iter)
+            with EventStorage():  # What the model logs of these batches is not of the training.
+                update_bn_stats(self._model, iter(self._batches()), self._num_iter)
+            broadcast_buffers(self._model)
+            self._measured = True
+        for layer in self._layers:
+            layer.eval()  # Each time: an evaluation puts the whole model back into training mode.
+
+    def state_dict(self) -> dict:
+        return {"measured": self._measured}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._measured = state["measured"]
