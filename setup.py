@@ -26,6 +26,10 @@ setup(
         "opencv-python-headless>=4.8",
         "pycocotools>=2.0.7",
         "scipy>=1.11",
+        "tifffile>=2023.7",
+        "imagecodecs>=2023.7",
+        "h5py>=3.8",
+        "py-ctcmetrics>=1.1",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.7,<0.1.11",
         "yacs>=0.1.8",
@@ -41,7 +45,7 @@ setup(
         # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
     ],
-    extras_require={"test": ["pytest>=8.0", "hypothesis>=6.90"]},
+    extras_require={"test": ["pytest>=8.0", "hypothesis>=6.90", "stardist>=0.8.5"]},
     classifiers=[
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",

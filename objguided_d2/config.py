@@ -131,9 +131,23 @@ def _add_input(cfg: CN) -> None:
     crop.RELATIVE_TO = "longer"
     crop.RANGE = [0.6, 1.4]
     crop.OUTPUT_SIZE = 512
-    # INPUT.RANDOM_FLIP is Detectron2's (horizontal or vertical, one of the two). These come in addition.
+    # INPUT.RANDOM_FLIP is Detectron2's (horizontal or vertical, one of the two). These come in addition; all three
+    # together give every rotation by a right angle.
     cfg.INPUT.VERTICAL_FLIP = False
     cfg.INPUT.TRANSPOSE = False
+    # Strengths of random changes of training images, 0 = off (the paper has none): gamma exp(+-GAMMA), factors
+    # 1 +- BRIGHTNESS and CONTRAST, blur up to BLUR pixels, noise up to NOISE gray values (standard deviations).
+    light = cfg.INPUT.PHOTOMETRIC = CN()
+    light.GAMMA = 0.0
+    light.BRIGHTNESS = 0.0
+    light.CONTRAST = 0.0
+    light.BLUR = 0.0
+    light.NOISE = 0.0
+    # Chance that half of the objects of another training image are pasted over this one. Ours, for small data sets.
+    cfg.INPUT.COPY_PASTE_PROB = 0.0
+    # How images of more than 8 bits become 8 bits, "percentile:LOW,HIGH" or "range:LOW,HIGH" (data/intensity.py), in
+    # training and testing alike. Empty = such images are refused.
+    cfg.INPUT.INTENSITY = ""
     # Height and width that test images are resized to, whatever their aspect (released: 512, 512). Empty = keep the
     # aspect, by INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
     cfg.INPUT.TEST_SIZE = []
@@ -149,12 +163,19 @@ def _add_solver(cfg: CN) -> None:
     # End by wall-clock after this many minutes of training steps (evaluation and checkpoints not counted); 0 = off.
     # The learning rate then follows the elapsed share, and MAX_ITER stays as an upper bound.
     cfg.SOLVER.MAX_MINUTES = 0.0
+    # From this share of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
+    # batches, as it does at test time; 1 = never. Ours: with small batches the two differ by much (engine/batch_norm.py).
+    cfg.SOLVER.FREEZE_BN_AT = 1.0
     # "float16" (CUDA only) or "bfloat16", used when SOLVER.AMP.ENABLED.
     cfg.SOLVER.AMP.PRECISION = "float16"
 
 
 def _add_test(cfg: CN) -> None:
-    # Evaluators by name: "coco" and "voc2010" (III-B).
+    # Evaluators by name: "coco" and "voc2010" (III-B); on label maps "matching", "boundary", "leaf" and "ctc".
     cfg.TEST.EVALUATORS = ["coco", "voc2010"]
+    # Instances from this score on share the pixels of a label map, best score first (released: 0.3).
+    cfg.TEST.LABEL_MAP_SCORE_THRESH = 0.3
+    # Pixels of the original image within which outlines agree, for "boundary". Ours: nuclei are some 20 pixels wide.
+    cfg.TEST.BOUNDARY_DISTANCE = 2
     # Metric whose best value over the evaluations is kept as model_best.pth.
     cfg.TEST.BEST_METRIC = "segm/AP"

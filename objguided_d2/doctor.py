@@ -102,13 +102,18 @@ def check_datasets() -> Iterator[Finding]:
 
     source = "from" if "DETECTRON2_DATASETS" in os.environ else "to change it, set"
     yield Finding("datasets root", f"{datasets_root().resolve()} ({source} DETECTRON2_DATASETS)")
+    absent = []
     for name in DatasetCatalog.list():
         if DatasetCatalog[name].__module__.startswith("objguided_d2."):
             try:
                 yield Finding(name, f"{len(DatasetCatalog.get(name))} images")
+            except FileNotFoundError:
+                absent.append(name)
             except (OSError, ValueError) as error:
                 state, _, fix = str(error).partition("; ")
                 yield Finding(name, state, fix or "see datasets/README.md")
+    if absent:
+        yield Finding("not prepared", ", ".join(absent), "those you want: datasets/README.md has the commands")
 
 
 def check_memory() -> Iterator[Finding]:

@@ -40,8 +40,8 @@ def test_dataset_that_is_not_there_is_no_obstacle_but_has_a_fix(tmp_path, monkey
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     findings = {finding.subject: finding for finding in doctor.examine(doctor.check_datasets)}
     assert str(tmp_path) in findings["datasets root"].state
-    missing = findings["dsb2018_train"]
-    assert "has no annotation file" in missing.state and "prepare_dsb2018.py" in missing.fix and not missing.fatal
+    missing = findings["not prepared"]
+    assert "dsb2018_train" in missing.state and "datasets/README.md" in missing.fix and not missing.fatal
 
 
 def test_missing_registration_is_fatal(monkeypatch):

@@ -6,11 +6,19 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-# dataset -> (splits, class names, options of its preparation script).
-# Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<name>.json.
+from .ctc import DATASETS as CTC_DATASETS
+
+# dataset -> (splits, class names, command that prepares it). A set of people's own has the classes of its files.
+# Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<dataset>_<split>.json.
 _DATASETS = {
-    "dsb2018": (("train", "val", "test"), ["nucleus"], "--source <download>"),
-    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], ""),
+    "dsb2018": (("train", "val", "test"), ["nucleus"], "prepare_dsb2018.py --source <download>"),
+    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "prepare_synthetic.py"),
+    "plant": (("train", "val", "test"), ["leaf"], "prepare_plant.py --source <download>"),
+    "lsc": (("train", "val", "test"), ["leaf"], "prepare_plant.py --name lsc --source <download>"),
+    "custom": (("train", "val", "test"), None, "prepare_labelmaps.py --images <folder> --labels <folder>"),
+    **{
+        f"ctc_{name}": (("train", "val"), ["cell"], f"prepare_ctc.py --source <download>/{name}") for name in CTC_DATASETS
+    },
 }
 
 
@@ -33,7 +41,17 @@ def register_objguided_instances(name: str, json_file: str, image_root: str) -> 
     MetadataCatalog.get(name).set(evaluator_type="coco", json_file=str(json_file), image_root=str(image_root))
 
 
-def _register_builtin(dataset: str, split: str, classes: list[str], options: str) -> None:
+def register_prepared(name: str) -> None:
+    """Register ``<dataset>_<split>`` if a preparation script has written it under the datasets root.
+
+    Names that are registered already stay as they are; one without files is left unknown.
+    """
+    dataset, _, split = name.rpartition("_")
+    if name not in DatasetCatalog and (datasets_root() / dataset / "annotations" / f"{name}.json").is_file():
+        _register_builtin(dataset, split, None, f"prepare_labelmaps.py --name {dataset}")
+
+
+def _register_builtin(dataset: str, split: str, classes: list[str] | None, command: str) -> None:
     name = f"{dataset}_{split}"
     if name in DatasetCatalog:
         return
@@ -41,14 +59,13 @@ def _register_builtin(dataset: str, split: str, classes: list[str], options: str
     def load() -> list[dict]:
         folder = datasets_root() / dataset
         json_file, image_root = str(folder / "annotations" / f"{name}.json"), str(folder / split)
-        command = f"python datasets/prepare_{dataset}.py {options}".strip()
-        fix = f"run `{command}` or set DETECTRON2_DATASETS"
+        fix = f"run `python datasets/{command}` or set DETECTRON2_DATASETS"
         dicts = _load(name, json_file, image_root, fix)
         MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root)
         return dicts
 
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(evaluator_type="coco", thing_classes=classes)
+    MetadataCatalog.get(name).set(evaluator_type="coco", **({"thing_classes": classes} if classes else {}))
 
 
 def _load(name: str, json_file: str, image_root: str, fix: str) -> list[dict]:
@@ -60,6 +77,6 @@ def _load(name: str, json_file: str, image_root: str, fix: str) -> list[dict]:
         raise ValueError(f"Dataset {name!r}: {json_file} is not COCO instance JSON ({error!r}); {fix}") from error
 
 
-for _dataset, (_splits, _classes, _options) in _DATASETS.items():
+for _dataset, (_splits, _classes, _command) in _DATASETS.items():
     for _split in _splits:
-        _register_builtin(_dataset, _split, _classes, _options)
+        _register_builtin(_dataset, _split, _classes, _command)

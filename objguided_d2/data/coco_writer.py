@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,46 +40,68 @@ class CocoWriter:
     Args:
         image_root: folder for the images, created when the first one is added.
         categories: names; the category ids are 1, 2, ... in this order.
+        info: entries of the JSON's ``info``.
     """
 
-    def __init__(self, image_root: Path, categories: Sequence[str]) -> None:
+    def __init__(self, image_root: Path, categories: Sequence[str], info: Mapping[str, str] | None = None) -> None:
         self.image_root = image_root
+        self.info = dict(info or {})
         self.categories = [{"id": i, "name": name} for i, name in enumerate(categories, start=1)]
         self.images: list[dict] = []
         self.annotations: list[dict] = []
 
-    def add(self, name: str, image: np.ndarray, masks: Iterable[np.ndarray], category_id: int = 1) -> None:
+    def add(
+        self,
+        name: str,
+        image: np.ndarray,
+        masks: Iterable[np.ndarray],
+        category_id: int | Sequence[int] = 1,
+        *,
+        crowd: np.ndarray | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write ``<name>.png`` and record its instances.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             masks: non-empty (H, W) boolean arrays, one an instance.
+            category_id: of all masks, or one each.
+            crowd: (H, W) bool, a region whose objects have no masks of their own; recorded for every category.
+            fields: further entries of the image's record.
         """
         height, width = image.shape[:2]
         file_name = f"{name}.png"
         _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 4])
-        self.image_root.mkdir(parents=True, exist_ok=True)
-        (self.image_root / file_name).write_bytes(png)
+        path = self.image_root / file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png)
 
-        image_id = len(self.images) + 1
-        self.images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
-        for mask in masks:
-            rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-            self.annotations.append(
-                {
-                    # COCO's evaluation takes an id of 0 for "not matched".
-                    "id": len(self.annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": category_id,
-                    "iscrowd": 0,
-                    "area": int(mask_util.area(rle)),
-                    "bbox": mask_util.toBbox(rle).tolist(),
-                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
-                }
-            )
+        record = {"id": len(self.images) + 1, "file_name": file_name, "height": height, "width": width}
+        self.images.append({**(fields or {}), **record})
+        for k, mask in enumerate(masks):
+            self._annotate(mask, category_id if isinstance(category_id, int) else category_id[k])
+        if crowd is not None:
+            for category in self.categories:
+                self._annotate(crowd, category["id"], is_crowd=True)
+
+    def _annotate(self, mask: np.ndarray, category_id: int, is_crowd: bool = False) -> None:
+        rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+        self.annotations.append(
+            {
+                # COCO's evaluation takes an id of 0 for "not matched".
+                "id": len(self.annotations) + 1,
+                "image_id": len(self.images),
+                "category_id": category_id,
+                "iscrowd": int(is_crowd),
+                "area": int(mask_util.area(rle)),
+                "bbox": mask_util.toBbox(rle).tolist(),
+                "segmentation": {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")},
+            }
+        )
 
     def write_json(self, path: Path) -> None:
         """Write the COCO file of everything added so far."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"categories": self.categories, "images": self.images, "annotations": self.annotations}
+        info = {"info": self.info} if self.info else {}
+        content = {**info, "categories": self.categories, "images": self.images, "annotations": self.annotations}
         path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n")

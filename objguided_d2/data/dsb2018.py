@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from .coco_writer import CocoWriter, staged_folder
 from .conversion import ConversionNotes, SourceError, open_source, read_image
+from .instance_dataset import count_overlap
 
 SPLITS = ("train", "val", "test")
 
@@ -103,7 +104,7 @@ def _convert_image(kaggle: KaggleFolder, image_id: str, writer: CocoWriter, note
         # Kaggle's layout has no way to tell an unlabelled image from one without nuclei.
         notes.add("image without a usable mask, left out", name)
         return
-    overlap = _count_overlap(masks)
+    overlap = count_overlap(masks)
     if overlap:
         notes.add("image with overlapping masks, kept", f"{name} ({overlap} pixels)")
     writer.add(image_id, image, masks)
@@ -144,15 +145,6 @@ def _read_mask(
     if pieces > 1:
         notes.add("mask in several pieces, kept as one object", name)
     return mask
-
-
-def _count_overlap(masks: list[np.ndarray]) -> int:
-    """Pixels that belong to more than one mask."""
-    covered, twice = masks[0].copy(), np.zeros_like(masks[0])
-    for mask in masks[1:]:
-        twice |= covered & mask
-        covered |= mask
-    return int(twice.sum())
 
 
 def _print_split(split: str, ids: list[str], missing: list[str], writer: CocoWriter) -> None:

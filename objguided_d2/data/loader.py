@@ -2,7 +2,7 @@
 
 import cv2
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
+from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
 from torch.utils.data import DataLoader
 
 from .mapper import InstanceMapper
@@ -19,10 +19,11 @@ def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> D
     """
     # OpenCV's threads would compete with the network's, and a forked worker inherits their locks but not them.
     cv2.setNumThreads(0)
+    paste_source = get_detection_dataset_dicts(cfg.DATASETS.TRAIN) if cfg.INPUT.COPY_PASTE_PROB > 0 else ()
     with seeded(seed):  # Detectron2's samplers draw their seed from the global generator.
         return build_train_stream(
             cfg,
-            mapper=InstanceMapper(cfg, is_train=True),
+            mapper=InstanceMapper(cfg, is_train=True, paste_source=paste_source),
             # Square crops all have one shape; other batches waste less padding when grouped.
             aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not cfg.INPUT.SQUARE_CROP.ENABLED,
             seed=seed,

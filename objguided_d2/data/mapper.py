@@ -1,5 +1,6 @@
 """From a dataset dict to what the models take, for training and testing and for every method alike."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,10 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
 from .cache import BoundedCache
+from .copy_paste import paste_instances
+from .intensity import IntensityMapping
 from .label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
+from .pixels import read_image
 from .transforms import build_augmentation
 
 
@@ -36,6 +40,9 @@ class InstanceMapper:
         image_format: channel order, a format of ``detection_utils.read_image``.
         mask_format: "bitmask" or "polygon"; the latter needs polygon annotations.
         cache_bytes: memory for decoded images of this process.
+        intensity: how images of more than 8 bits become 8 bits (intensity.py); None refuses them.
+        copy_paste_prob: chance that objects of one of ``paste_source`` are pasted over a training image.
+        paste_source: dataset dicts with objects, see ``copy_paste.py``.
     """
 
     @configurable
@@ -47,6 +54,9 @@ class InstanceMapper:
         image_format: str,
         mask_format: str = "bitmask",
         cache_bytes: int = 0,
+        intensity: IntensityMapping | None = None,
+        copy_paste_prob: float = 0.0,
+        paste_source: Sequence[dict] = (),
     ) -> None:
         if mask_format not in ("bitmask", "polygon"):
             raise ValueError(f"INPUT.MASK_FORMAT is {mask_format!r}; use 'bitmask' or 'polygon'")
@@ -55,9 +65,17 @@ class InstanceMapper:
         self.image_format = image_format
         self.mask_format = mask_format
         self.cache = BoundedCache(cache_bytes)
+        self.intensity = intensity
+        self.copy_paste_prob = copy_paste_prob if is_train else 0.0
+        self.paste_source = paste_source
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+    def from_config(cls, cfg: CfgNode, is_train: bool = True, paste_source: Sequence[dict] = ()) -> dict:
+        if cfg.INPUT.COPY_PASTE_PROB > 0 and not (cfg.INPUT.SQUARE_CROP.ENABLED and cfg.INPUT.MASK_FORMAT == "bitmask"):
+            raise ValueError(
+                "INPUT.COPY_PASTE_PROB needs images of one size and masks: set INPUT.SQUARE_CROP.ENABLED to True and "
+                "INPUT.MASK_FORMAT to 'bitmask', or INPUT.COPY_PASTE_PROB to 0"
+            )
         return {
             "is_train": is_train,
             "augmentations": build_augmentation(cfg, is_train),
@@ -65,6 +83,9 @@ class InstanceMapper:
             "mask_format": cfg.INPUT.MASK_FORMAT,
             # A test image is read once.
             "cache_bytes": int(cfg.INPUT.CACHE_MEGABYTES * 2**20) if is_train else 0,
+            "intensity": IntensityMapping.parse(cfg.INPUT.INTENSITY) if cfg.INPUT.INTENSITY else None,
+            "copy_paste_prob": cfg.INPUT.COPY_PASTE_PROB,
+            "paste_source": paste_source,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -80,27 +101,37 @@ class InstanceMapper:
             SizeMismatchError, ValueError: image or annotation do not fit together; the file is named.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        annotations = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)] if self.is_train else []
+        image, instances = self._augmented(sample, dataset_dict.get("annotations", ()))
+        if self.copy_paste_prob and self.paste_source and np.random.uniform() < self.copy_paste_prob:
+            other = self.paste_source[np.random.randint(len(self.paste_source))]
+            source, source_instances = self._augmented({**other}, other["annotations"])
+            chosen = np.random.uniform(size=len(source_instances)) < 0.5
+            image, instances = paste_instances(image, instances, source, source_instances, chosen)
+        # A copy, so that nobody writes into the cached image.
+        sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        if self.is_train:
+            sample["instances"] = instances
+        return sample
+
+    def _augmented(self, sample: dict, annotations: Sequence[dict]) -> tuple[np.ndarray, Instances | None]:
+        """The augmented image, (H', W', C) uint8, and in training its instances."""
+        annotations = [a for a in annotations if not a.get("iscrowd", 0)] if self.is_train else []
         decoded = self.cache.get(
             key=(sample["file_name"], sample.get("image_id")),
             load=lambda: self._decode(sample, annotations),
             num_bytes=lambda value: value.num_bytes,
         )
-
         augmented = T.AugInput(decoded.image)
         transforms = self.augmentations(augmented)
-        # A copy, so that nobody writes into the cached image.
-        sample["image"] = torch.from_numpy(augmented.image.transpose(2, 0, 1).copy())
-        if self.is_train:
-            image_size = augmented.image.shape[:2]
-            if self.mask_format == "bitmask":
-                sample["instances"] = _bitmask_instances(decoded.layers, annotations, transforms, image_size)
-            else:
-                sample["instances"] = _polygon_instances(sample["file_name"], annotations, transforms, image_size)
-        return sample
+        image_size = augmented.image.shape[:2]
+        if not self.is_train:
+            return augmented.image, None
+        if self.mask_format == "bitmask":
+            return augmented.image, _bitmask_instances(decoded.layers, annotations, transforms, image_size)
+        return augmented.image, _polygon_instances(sample["file_name"], annotations, transforms, image_size)
 
     def _decode(self, sample: dict, annotations: list[dict]) -> DecodedImage:
-        image = detection_utils.read_image(sample["file_name"], format=self.image_format)
+        image = read_image(sample["file_name"], self.image_format, self.intensity)
         detection_utils.check_image_size(sample, image)
         if not self.is_train or self.mask_format == "polygon":
             return DecodedImage(image, [])

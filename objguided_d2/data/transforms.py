@@ -10,6 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
+from .photometric import build_photometric_augmentation
+
 
 class SquareCropTransform(T.Transform):
     """Crop a square of ``side`` pixels at (x0, y0) and resample it to ``output_size`` x ``output_size``.
@@ -113,7 +115,7 @@ class RandomTranspose(T.Augmentation):
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Augmentation of ``cfg.INPUT``: in training crop, flips and transposition, in testing the resize."""
+    """Augmentation of ``cfg.INPUT``: in training crop, flips, transposition and light, in testing the resize."""
     resize_and_flip = detection_utils.build_augmentation(cfg, is_train)
     if not is_train:
         return [T.Resize(tuple(cfg.INPUT.TEST_SIZE))] if cfg.INPUT.TEST_SIZE else resize_and_flip
@@ -129,7 +131,7 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         augmentations.append(T.RandomFlip(horizontal=False, vertical=True))
     if cfg.INPUT.TRANSPOSE:
         augmentations.append(RandomTranspose())
-    return augmentations
+    return augmentations + build_photometric_augmentation(cfg)
 
 
 def clip_polygon(polygon: np.ndarray, size: float) -> np.ndarray:

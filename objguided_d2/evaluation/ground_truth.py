@@ -4,13 +4,16 @@ import contextlib
 import io
 import logging
 import os
+from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+import numpy as np
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.utils.logger import log_first_n
 from pycocotools.coco import COCO
 
 from .metrics_file import write_json
+from .voc2010 import Objects
 
 
 def coco_json_file(dataset_name: str, folder: str) -> str:
@@ -24,8 +27,8 @@ def coco_json_file(dataset_name: str, folder: str) -> str:
         KeyError: if no data set has this name.
     """
     metadata = MetadataCatalog.get(dataset_name)
-    if not metadata.get("thing_classes"):
-        DatasetCatalog.get(dataset_name)  # Names and ids of the classes are known once a COCO file has been read.
+    if not metadata.get("thing_classes") or not metadata.get("json_file"):
+        DatasetCatalog.get(dataset_name)  # Classes and file are known once a COCO file has been read.
     if not metadata.get("json_file"):
         path = os.path.join(folder, f"{dataset_name}_coco_format.json")
         # Detectron2 leaves "annotations" out where there are none, which means "not annotated" to its evaluator.
@@ -52,6 +55,25 @@ def load_ground_truth(dataset_name: str, folder: str) -> COCO:
                 "add its mask (RLE or polygons) or remove the annotation"
             )
     return ground_truth
+
+
+def true_objects(ground_truth: COCO, image_id: Any, metadata: Metadata) -> Objects:
+    """The annotations of one image.
+
+    Args:
+        ground_truth: see :func:`load_ground_truth`.
+        image_id: one of ``ground_truth.imgs``.
+        metadata: of the data set, for the contiguous class indices.
+    """
+    annotations = ground_truth.imgToAnns[image_id]
+    class_of = metadata.get("thing_dataset_id_to_contiguous_id")
+    ids = [annotation["category_id"] for annotation in annotations]
+    return Objects(
+        boxes=np.array([annotation["bbox"] for annotation in annotations], dtype=float).reshape(-1, 4),
+        masks=[ground_truth.annToRLE(annotation) for annotation in annotations],
+        classes=np.array([class_of[i] for i in ids] if class_of else ids, dtype=int),
+        is_crowd=np.array([annotation.get("iscrowd", 0) for annotation in annotations], dtype=bool),
+    )
 
 
 def warn_of_images_above_limit(ground_truth: COCO, dataset_name: str, limit: int) -> None:

@@ -1,18 +1,17 @@
 """VOC2010 AP of a data set, as a Detectron2 evaluator."""
 
-import itertools
 import logging
-from typing import Any
 
-import detectron2.utils.comm as comm
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 from pycocotools.coco import COCO
 
+from .gathering import gather_by_image
+from .ground_truth import true_objects
 from .masks import encode_masks
-from .voc2010 import IOU_THRESHOLDS, Detections, Objects, average_precision_per_class
+from .voc2010 import IOU_THRESHOLDS, Detections, average_precision_per_class
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +49,14 @@ class VOC2010Evaluator(DatasetEvaluator):
             classes that have objects; with several classes also "AP-<class>" of each. Images of the set without
             predictions count. On all processes but the main one an empty dict.
         """
-        gathered = [self._predictions]
-        if self._distributed:
-            comm.synchronize()
-            gathered = comm.gather(self._predictions, dst=0)
-            if not comm.is_main_process():
-                return {}
-        predictions = dict(itertools.chain.from_iterable(part.items() for part in gathered))
+        predictions = gather_by_image(self._predictions, self._distributed)
+        if predictions is None:
+            return {}
 
         # In the order of the data set, which is the same however the images were shared out to processes.
         images = [
-            (predictions.get(image_id, _NO_DETECTIONS), self._objects(image_id)) for image_id in self._ground_truth.imgs
+            (predictions.get(image_id, _NO_DETECTIONS), true_objects(self._ground_truth, image_id, self._metadata))
+            for image_id in self._ground_truth.imgs
         ]
         if not any(len(detections.scores) for detections, _ in images):
             logger.warning(f"{self._dataset_name}: no predictions for any image, so VOC2010 AP is 0")
@@ -70,17 +66,6 @@ class VOC2010Evaluator(DatasetEvaluator):
             task: self._summarize(average_precision_per_class(images, region))
             for task, region in (("voc_seg", "masks"), ("voc_dec", "boxes"))
         }
-
-    def _objects(self, image_id: Any) -> Objects:
-        annotations = self._ground_truth.imgToAnns[image_id]
-        class_of = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        ids = [annotation["category_id"] for annotation in annotations]
-        return Objects(
-            boxes=np.array([annotation["bbox"] for annotation in annotations], dtype=float).reshape(-1, 4),
-            masks=[self._ground_truth.annToRLE(annotation) for annotation in annotations],
-            classes=np.array([class_of[i] for i in ids] if class_of else ids, dtype=int),
-            is_crowd=np.array([annotation.get("iscrowd", 0) for annotation in annotations], dtype=bool),
-        )
 
     def _summarize(self, per_class: dict[int, np.ndarray]) -> dict[str, float]:
         """Percentages from the AP (T,) of each class; 0 without any."""

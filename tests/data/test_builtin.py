@@ -74,3 +74,22 @@ def test_what_is_not_coco_is_named(content, tmp_path, forget):
     register_objguided_instances("own", json_file, tmp_path)
     with pytest.raises(ValueError, match="own.json is not COCO instance JSON"):
         DatasetCatalog.get("own")
+
+
+def test_every_preparation_script_has_its_names():
+    names = {"plant_test", "lsc_val", "custom_train", "ctc_Fluo-N2DL-HeLa_train", "ctc_PhC-C2DH-U373_val"}
+    assert names <= set(DatasetCatalog)
+    with pytest.raises(FileNotFoundError, match="prepare_ctc.py --source <download>/PhC-C2DL-PSC"):
+        DatasetCatalog.get("ctc_PhC-C2DL-PSC_val")
+
+
+def test_prepared_set_of_another_name_is_found_by_its_files(tmp_path, monkeypatch, forget):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    builtin.register_prepared("my_cells_train")
+    assert "my_cells_train" not in DatasetCatalog
+    write_dataset(tmp_path / "my_cells", "train", ("cell", "nucleus"))
+    builtin.register_prepared("my_cells_train")
+    builtin.register_prepared("my_cells_train")
+    (record,) = DatasetCatalog.get("my_cells_train")
+    assert [a["category_id"] for a in record["annotations"]] == [1]
+    assert MetadataCatalog.get("my_cells_train").thing_classes == ["cell", "nucleus"]

@@ -1,0 +1,124 @@
+"""Sampling strategies of the refinement compared (Table II): one run for each and seed, resumable, into a table."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+TRAIN_NET = Path(__file__).parents[2] / "tools/train_net.py"
+METRICS = ("segm/AP", "segm/AP50", "segm/AP75", "voc_seg/AP", "voc_dec/AP")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """k N points are drawn and the beta N most uncertain kept (II-C); k = 0 is no refinement, beta = k is uniform."""
+
+    k: float
+    beta: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Strategy":
+        """Read "K,BETA" or "none".
+
+        Raises:
+            ValueError: for anything else, or beta out of 0 to k.
+        """
+        if text == "none":
+            return cls(0, 0)
+        try:
+            k, beta = (float(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(f"strategy {text!r} is not K,BETA or none") from None
+        if not 0 < beta <= k:
+            raise ValueError(f"strategy {text!r}: beta must be above 0 and at most k")
+        return cls(k, beta)
+
+    def __str__(self) -> str:
+        return f"{self.k:g},{self.beta:g}" if self.k else "none"
+
+    @property
+    def options(self) -> list[str]:
+        """Config overrides, as KEY VALUE pairs."""
+        if not self.k:
+            return ["MODEL.ROI_MASK_HEAD.REFINE.ENABLED", "False"]
+        key = "MODEL.ROI_MASK_HEAD.REFINE"
+        return [f"{key}.ENABLED", "True", f"{key}.K", str(self.k), f"{key}.BETA", str(self.beta)]
+
+
+# No refinement; uniform points, few and many; the most uncertain of more and more; the paper's own is 3, 0.75.
+STRATEGIES = tuple(
+    Strategy(k, beta)
+    for k, beta in ((0, 0), (0.75, 0.75), (1, 1), (3, 3), (3, 0.5), (3, 0.75), (3, 1.5), (6, 0.75), (10, 0.75))
+)
+
+
+def run_ablation(
+    config_file: Path, output: Path, strategies: Sequence[Strategy], seeds: Sequence[int], options: Sequence[str]
+) -> str:
+    """Train and evaluate what is not there yet, one run after the other, and write ``output/table.md``.
+
+    Args:
+        config_file: of the model and data; the refinement's keys and SEED are overridden.
+        output: holds ``<k>,<beta>/seed_<seed>/`` for each run. A run with final results is not repeated, one that was
+            interrupted goes on from its last checkpoint.
+        options: further KEY VALUE pairs for all runs.
+
+    Returns:
+        The table, in Markdown.
+    Raises:
+        subprocess.CalledProcessError: if a run fails; those that have ended are kept.
+    """
+    results: dict[Strategy, list[dict]] = {strategy: [] for strategy in strategies}
+    for seed in seeds:
+        for strategy, of_strategy in results.items():
+            folder = output / str(strategy) / f"seed_{seed}"
+            if not _final_metrics(folder):
+                own = [*strategy.options, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
+                command = [sys.executable, str(TRAIN_NET), "--resume", "--config-file", str(config_file)]
+                subprocess.run([*command, *options, *own], check=True)
+            of_strategy.append(_final_metrics(folder))
+            table = format_table({s: r for s, r in results.items() if r})
+            _write(output / "table.md", table)
+    return table
+
+
+def format_table(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> str:
+    """A row a strategy: mean and, of several seeds, standard deviation (of the sample) of each metric.
+
+    Args:
+        results: the final metrics of every seed.
+    """
+    rows = []
+    for strategy, runs in results.items():
+        row = [f"{strategy.k:g}" if strategy.k else "none", f"{strategy.beta:g}" if strategy.k else "", len(runs)]
+        for metric in METRICS:
+            values = np.array([run[metric] for run in runs])
+            spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+            row.append(f"{values.mean():.1f}{spread}")
+        row.append(f"{np.mean([run['images_seen'] for run in runs]):.0f}")
+        rows.append(row)
+    headers = ["k", "beta", "runs", *METRICS, "images seen"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _final_metrics(folder: Path) -> dict | None:
+    """The last evaluation of a run that has ended, with the number of images seen; None of one that has not."""
+    path = folder / "metrics.json"
+    if not (folder / "model_final.pth").exists() or not path.exists():
+        return None
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    merged = {key: value for line in lines for key, value in line.items()}
+    evaluated = max((line["iteration"] for line in lines if METRICS[0] in line), default=-1)
+    return merged if evaluated >= max(line["iteration"] for line in lines) - 1 else None
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text + "\n")
+    temporary.replace(path)

@@ -1,0 +1,162 @@
+import copy
+import json
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from objguided_d2.data.check import check_coco_file, draw_check_sheet, format_report
+from objguided_d2.data.coco_writer import CocoWriter
+
+from .sources import labels, random_image, write
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Three images with 2, 1 and 0 objects of two classes; the path of the JSON file and of the images."""
+    writer = CocoWriter(tmp_path / "val", ["cell", "nucleus"], {"intensity": "range:0,100"})
+    cells = labels((2, 2, 10, 9), (12, 4, 30, 20))
+    writer.add("a", random_image(), [cells == 1, cells == 2], [1, 2])
+    writer.add("b", random_image(), [cells == 2], 1)
+    writer.add("c", random_image(), [])
+    writer.write_json(tmp_path / "annotations" / "x_val.json")
+    return tmp_path / "annotations" / "x_val.json", tmp_path / "val"
+
+
+def check(dataset, limit=100, **kwargs):
+    return check_coco_file(*dataset, limit=limit, **kwargs)
+
+
+def test_sound_file(dataset):
+    report = check(dataset)
+    assert not report.errors
+    assert report.warnings == ["1 image(s) without objects, as c.png: training takes them as all background"]
+    assert report.objects_per_class == {"cell": 2, "nucleus": 1}
+    assert report.objects_per_image == {"a.png": 2, "b.png": 1, "c.png": 0}
+    assert report.sizes == pytest.approx([np.sqrt(56), np.sqrt(288), np.sqrt(288)])
+    assert report.info == {"intensity": "range:0,100"}
+    text = format_report(report, 4, 1.0)
+    assert "errors: 0" in text and "8 - 16" not in text.split("errors")[1] and "nucleus" in text
+
+
+def test_sheet(dataset, tmp_path):
+    draw_check_sheet(*dataset, tmp_path / "sheet.png")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape[1] > 3 * 40 and sheet.std() > 10
+
+
+def test_centers_that_share_a_cell(tmp_path):
+    writer = CocoWriter(tmp_path / "val", ["cell"])
+    # Centers (2, 2) and (3.5, 3) share the first cell of stride 4 but not of stride 2; (7, 3) lies in the next.
+    near = labels((0, 0, 4, 4)) == 1, labels((2, 2, 5, 4)) == 1, labels((6, 2, 8, 4)) == 1
+    writer.add("a", random_image(), near)
+    writer.write_json(tmp_path / "x.json")
+    assert check((tmp_path / "x.json", tmp_path / "val")).collisions == {"a.png": 2}
+    assert check((tmp_path / "x.json", tmp_path / "val"), scale=2.0).collisions == {}
+    assert check((tmp_path / "x.json", tmp_path / "val"), scale=0.5).collisions == {"a.png": 3}
+
+
+def test_too_many_objects(dataset):
+    assert "a.png: 2 objects, more than the 1 detections" in check(dataset, limit=1).warnings[0]
+
+
+def _set(path, value):
+    def change(content):
+        *keys, last = path
+        target = content
+        for key in keys:
+            target = target[key]
+        target[last] = value
+
+    return change
+
+
+BROKEN = {
+    "no list of images": (_set(["images"], None), "has no list 'images'"),
+    "no categories": (_set(["categories"], []), "'categories' is empty"),
+    "class name twice": (_set(["categories", 1, "name"], "cell"), "two have one name"),
+    "image id twice": (_set(["images", 1, "id"], 1), "images: id 1 is there twice"),
+    "annotation id twice": (_set(["annotations", 1, "id"], 1), "annotations: id 1 is there twice"),
+    "image without size": (lambda c: c["images"][0].pop("width"), "images, entry 0: no 'width'; add it"),
+    "annotation of no image": (_set(["annotations", 0, "image_id"], 9), "annotation 1: image_id 9 is not in 'images'"),
+    "unknown class": (_set(["annotations", 0, "category_id"], 9), "annotation 1 of a.png: category_id 9"),
+    "image missing": (_set(["images", 0, "file_name"], "z.png"), "z.png does not exist"),
+    "image of another size": (_set(["images", 2, "height"], 99), "c.png is (24, 40), the file says (99, 40)"),
+    "mask of another size": (_set(["annotations", 0, "segmentation", "size"], [9, 9]), "annotation 1 of a.png: segmentation"),
+    "no mask": (_set(["annotations", 0, "segmentation"], []), "annotation 1 of a.png: no segmentation"),
+    "mask of no pixel": (
+        _set(["annotations", 0, "segmentation"], {"size": [24, 40], "counts": [960]}),
+        "annotation 1 of a.png: its mask has 0 pixels",
+    ),
+    "runs beyond the image": (
+        _set(["annotations", 0, "segmentation"], {"size": [24, 40], "counts": [5, 2000]}),
+        "annotation 1 of a.png",
+    ),
+    "box elsewhere": (_set(["annotations", 0, "bbox"], [0, 0, 39, 3]), "annotation 1 of a.png: 'bbox' is [0, 0, 39, 3]"),
+    "box of three numbers": (_set(["annotations", 0, "bbox"], [0, 0, 3]), "expected x, y, width, height"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_each_error_names_the_place(dataset, kind):
+    change, message = BROKEN[kind]
+    content = json.loads(dataset[0].read_text())
+    change(content)
+    dataset[0].write_text(json.dumps(content))
+    errors = check(dataset).errors
+    assert any(message in error for error in errors), errors
+
+
+def test_wrong_area_is_a_warning(dataset):
+    content = json.loads(dataset[0].read_text())
+    content["annotations"][0]["area"] = 5
+    dataset[0].write_text(json.dumps(content))
+    report = check(dataset)
+    assert not report.errors and "'area' is 5, its mask has 56 pixels" in report.warnings[0]
+
+
+def test_file_that_is_no_json(tmp_path):
+    assert "is not JSON" in check((write(tmp_path / "a.json", "{"), tmp_path)).errors[0]
+
+
+def test_unreadable_and_16_bit_images(dataset):
+    (dataset[1] / "a.png").write_bytes(b"nothing")
+    write(dataset[1] / "b.png", random_image(24, 40, dtype=np.uint16))
+    errors = check(dataset).errors
+    assert any("a.png cannot be read; copy it again" in error for error in errors)
+    assert any("b.png has uint16 values" in error and "--intensity" in error for error in errors)
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["check", *map(str, arguments)])
+    runpy.run_module("objguided_d2.data.check", run_name="__main__")
+
+
+@pytest.mark.filterwarnings("ignore:'objguided_d2.data.check' found in sys.modules")
+def test_command(dataset, tmp_path, monkeypatch, capsys):
+    json_file, image_root = dataset
+    run(monkeypatch, json_file, "--images", image_root, "--sheet", tmp_path / "sheet.png")
+    assert f"Look at {tmp_path / 'sheet.png'}" in capsys.readouterr().out and (tmp_path / "sheet.png").exists()
+
+    # A data set that a preparation script has written is found by its name.
+    (tmp_path / "root" / "x").mkdir(parents=True)
+    (tmp_path / "annotations").rename(tmp_path / "root" / "x" / "annotations")
+    image_root.rename(tmp_path / "root" / "x" / "val")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+    run(monkeypatch, "x_val", "--sheet", tmp_path / "named.png")
+    assert (tmp_path / "named.png").exists()
+    DatasetCatalog.remove("x_val")
+    MetadataCatalog.remove("x_val")
+
+    content = json.loads((tmp_path / "root/x/annotations/x_val.json").read_text())
+    broken = copy.deepcopy(content)
+    broken["annotations"][0]["category_id"] = 7
+    path = write(tmp_path / "broken.json", broken)
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, path, "--images", tmp_path / "root/x/val")
+    assert stop.value.code == 1 and "category_id 7" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no_such.json does not exist"):
+        run(monkeypatch, "no_such.json")

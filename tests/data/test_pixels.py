@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from objguided_d2.data.conversion import SourceError
+from objguided_d2.data.intensity import IntensityMapping
+from objguided_d2.data.pixels import read_image, read_image_pixels, read_label_pixels
+
+from .sources import random_image, write
+
+
+def read(name):
+    return Path(name).read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif"])
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
+def test_8_bit_images_come_as_they_are(tmp_path, ending, shape):
+    image = random_image(*shape)
+    assert np.array_equal(read_image_pixels(read, str(write(tmp_path / f"a.{ending}", image))), image)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
+def test_16_bit_images_keep_their_depth(tmp_path, ending, shape):
+    image = random_image(*shape, dtype=np.uint16)
+    pixels = read_image_pixels(read, str(write(tmp_path / f"a.{ending}", image)))
+    assert pixels.dtype == np.uint16 and np.array_equal(pixels, image)
+
+
+def test_alpha_is_dropped_and_channels_first_tiff_is_turned(tmp_path):
+    rgba = random_image(9, 7, 4)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert np.array_equal(read_image_pixels(read, str(tmp_path / "a.png")), rgba[..., :3])
+    planes = np.moveaxis(random_image(9, 7, 3), -1, 0)
+    assert np.array_equal(read_image_pixels(read, str(write(tmp_path / "b.tif", planes))), random_image(9, 7, 3))
+
+
+def test_palette_gives_colours_of_images_and_indices_of_labels(tmp_path):
+    indices = np.array([[0, 1], [2, 3]], np.uint8)
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read_label_pixels(read, str(tmp_path / "a.png")), indices)
+    assert read_image_pixels(read, str(tmp_path / "a.png"))[1].tolist() == [[0, 255, 0], [0, 0, 255]]
+
+
+def test_camera_orientation_is_applied(tmp_path):
+    image = Image.fromarray(random_image(8, 16, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert read_image_pixels(read, str(tmp_path / "a.jpg")).shape == (16, 8, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int32, np.float32])
+def test_labels_of_every_depth(tmp_path, dtype):
+    labels = (np.arange(12).reshape(3, 4) * 20).astype(dtype)
+    found = read_label_pixels(read, str(write(tmp_path / "a.tif", labels)))
+    assert found.dtype.kind in "iu" and np.array_equal(found, labels)
+
+
+def test_colours_of_a_label_image_are_objects(tmp_path):
+    colours = np.zeros((2, 3, 3), np.uint8)
+    colours[0, 1], colours[1, 1], colours[1, 2] = (255, 0, 0), (255, 0, 0), (0, 0, 1)
+    labels = read_label_pixels(read, str(write(tmp_path / "a.png", colours)))
+    assert labels[0, 1] == labels[1, 1] != labels[1, 2] and labels[1, 2] != 0
+    assert labels[0, 0] == 0
+
+
+def test_8_bit_image_for_the_network_is_detectron2s(tmp_path):
+    image = random_image(9, 7, 3)
+    path = str(write(tmp_path / "a.png", image))
+    assert np.array_equal(read_image(path, "RGB", None), image)
+    assert np.array_equal(read_image(path, "BGR", None), image[..., ::-1])
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bit_image_for_the_network_needs_a_mapping(tmp_path, ending):
+    image = np.linspace(32000, 36000, 60).astype(np.uint16).reshape(6, 10)
+    path = str(write(tmp_path / f"a.{ending}", image))
+    with pytest.raises(SourceError, match=rf"a.{ending}.*INPUT.INTENSITY"):
+        read_image(path, "RGB", None)
+    mapped = read_image(path, "BGR", IntensityMapping.parse("range:32000,36000"))
+    assert mapped.shape == (6, 10, 3) and mapped.dtype == np.uint8 and (mapped.min(), mapped.max()) == (0, 255)
+
+
+def test_mapping_for_the_network_is_that_of_preparation(tmp_path):
+    image = random_image(20, 30, dtype=np.uint16)
+    mapping = IntensityMapping.parse("percentile:1,99")
+    prepared = np.repeat(mapping(image)[..., None], 3, axis=2)
+    path = tmp_path / "prepared.png"
+    cv2.imwrite(str(path), prepared)
+    raw = str(write(tmp_path / "raw.tif", image))
+    assert np.array_equal(read_image(raw, "RGB", mapping), read_image(str(path), "RGB", None))
