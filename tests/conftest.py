@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(2)
+# How long an example takes depends on what else the machine does.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 GOLDEN = Path(__file__).parent / "golden"
 

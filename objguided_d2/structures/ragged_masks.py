@@ -6,7 +6,6 @@ Glossary: R instances, P pixels of all of them, H x W the image.
 from __future__ import annotations
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 from detectron2.structures import BitMasks, Boxes, ROIMasks
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from .ragged_grid import RaggedGrid
 from .ragged_ops import weighted_gather
 from .roi_atlas import RoiAtlas, bilinear_corners, point_positions, share_to_index
+from .run_lengths import encode_runs
 
 PASTE_MODES = ("hough", "bilinear")
 
@@ -137,52 +137,71 @@ class RaggedMasks:
     def to_rle(self) -> list[dict]:
         """COCO's compressed run-length encodings, with ``counts`` as str, one a mask."""
         height, width = self.image_size
-        bits = self.bits.cpu().numpy().view(np.uint8)
-        windows = np.split(bits, self.grid.starts[1:-1].cpu().numpy())
-        rles = []
-        for window, h, w, top, left in zip(
-            windows, self.grid.heights.tolist(), self.grid.widths.tolist(), self.top.tolist(), self.left.tolist()
-        ):
-            rles.append(_encode_window(window.reshape(h, w), top, left, height, width))
-        return rles
+        by_column = RaggedGrid(self.grid.widths, self.grid.heights, self.device)
+        roi, column, row = by_column.pixels
+        source = self.grid.starts.index_select(0, roi) + row * self.grid.device_widths.index_select(0, roi) + column
+        place = (column + self.left.to(self.device)[roi]) * height + row + self.top.to(self.device)[roi]
+        # Masks one after the other, with a pixel between that no run crosses.
+        place = (place + roi * (height * width + 1))[self.bits[source]].cpu().numpy()
+        is_first = np.diff(place, prepend=-2) != 1
+        begin = place[is_first]
+        end = place[np.roll(is_first, -1)] + 1
+        owner = begin // (height * width + 1)
+        offset = owner * (height * width + 1)
+        return encode_runs(begin - offset, end - offset, owner, len(self), self.image_size)
+
+    def pairwise_iou(self, first: Tensor, second: Tensor) -> Tensor:
+        """IoU of pairs of masks, read where their windows meet.
+
+        Args:
+            first, second: (Q,) int64 indices on the CPU; the windows of each pair share a pixel.
+
+        Returns:
+            (Q,) float; 0 for pairs of empty masks.
+        """
+        bottom, right = self.top + self.grid.heights, self.left + self.grid.widths
+        top, left = torch.maximum(self.top[first], self.top[second]), torch.maximum(self.left[first], self.left[second])
+        heights = torch.minimum(bottom[first], bottom[second]) - top
+        widths = torch.minimum(right[first], right[second]) - left
+        meet = RaggedGrid(heights, widths, self.device)
+        pair, row, column = meet.pixels
+        both = torch.ones(meet.num_pixels, dtype=torch.bool, device=self.device)
+        for index in (first, second):
+            shift = torch.stack([top - self.top[index], left - self.left[index], self.grid.widths[index], index])
+            down, across, width, mask = shift.to(self.device).index_select(1, pair)
+            both &= self.bits[self.grid.starts[mask] + (row + down) * width + column + across]
+        intersection = torch.zeros(len(first), dtype=torch.int64, device=self.device).index_add_(0, pair, both.long())
+        area = self.area()
+        union = area[first.to(self.device)] + area[second.to(self.device)] - intersection
+        return intersection / union.clamp(min=1)
 
     def non_maximum_suppression(self, order: Tensor, iou_threshold: float, groups: Tensor) -> Tensor:
         """Greedy suppression by mask IoU (II-B, released): the best are kept, those too much like a kept one are not.
 
         Args:
-            order: (R,) int64, best first.
+            order: (K,) int64, best first, masks that are left out are not kept.
             iou_threshold: a mask with more IoU than this with a kept one of its group is dropped.
             groups: (R,) int64, e.g. classes.
 
         Returns:
-            (K,) int64 kept indices, best first.
+            (at most K,) int64 kept indices, best first.
         """
-        rles = self.to_rle()
-        order_host = order.cpu().numpy()
-        rles = [rles[i] for i in order_host]
-        boxes = self.get_bounding_boxes().tensor.cpu().numpy()[order_host]
-        group = groups.cpu().numpy()[order_host]
-        kept = np.ones(len(rles), dtype=bool)
-        meets = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-        meets = np.triu(meets.all(2) & (group[:, None] == group[None]), 1)
-        for i in np.flatnonzero(meets.any(1)):
-            others = np.flatnonzero(meets[i] & kept)
-            if kept[i] and len(others):
-                iou = mask_util.iou([rles[j] for j in others], [rles[i]], [0])[:, 0]
-                kept[others[iou > iou_threshold]] = False
-        return order[torch.from_numpy(kept).to(order.device)]
-
-
-def _encode_window(window: np.ndarray, top: int, left: int, height: int, width: int) -> dict:
-    """RLE of an (h, w) window inside a zero (height, width) plane, without making the plane."""
-    columns = np.zeros((window.shape[1], height), dtype=np.int8)
-    columns[:, top : top + window.shape[0]] = window.T
-    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + left * height
-    counts = np.diff(edges, prepend=0, append=height * width)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
-    rle = mask_util.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+        place, group = order.cpu(), groups[order].cpu()
+        boxes = torch.stack(
+            [self.left, self.top, self.left + self.grid.widths, self.top + self.grid.heights], 1
+        )[place]
+        meets = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+        better, worse = torch.nonzero((meets.all(2) & (group[:, None] == group[None])).triu(1), as_tuple=True)
+        alike = (self.pairwise_iou(place[better], place[worse]) > iou_threshold).cpu()
+        better, worse = better[alike], worse[alike]
+        # Whether a mask is kept depends on better ones alone: each round settles at least the best that is open.
+        kept = torch.ones(len(order), dtype=torch.bool)
+        while True:
+            suppressed = torch.zeros_like(kept)
+            suppressed[worse[kept[better]]] = True
+            if torch.equal(kept, ~suppressed):
+                return order[kept.to(order.device)]
+            kept = ~suppressed
 
 
 def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor:

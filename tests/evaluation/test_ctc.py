@@ -25,6 +25,7 @@ def frame_of(predicted, true):
     return match_frame(overlaps, overlaps.predicted_area == 0)
 
 
+@pytest.mark.filterwarnings("ignore:Label . in res_track but not in mask")
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_challenge_software_on_files(tmp_path, seed):
     rng = np.random.default_rng(seed)

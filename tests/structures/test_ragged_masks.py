@@ -100,6 +100,35 @@ def test_suppression_equals_the_released_one(golden):
     assert masks.non_maximum_suppression(order, float(data["iou_thresh"]), groups).tolist() == data["keep"].tolist()
 
 
+@given(rectangles, st.integers(0, 1000), st.sampled_from([0.0, 0.1, 0.3, 0.6]))
+@settings(deadline=None, max_examples=60)
+def test_suppression_equals_going_through_the_masks_one_by_one(windows, seed, threshold):
+    masks = random_masks(windows, seed)
+    dense = masks.tensor
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(masks), generator=generator)[: max(1, len(masks) - 1)]
+    groups = torch.randint(0, 2, (len(masks),), generator=generator)
+    kept = []
+    for i in order.tolist():
+        overlaps = [(dense[i] & dense[j]).sum() / (dense[i] | dense[j]).sum() for j in kept if groups[i] == groups[j]]
+        if not any(overlap > threshold for overlap in overlaps):
+            kept.append(i)
+    assert masks.non_maximum_suppression(order, threshold, groups).tolist() == kept
+
+
+def test_chain_of_suppression():
+    # Each is too much like the one before it: every second one stays.
+    masks = random_masks([(0, 2 * k, 12, 4) for k in range(6)])
+    masks.bits[:] = True
+    kept = masks.non_maximum_suppression(torch.arange(6), 0.3, torch.zeros(6, dtype=torch.int64))
+    assert kept.tolist() == [0, 2, 4]
+
+
+def test_no_masks():
+    masks = random_masks([(0, 0, 2, 2)])[:0]
+    assert masks.to_rle() == [] and len(masks.non_maximum_suppression(torch.arange(0), 0.5, torch.arange(0))) == 0
+
+
 def test_suppression_leaves_other_classes_alone():
     masks = from_dense(torch.ones(3, 4, 4, dtype=torch.bool))
     kept = masks.non_maximum_suppression(torch.tensor([2, 0, 1]), 0.5, torch.tensor([0, 1, 0]))

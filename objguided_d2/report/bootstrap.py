@@ -1,0 +1,107 @@
+"""How sure an AP is: images drawn anew with replacement, the same for all methods that are compared.
+
+N images, D detections of all images, T IoU thresholds, B resamples.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..evaluation.coco_matching import SparseCOCOeval
+
+RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class MatchedDetections:
+    """What AP is made of, for one class: detections sorted by score, best first.
+
+    Attributes:
+        image: (D,) index of each detection's image.
+        true: (T, D) bool, whether it has found an object.
+        ignored: (T, D) bool, whether it counts as neither true nor false.
+        num_objects: (N,) objects of each image.
+    """
+
+    image: np.ndarray
+    true: np.ndarray
+    ignored: np.ndarray
+    num_objects: np.ndarray
+
+    @classmethod
+    def from_coco(cls, evaluated: SparseCOCOeval, category_id: int) -> "MatchedDetections":
+        """Take over the matches of a COCO evaluation of all sizes, after its ``evaluate()``."""
+        params = evaluated.params
+        category = list(params.catIds).index(category_id)
+        num_images = len(params.imgIds)
+        # COCOeval goes by category, then size, then image.
+        start = category * len(params.areaRng) * num_images
+        of_images = evaluated.evalImgs[start : start + num_images]
+        found = [(index, result) for index, result in enumerate(of_images) if result is not None]
+        num_objects = np.zeros(num_images, np.int64)
+        for index, result in found:
+            num_objects[index] = np.count_nonzero(~np.asarray(result["gtIgnore"], bool))
+        num_thresholds = len(params.iouThrs)
+        scores = np.concatenate([np.zeros(0), *(result["dtScores"] for _, result in found)])
+        order = np.argsort(-scores, kind="stable")
+        image = np.concatenate([np.zeros(0, int), *(np.full(len(r["dtScores"]), i) for i, r in found)])
+        none = np.zeros((num_thresholds, 0), bool)
+        true, ignored = (
+            np.concatenate([none, *(np.asarray(result[key], bool) for _, result in found)], axis=1)[:, order]
+            for key in ("dtMatches", "dtIgnore")
+        )
+        return cls(image[order], true, ignored, num_objects)
+
+    @cached_property
+    def average_precision(self) -> float:
+        """COCO AP, mean over the thresholds, in [0, 1]."""
+        return float(self.resampled(np.ones((1, len(self.num_objects)), np.int64))[0])
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """COCO AP where each image counts as often as its weight says.
+
+        Args:
+            weights: (B, N) integers.
+
+        Returns:
+            (B,) means over the thresholds, in [0, 1]; nan where no object is drawn.
+        """
+        result = np.full(len(weights), np.nan)
+        for b, of_images in enumerate(weights):
+            total = int(of_images @ self.num_objects)
+            if total:
+                result[b] = np.mean([self._at(t, of_images[self.image], total) for t in range(len(self.true))])
+        return result
+
+    def _at(self, threshold: int, weight: np.ndarray, total: int) -> float:
+        counted = weight * ~self.ignored[threshold]
+        found = np.cumsum(counted * self.true[threshold])
+        considered = np.cumsum(counted)
+        precision = found / np.maximum(considered, 1)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        place = np.searchsorted(found / total, RECALLS, side="left")
+        return float(np.concatenate([envelope, [0.0]])[np.minimum(place, len(envelope))].mean())
+
+
+def draw_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
+    """(B, N) how often each image is drawn in each resample of N images."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=num_resamples)
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The middle part of resampled values that has this share of them."""
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided bootstrap p-value of no difference, from values on the same resamples.
+
+    Twice the smaller share of resamples on one side of zero; at least 1 / B, since no resample on the other side is not
+    the same as none there could be.
+    """
+    difference = (first - second)[np.isfinite(first - second)]
+    below, above = np.mean(difference <= 0), np.mean(difference >= 0)
+    return float(min(1.0, max(2 * min(below, above), 1 / len(difference))))

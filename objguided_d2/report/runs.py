@@ -1,0 +1,203 @@
+"""The predictions of one method on one data set, wherever they come from."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pycocotools.mask as mask_util
+from detectron2.config import CfgNode
+from pycocotools.coco import COCO
+
+from ..config import get_cfg
+from ..data.conversion import ConversionNotes, SourceError
+from ..data.label_objects import label_objects
+from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
+
+RESULTS_FILE = "coco_instances_results.json"
+WEIGHTS_FILES = ("model_final.pth", "model_best.pth")
+
+
+class RunError(ValueError):
+    """A run that cannot be compared. The message names it, what it lacks, and what to do."""
+
+
+@dataclass
+class Run:
+    """One method.
+
+    Attributes:
+        name: shown in tables and pictures, different for each run.
+        path: where it was read from.
+        results: image id -> COCO results (segmentation, bbox, score, category_id), best score first.
+        config: of a run of this project, else None.
+        minutes, images_seen: of its training, where known.
+        curve: (iteration, minutes, metric -> value) of each evaluation while it trained.
+    """
+
+    name: str
+    path: Path
+    results: dict[int, list[dict]]
+    config: CfgNode | None = None
+    minutes: float | None = None
+    images_seen: int | None = None
+    curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
+
+
+def load_runs(paths: Sequence[Path], dataset_name: str, ground_truth: COCO) -> list[Run]:
+    """Read every run and give them names of their own: the last parts of their paths that tell them apart.
+
+    Raises:
+        RunError: see :func:`load_run`; also for one path twice.
+    """
+    repeated = [path for path, number in Counter(path.resolve() for path in paths).items() if number > 1]
+    if repeated:
+        raise RunError(f"{repeated[0]} is given twice; name each run once")
+    return [load_run(path, name, dataset_name, ground_truth) for path, name in zip(paths, _short_names(paths))]
+
+
+def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Run:
+    """Read one run.
+
+    Args:
+        path: OUTPUT_DIR of a training or evaluation, a COCO results JSON, or a folder of label images named as the
+            images of the data set (``<stem>.png`` or ``.tif``, also ``<stem>_cp_masks`` and the like).
+        name: for messages and for the result.
+        dataset_name, ground_truth: the data set of the comparison.
+
+    Raises:
+        RunError: if there is nothing of these kinds, or predictions are missing or do not fit the images.
+    """
+    if path.is_file():
+        return Run(name, path, _read_results(path, ground_truth))
+    if not path.is_dir():
+        raise RunError(f"run {path} does not exist; give an OUTPUT_DIR, a COCO results JSON or a folder of label images")
+    if (path / "config.yaml").exists():
+        return _load_output_dir(path, name, dataset_name, ground_truth)
+    return Run(name, path, _read_label_images(path, ground_truth))
+
+
+def weights_of(path: Path) -> Path | None:
+    """The trained weights in an OUTPUT_DIR, None without any."""
+    return next((path / file for file in WEIGHTS_FILES if (path / file).exists()), None)
+
+
+def results_file(path: Path, dataset_name: str) -> Path:
+    """Where an OUTPUT_DIR has its predictions."""
+    return path / "inference" / dataset_name / RESULTS_FILE
+
+
+def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Run:
+    results = results_file(path, dataset_name)
+    if not results.exists():
+        raise RunError(
+            f"run {path} has no predictions on {dataset_name} ({results}); evaluate it: python tools/train_net.py "
+            f"--config-file {path}/config.yaml --eval-only MODEL.WEIGHTS {weights_of(path) or '<weights>'} "
+            f"DATASETS.TEST \"('{dataset_name}',)\""
+        )
+    metrics = results.with_name("metrics.json")
+    if metrics.exists():
+        evaluated = json.loads(metrics.read_text())["num_images"]
+        if evaluated != len(ground_truth.imgs):
+            raise RunError(
+                f"run {path} was evaluated on {evaluated} images of {dataset_name}, which has {len(ground_truth.imgs)} "
+                "now; evaluate it again"
+            )
+    config = get_cfg()
+    config.merge_from_file(str(path / "config.yaml"))
+    run = Run(name, path, _read_results(results, ground_truth), config)
+    training = path / "metrics.json"
+    if training.exists():
+        _add_training(run, training)
+    return run
+
+
+def _add_training(run: Run, path: Path) -> None:
+    minutes = 0.0
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise RunError(f"run {run.path}: {path} has a line that is no JSON ({error}); remove that line") from error
+        minutes = record.get("elapsed_minutes", minutes)
+        if "images_seen" in record:
+            run.images_seen = int(record["images_seen"])
+        evaluated = {key: value for key, value in record.items() if "/AP" in key}
+        if evaluated:
+            run.curve.append((int(record["iteration"]), minutes, evaluated))
+    run.minutes = minutes or None
+
+
+def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
+    try:
+        content = json.loads(path.read_text())
+        results: dict[int, list[dict]] = {image_id: [] for image_id in ground_truth.imgs}
+        for number, result in enumerate(content):
+            image_id = result["image_id"]
+            if image_id not in results:
+                raise RunError(f"{path}, result {number}: image_id {image_id} is not in the data set; evaluate on it")
+            image = ground_truth.imgs[image_id]
+            if list(result["segmentation"]["size"]) != [image["height"], image["width"]]:
+                raise RunError(
+                    f"{path}, result {number}: its mask is {result['segmentation']['size']}, the image "
+                    f"{image['file_name']} {[image['height'], image['width']]} (height, width)"
+                )
+            if result["category_id"] not in ground_truth.cats:
+                raise RunError(f"{path}, result {number}: category_id {result['category_id']} is not in the data set")
+            results[image_id].append({**result, "score": float(result["score"])})
+    except RunError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is not a COCO results file with masks ({error!r}); write it again") from error
+    return {image_id: sorted(of_image, key=lambda r: -r["score"]) for image_id, of_image in results.items()}
+
+
+def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
+    """Every object of a label image as a prediction of the first class with score 1."""
+    files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES}
+    category_id = min(ground_truth.cats)
+    results, missing = {}, []
+    for image_id, image in ground_truth.imgs.items():
+        stem = Path(image["file_name"]).stem
+        file = next((files[name] for name in (stem, f"{stem}_cp_masks", f"{stem}_masks", f"{stem}_mask", f"{stem}_label") if name in files), None)
+        if file is None:
+            missing.append(stem)
+            continue
+        try:
+            labels = read_label_pixels(lambda name: Path(name).read_bytes(), str(file))
+        except SourceError as error:
+            raise RunError(f"run {path}: {error}") from error
+        if labels.shape != (image["height"], image["width"]):
+            raise RunError(f"run {path}: {file.name} is {labels.shape}, its image {(image['height'], image['width'])}")
+        results[image_id] = [
+            _result(image_id, category_id, mask) for _, mask in label_objects(labels, file.name, ConversionNotes())
+        ]
+    if missing:
+        raise RunError(
+            f"run {path} has neither a config.yaml nor label images of all images of the data set: "
+            f"{len(missing)} of {len(ground_truth.imgs)} are missing, as {missing[0]}.png"
+        )
+    return results
+
+
+def _result(image_id: int, category_id: int, mask: np.ndarray) -> dict:
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": mask_util.toBbox(rle).tolist(),
+        "score": 1.0,
+        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+    }
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths, whole parts, that are all different."""
+    parts = [path.resolve().with_suffix("" if path.suffix == ".json" else path.suffix).parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(of_path[-length:]) for of_path in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]

@@ -1,0 +1,56 @@
+import numpy as np
+import pycocotools.mask as mask_util
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from objguided_d2.evaluation.label_map import count_overlaps
+from objguided_d2.report.error_kinds import KINDS, classify
+
+
+def kinds(predicted, true):
+    """Names of the kinds of predictions and objects, from label maps."""
+    rles = [
+        mask_util.encode(np.asfortranarray(true == label, dtype=np.uint8)) for label in range(1, int(true.max()) + 1)
+    ]
+    found = classify(count_overlaps(predicted, int(predicted.max()), rles))
+    return [KINDS[k] if k >= 0 else None for k in found.predicted], [KINDS[k] for k in found.true], found.count()
+
+
+def boxes(*corners):
+    label_map = np.zeros((40, 80), np.int32)
+    for label, (x1, y1, x2, y2) in enumerate(corners, start=1):
+        label_map[y1:y2, x1:x2] = label
+    return label_map
+
+
+def test_each_kind_by_itself():
+    true = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10))
+    predicted = boxes((1, 0, 10, 10), (20, 0, 26, 10), (60, 0, 70, 10))
+    p, g, count = kinds(predicted, true)
+    assert p == ["correct", "boundary", "spurious"] and g == ["correct", "boundary", "missed"]
+    assert count == {"correct": 1, "boundary": 1, "merged": 0, "split": 0, "missed": 1, "spurious": 1}
+
+
+def test_merged_objects_also_where_one_of_them_would_pass():
+    true = boxes((0, 0, 20, 10), (20, 0, 26, 10))
+    assert kinds(boxes((0, 0, 26, 10)), true)[:2] == (["merged"], ["merged", "merged"])
+
+
+def test_split_object():
+    p, g, _ = kinds(boxes((0, 0, 14, 10), (14, 0, 20, 10), (40, 0, 50, 10)), boxes((0, 0, 20, 10), (40, 0, 50, 10)))
+    assert p == ["split", "split", "correct"] and g == ["split", "correct"]
+
+
+def test_covered_prediction_has_no_kind():
+    predicted = boxes((0, 0, 10, 10), (20, 0, 30, 10))
+    predicted[predicted == 1] = 0
+    assert kinds(predicted, boxes((20, 0, 30, 10)))[0] == [None, "correct"]
+
+
+@given(arrays(np.int32, (6, 8), elements=st.integers(0, 4)))
+def test_perfect_answer_is_all_correct(label_map):
+    labels, dense = np.unique(label_map, return_inverse=True)
+    dense = dense.reshape(label_map.shape) + (labels[0] > 0)
+    p, g, _ = kinds(dense, dense)
+    assert set(p) | set(g) <= {"correct"}

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import tifffile
+from pycocotools.coco import COCO
+
+from objguided_d2.data.coco_writer import CocoWriter
+from objguided_d2.report.runs import RunError, load_run, load_runs, weights_of
+from tests.data.sources import HEIGHT, WIDTH, labels, random_image
+
+CELLS = labels((2, 2, 10, 9), (12, 4, 30, 20))
+
+
+@pytest.fixture
+def ground_truth(tmp_path):
+    writer = CocoWriter(tmp_path / "val", ["cell"])
+    writer.add("a", random_image(), [CELLS == 1, CELLS == 2])
+    writer.add("b", random_image(), [])
+    writer.write_json(tmp_path / "cells_val.json")
+    return COCO(str(tmp_path / "cells_val.json"))
+
+
+def result(image_id=1, score=0.5, category_id=1, mask=CELLS == 1):
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    segmentation = {"size": rle["size"], "counts": rle["counts"].decode()}
+    return {
+        "image_id": image_id, "category_id": category_id, "score": score, "bbox": [2, 2, 8, 7], "segmentation": segmentation
+    }  # fmt: skip
+
+
+def write_run(folder, results, num_images=2, training=True):
+    inference = folder / "inference" / "cells_val"
+    inference.mkdir(parents=True)
+    (inference / "coco_instances_results.json").write_text(json.dumps(results))
+    (inference / "metrics.json").write_text(json.dumps({"num_images": num_images}))
+    (folder / "config.yaml").write_text("SOLVER:\n  MAX_MINUTES: 15.0\nVERSION: 2\n")
+    if training:
+        lines = [
+            {"iteration": 19, "elapsed_minutes": 1.5, "images_seen": 80.0, "total_loss": 2.0},
+            {"iteration": 20, "segm/AP": 30.0, "segm/AP50": 60.0},
+            {"iteration": 39, "elapsed_minutes": 3.0, "images_seen": 160.0},
+            {"iteration": 40, "segm/AP": 40.0},
+        ]
+        (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def load(path, ground_truth):
+    return load_run(path, "x", "cells_val", ground_truth)
+
+
+def test_output_folder(tmp_path, ground_truth):
+    run = load(write_run(tmp_path / "ours", [result(score=0.2), result(score=0.9)]), ground_truth)
+    assert [r["score"] for r in run.results[1]] == [0.9, 0.2] and run.results[2] == []
+    assert run.config.SOLVER.MAX_MINUTES == 15
+    assert (run.minutes, run.images_seen) == (3.0, 160)
+    assert run.curve == [(20, 1.5, {"segm/AP": 30.0, "segm/AP50": 60.0}), (40, 3.0, {"segm/AP": 40.0})]
+
+
+def test_results_file_alone(tmp_path, ground_truth):
+    (tmp_path / "other.json").write_text(json.dumps([result()]))
+    run = load(tmp_path / "other.json", ground_truth)
+    assert len(run.results[1]) == 1 and run.config is None and run.minutes is None
+
+
+@pytest.mark.parametrize("name", ["{}.tif", "{}_cp_masks.tif"])
+def test_label_images_of_another_program(tmp_path, ground_truth, name):
+    (tmp_path / "cellpose").mkdir()
+    tifffile.imwrite(tmp_path / "cellpose" / name.format("a"), CELLS)
+    tifffile.imwrite(tmp_path / "cellpose" / name.format("b"), np.zeros((HEIGHT, WIDTH), np.uint16))
+    run = load(tmp_path / "cellpose", ground_truth)
+    assert [r["score"] for r in run.results[1]] == [1, 1] and run.results[2] == []
+    assert np.array_equal(mask_util.decode(run.results[1][1]["segmentation"]), CELLS == 2)
+
+
+def test_names_tell_runs_apart(tmp_path, ground_truth):
+    for group in ("first", "second"):
+        write_run(tmp_path / group / "ours", [result()])
+    paths = [tmp_path / "first" / "ours", tmp_path / "second" / "ours"]
+    assert [run.name for run in load_runs(paths, "cells_val", ground_truth)] == ["first/ours", "second/ours"]
+    assert [run.name for run in load_runs(paths[:1], "cells_val", ground_truth)] == ["ours"]
+    with pytest.raises(RunError, match="given twice"):
+        load_runs([paths[0], paths[0]], "cells_val", ground_truth)
+
+
+def test_weights(tmp_path):
+    assert weights_of(tmp_path) is None
+    for name in ("model_best.pth", "model_final.pth"):
+        (tmp_path / name).write_bytes(b"")
+    assert weights_of(tmp_path).name == "model_final.pth"
+
+
+def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):
+    def refuse(path, message):
+        with pytest.raises(RunError, match=message):
+            load(path, ground_truth)
+
+    refuse(tmp_path / "nowhere", "run .*nowhere does not exist; give an OUTPUT_DIR")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    refuse(bare, "run .*bare has neither a config.yaml nor label images .* 2 of 2 are missing, as a.png")
+    (bare / "config.yaml").write_text("VERSION: 2\n")
+    refuse(bare, "run .*bare has no predictions on cells_val .* --eval-only")
+    refuse(write_run(tmp_path / "part", [], num_images=7), "run .*part was evaluated on 7 images of cells_val, which has 2")
+    refuse(write_run(tmp_path / "image", [result(image_id=9)]), "result 0: image_id 9 is not in the data set")
+    refuse(write_run(tmp_path / "class", [result(category_id=4)]), "result 0: category_id 4")
+    refuse(write_run(tmp_path / "size", [result(mask=CELLS[1:] == 1)]), r"its mask is \[23, 40\], the image a.png \[24, 40\]")
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]))
+    refuse(tmp_path / "boxes.json", "boxes.json is not a COCO results file with masks")
+    damaged = write_run(tmp_path / "damaged", [result()])
+    (damaged / "metrics.json").write_text('{"iteration": 1')
+    refuse(damaged, "run .*damaged: .*metrics.json has a line that is no JSON")
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    for stem, array in (("a", CELLS[1:]), ("b", CELLS)):
+        tifffile.imwrite(wrong / f"{stem}.tif", array)
+    refuse(wrong, r"run .*wrong: a.tif is \(23, 40\), its image \(24, 40\)")
