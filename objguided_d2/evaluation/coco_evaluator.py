@@ -11,7 +11,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from pycocotools.coco import COCO
 
 from .coco_matching import SparseCOCOeval
-from .ground_truth import coco_json_file
+from .ground_truth import coco_json_file, without_annotations
 from .masks import encode_masks
 from .metrics_file import write_json
 
@@ -91,8 +91,5 @@ class COCOInstanceEvaluator(COCOEvaluator):
 
     def _load_results(self, results: list[dict]) -> COCO:
         if results:
-            return self._coco_api.loadRes(results)
-        nothing = COCO()  # which loadRes rejects
-        nothing.dataset = {**self._coco_api.dataset, "annotations": []}
-        nothing.createIndex()
-        return nothing
+            return self._coco_api.loadRes(results)  # which rejects an empty list
+        return without_annotations(self._coco_api)

@@ -57,6 +57,14 @@ def load_ground_truth(dataset_name: str, folder: str) -> COCO:
     return ground_truth
 
 
+def without_annotations(ground_truth: COCO) -> COCO:
+    """The same images and categories with nothing on them."""
+    nothing = COCO()
+    nothing.dataset = {**ground_truth.dataset, "annotations": []}
+    nothing.createIndex()
+    return nothing
+
+
 def true_objects(ground_truth: COCO, image_id: Any, metadata: Metadata) -> Objects:
     """The annotations of one image.
 

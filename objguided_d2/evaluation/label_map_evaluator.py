@@ -118,15 +118,26 @@ class LabelMapEvaluator(DatasetEvaluator):
             ``{task: {metric: value}}``. Images of the set without predictions count as images where nothing was found.
             On all processes but the main one an empty dict.
         """
-        records = gather_by_image(self._records, self._distributed)
+        records = self.records()
         if records is None:
             return {}
         if not any(not annotation.get("iscrowd", 0) for annotation in self._ground_truth.anns.values()):
             logger.warning(f"{self._dataset_name}: no objects in any image, so the share found of them ({self.task}) is 0")
-        missing = [image_id for image_id in self._ground_truth.imgs if image_id not in records]
-        for image_id in missing:
-            records[image_id] = self.measure(self._compare(image_id, [], np.zeros(0), np.zeros(0, int)))
-        return {self.task: self.summarize([records[image_id] for image_id in self._ground_truth.imgs])}
+        return {self.task: self.summarize(list(records.values()))}
+
+    def records(self) -> dict | None:
+        """What :meth:`measure` has found, image id -> record in the order of the data set.
+
+        None on all processes but the main one.
+        """
+        gathered = gather_by_image(self._records, self._distributed)
+        if gathered is None:
+            return None
+        nothing = [], np.zeros(0), np.zeros(0, int)
+        return {
+            image_id: gathered[image_id] if image_id in gathered else self.measure(self._compare(image_id, *nothing))
+            for image_id in self._ground_truth.imgs
+        }
 
     def _compare(self, image_id: Any, rles: list[dict], scores: np.ndarray, classes: np.ndarray) -> ComparedImage:
         record = self._ground_truth.imgs[image_id]

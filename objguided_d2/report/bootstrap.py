@@ -18,12 +18,14 @@ class MatchedDetections:
     """What AP is made of, for one class: detections sorted by score, best first.
 
     Attributes:
+        scores: (D,).
         image: (D,) index of each detection's image.
         true: (T, D) bool, whether it has found an object.
         ignored: (T, D) bool, whether it counts as neither true nor false.
         num_objects: (N,) objects of each image.
     """
 
+    scores: np.ndarray
     image: np.ndarray
     true: np.ndarray
     ignored: np.ndarray
@@ -51,7 +53,7 @@ class MatchedDetections:
             np.concatenate([none, *(np.asarray(result[key], bool) for _, result in found)], axis=1)[:, order]
             for key in ("dtMatches", "dtIgnore")
         )
-        return cls(image[order], true, ignored, num_objects)
+        return cls(scores[order], image[order], true, ignored, num_objects)
 
     @cached_property
     def average_precision(self) -> float:
@@ -71,17 +73,21 @@ class MatchedDetections:
         for b, of_images in enumerate(weights):
             total = int(of_images @ self.num_objects)
             if total:
-                result[b] = np.mean([self._at(t, of_images[self.image], total) for t in range(len(self.true))])
+                result[b] = np.mean([self._precision(t, of_images[self.image], total) for t in range(len(self.true))])
         return result
 
-    def _at(self, threshold: int, weight: np.ndarray, total: int) -> float:
+    def precision_at_recalls(self, threshold: int) -> np.ndarray:
+        """(101,) precision made monotone, at RECALLS, for one of the T thresholds."""
+        return self._precision(threshold, np.ones(len(self.image), np.int64), int(self.num_objects.sum()))
+
+    def _precision(self, threshold: int, weight: np.ndarray, total: int) -> np.ndarray:
         counted = weight * ~self.ignored[threshold]
         found = np.cumsum(counted * self.true[threshold])
         considered = np.cumsum(counted)
         precision = found / np.maximum(considered, 1)
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
         place = np.searchsorted(found / total, RECALLS, side="left")
-        return float(np.concatenate([envelope, [0.0]])[np.minimum(place, len(envelope))].mean())
+        return np.concatenate([envelope, [0.0]])[np.minimum(place, len(envelope))]
 
 
 def draw_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from objguided_d2 import get_cfg
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FILES = sorted(CONFIGS.rglob("*.yaml"))
+FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("suite_"))
 LEAVES = [path for path in FILES if not path.name.startswith("Base-")]
 
 

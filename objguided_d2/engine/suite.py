@@ -1,0 +1,82 @@
+"""Several configs trained one after another under the same budget."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ..config import get_cfg
+
+TRAIN_NET = Path(__file__).parents[2] / "tools/train_net.py"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite file names.
+
+    Attributes:
+        dataset: the comparison's data set.
+        configs: config files, the first is what the others are compared with.
+    """
+
+    dataset: str
+    configs: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Suite":
+        """Read ``dataset: NAME`` and ``configs: [FILE, ...]``, files relative to the suite's folder.
+
+        Raises:
+            ValueError: if something is missing or a file does not exist.
+        """
+        if not path.is_file():
+            raise ValueError(f"suite {path} does not exist")
+        content = yaml.safe_load(path.read_text())
+        if not isinstance(content, dict) or not content.get("dataset") or not content.get("configs"):
+            raise ValueError(f"suite {path} must have 'dataset: NAME' and 'configs: [FILE, ...]'")
+        configs = tuple(path.parent / name for name in content["configs"])
+        for config in configs:
+            if not config.is_file():
+                raise ValueError(f"suite {path}: {config} does not exist")
+        return cls(content["dataset"], configs)
+
+
+def train_suite(
+    suite: Suite, output: Path, *, minutes: float | None, images: int | None, options: Sequence[str] = ()
+) -> list[Path]:
+    """Train every config of the suite that has not ended yet.
+
+    Args:
+        output: holds a run folder for each config, named as the file.
+        minutes: of training steps for each (SOLVER.MAX_MINUTES); or
+        images: to be seen by each, in whole batches (SOLVER.MAX_ITER).
+        options: further KEY VALUE pairs for all.
+
+    Returns:
+        The run folders. One with final weights is taken as it is, one that was interrupted goes on.
+    Raises:
+        ValueError: unless one budget is given.
+        subprocess.CalledProcessError: if a run fails.
+    """
+    if (minutes is None) == (images is None):
+        raise ValueError("give either minutes or images as the budget")
+    folders = []
+    for config in suite.configs:
+        folder = output / config.stem
+        folders.append(folder)
+        if (folder / "model_final.pth").exists():
+            continue
+        command = [sys.executable, str(TRAIN_NET), "--resume", "--config-file", str(config), *options]
+        subprocess.run([*command, *_budget(config, minutes, images), "OUTPUT_DIR", str(folder)], check=True)
+    return folders
+
+
+def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:
+    if minutes is not None:
+        return ["SOLVER.MAX_MINUTES", str(float(minutes)), "SOLVER.MAX_ITER", str(10**9)]
+    cfg = get_cfg()
+    cfg.merge_from_file(str(config))
+    return ["SOLVER.MAX_MINUTES", "0.0", "SOLVER.MAX_ITER", str(max(1, images // cfg.SOLVER.IMS_PER_BATCH))]

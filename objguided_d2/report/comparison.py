@@ -1,0 +1,252 @@
+"""A handful of runs on one data set -> tables, figures and a page to look at."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from pycocotools.coco import COCO
+from tqdm import tqdm
+
+from ..config import get_cfg
+from ..data.builtin import register_prepared
+from ..engine.trainer import Trainer
+from ..evaluation.ground_truth import load_ground_truth, true_objects
+from ..evaluation.metrics_file import write_json
+from .contact_sheet import contact_sheet
+from .page import Figure, Page, as_mapping, markdown_tables, write_page
+from .panels import PANEL_SIDE, choose_images, panel_row
+from .plots import (
+    plot_ap_by_threshold,
+    plot_bars,
+    plot_calibration,
+    plot_precision_recall,
+    plot_recall_by_size,
+    plot_training,
+)
+from .runs import Run, RunError, load_runs, results_file, weights_of
+from .scores import Scores, score_run
+from .speed import Speed, measure_speeds
+from .tables import METRICS, metric_rows, uncertainties, uncertainty_rows
+from .viewer_data import viewer_image, viewer_predictions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
+        score_threshold: of label maps, panels and the viewer's start (TEST.LABEL_MAP_SCORE_THRESH).
+        boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
+        resamples: of the bootstrap.
+        max_side: larger images are shrunk to it in the viewer.
+        with_speed: measure speed and memory here.
+    """
+
+    limit: int = 500
+    score_threshold: float = 0.3
+    boundary_distance: int = 2
+    resamples: int = 1000
+    max_side: int = 640
+    with_speed: bool = True
+
+
+def compare(dataset_name: str, paths: Sequence[Path], output: Path, options: Options) -> Path:
+    """Write ``index.html``, ``tables.md``, ``metrics.json`` and the figures into ``output``.
+
+    Args:
+        dataset_name: a registered or prepared data set.
+        paths: runs, see :func:`.runs.load_run`; the first is what the others are compared with. An OUTPUT_DIR with
+            weights and without predictions on the data set is evaluated first.
+
+    Returns:
+        The page.
+    Raises:
+        RunError: for a run that cannot be compared.
+    """
+    register_prepared(dataset_name)
+    DatasetCatalog.get(dataset_name)
+    ground_truth = load_ground_truth(dataset_name, str(output))
+    for path in paths:
+        _evaluate_if_missing(path, dataset_name)
+    runs = load_runs(paths, dataset_name, ground_truth)
+    scores = {
+        run.name: score_run(
+            run,
+            dataset_name,
+            ground_truth,
+            limit=options.limit,
+            score_threshold=options.score_threshold,
+            boundary_distance=options.boundary_distance,
+        )
+        for run in tqdm(runs, desc="score", unit="run", disable=None)
+    }
+    speeds = measure_speeds(runs, dataset_name) if options.with_speed else {}
+
+    tables = _tables(runs, scores, speeds, options)
+    figures = _figures(runs, scores, dataset_name, ground_truth, options)
+    page = Page(
+        title=f"{dataset_name}: {', '.join(scores)}",
+        introduction=f"{len(runs)} methods on the {len(ground_truth.imgs)} images of {dataset_name}, "
+        f"{sum(len(s.objects) for s in list(scores.values())[:1])} objects.",
+        runs=list(scores),
+        score_threshold=options.score_threshold,
+        tables=tables,
+        figures=figures,
+        images=_viewer_images(runs, dataset_name, ground_truth, options),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        stem = figure.title.lower().replace(" ", "-").replace(",", "")
+        if isinstance(figure.content, str):
+            (output / f"{stem}.svg").write_text(figure.content.replace("currentColor", "#222222"), encoding="utf-8")
+        else:
+            contact_sheet([(figure.content, "")], 1, output / f"{stem}.png")
+    (output / "tables.md").write_text(markdown_tables(tables), encoding="utf-8")
+    write_json(
+        str(output / "metrics.json"),
+        {
+            "dataset": dataset_name,
+            "options": asdict(options),
+            "tables": as_mapping(tables),
+            "metrics": {name: _finite(score.metrics) for name, score in scores.items()},
+        },
+        indent=2,
+    )
+    write_page(page, output / "index.html")
+    return output / "index.html"
+
+
+def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
+    if not (path / "config.yaml").exists() or results_file(path, dataset_name).exists():
+        return
+    weights = weights_of(path)
+    if weights is None:
+        raise RunError(
+            f"run {path} has neither predictions on {dataset_name} nor weights (model_final.pth or model_best.pth); "
+            "train it first"
+        )
+    logger.info("Evaluating %s on %s", path, dataset_name)
+    cfg = get_cfg()
+    cfg.merge_from_file(str(path / "config.yaml"))
+    cfg.DATASETS.TEST = (dataset_name,)
+    cfg.OUTPUT_DIR = str(path)
+    model = Trainer.build_model(cfg)
+    DetectionCheckpointer(model).load(str(weights))
+    Trainer.test(cfg, model)
+
+
+def _tables(
+    runs: Sequence[Run], scores: dict[str, Scores], speeds: dict[str, Speed], options: Options
+) -> list[tuple[str, str, list[str], list[list[str]]]]:
+    found = uncertainties(list(scores.values()), options.resamples)
+    tables = [
+        (
+            "Quality",
+            f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections an image; "
+            f"the last three on label maps of scores from {options.score_threshold:g} on, boundary IoU within "
+            f"{options.boundary_distance} pixels.",
+            ["method", *METRICS.values()],
+            metric_rows(scores),
+        ),
+        (
+            "How sure",
+            f"COCO AP of masks with its 95 % bootstrap interval over images ({options.resamples} resamples, the same for "
+            "all methods), the difference to the first method with its interval, and the two-sided p-value of no difference.",
+            ["method", "AP", "difference", "p"],
+            uncertainty_rows(list(scores), found, list(scores.values())),
+        ),
+        (
+            "Cost",
+            "Training as far as the run folder tells. Speed and memory measured here: one image at a time, the models "
+            "taking turns, median and quartiles; the image with the median number of objects.",
+            ["method", "training minutes", "images seen", "parameters, M", "GFLOPs", "images a second", "peak memory, MB"],
+            [_cost_row(run, speeds.get(run.name)) for run in runs],
+        ),
+    ]
+    return tables
+
+
+def _cost_row(run: Run, speed: Speed | None) -> list[str]:
+    training = [f"{run.minutes:.0f}" if run.minutes else "-", str(run.images_seen) if run.images_seen else "-"]
+    if speed is None:
+        return [run.name, *training, "-", "-", "-", "-"]
+    median, low, high = speed.images_per_second
+    return [
+        run.name,
+        *training,
+        f"{speed.parameters:.1f}",
+        f"{speed.gflops:.1f}",
+        f"{median:.2f} ({low:.2f} to {high:.2f})",
+        f"{speed.peak_megabytes:.0f}",
+    ]
+
+
+def _figures(
+    runs: Sequence[Run], scores: dict[str, Scores], dataset_name: str, ground_truth: COCO, options: Options
+) -> list[Figure]:
+    intervals = uncertainties(list(scores.values()), options.resamples)
+    bars = {
+        name: (100 * score.average_precision, one.low, one.high)
+        for (name, score), one in zip(scores.items(), intervals)
+    }
+    figures = [
+        Figure("AP by IoU threshold", "VOC2010 AP of masks at each threshold.", plot_ap_by_threshold(scores)),
+        Figure("AP with its interval", "COCO AP of masks, 95 % bootstrap interval.", plot_bars(bars, "AP, %")),
+        Figure("Precision and recall", "At IoU 0.5, precision made monotone.", plot_precision_recall(scores)),
+        Figure("Recall by size", "Objects found at IoU 0.5 in the label map.", plot_recall_by_size(scores)),
+        Figure("Calibration", "How often detections of a score are true at IoU 0.5.", plot_calibration(scores)),
+    ]
+    if (training := plot_training(runs)) is not None:
+        figures.append(Figure("Training", "Evaluations while training.", training))
+    figures += _panels(runs, scores, dataset_name, ground_truth, options)
+    return figures
+
+
+def _panels(
+    runs: Sequence[Run], scores: dict[str, Scores], dataset_name: str, ground_truth: COCO, options: Options
+) -> list[Figure]:
+    image_ids = list(ground_truth.imgs)
+    accuracy = np.array([[score.image_accuracy[image_id] for image_id in image_ids] for score in scores.values()])
+    metadata = MetadataCatalog.get(dataset_name)
+    truths = {image_id: true_objects(ground_truth, image_id, metadata) for image_id in image_ids}
+    num_objects = np.array([np.count_nonzero(~truths[image_id].is_crowd) for image_id in image_ids])
+    figures = []
+    for zoomed, title, caption in (
+        (False, "Examples", "Chosen by rule. Truth in white; found objects by kind, missed ones filled in yellow."),
+        (True, "Examples in detail", "The part of the same images where the methods disagree most."),
+    ):
+        tiles = []
+        for reason, index in choose_images(accuracy, num_objects).items():
+            truth = truths[image_ids[index]]
+            masks = [mask for mask, crowd in zip(truth.masks, truth.is_crowd) if not crowd]
+            record = ground_truth.imgs[image_ids[index]]
+            tiles += panel_row(
+                record, Path(metadata.image_root), masks, runs, options.score_threshold, reason, zoomed=zoomed
+            )
+        if tiles:
+            sheet = contact_sheet(tiles, 1 + len(runs), tile_size=(PANEL_SIDE, PANEL_SIDE))
+            figures.append(Figure(title, caption, sheet))
+    return figures
+
+
+def _viewer_images(runs: Sequence[Run], dataset_name: str, ground_truth: COCO, options: Options) -> list[dict]:
+    metadata = MetadataCatalog.get(dataset_name)
+    images = []
+    for image_id, record in tqdm(ground_truth.imgs.items(), desc="viewer", unit="image", disable=None):
+        truth = true_objects(ground_truth, image_id, metadata)
+        masks = [mask for mask, crowd in zip(truth.masks, truth.is_crowd) if not crowd]
+        image = viewer_image(record, Path(metadata.image_root), masks, options.max_side)
+        image["predictions"] = [viewer_predictions(run.results[image_id], record, masks) for run in runs]
+        images.append(image)
+    return images
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}

@@ -1,0 +1,147 @@
+"""The page of a comparison: one HTML file that needs no network."""
+
+import base64
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .error_kinds import KINDS
+from .panels import legend_colors
+
+
+@dataclass
+class Figure:
+    """A picture with what it shows: SVG text, or an RGB image."""
+
+    title: str
+    caption: str
+    content: str | np.ndarray
+
+
+@dataclass
+class Page:
+    """What goes on the page.
+
+    Attributes:
+        title: of the page.
+        introduction: a sentence or two, plain text.
+        tables: (title, note, header, rows), plain text.
+        figures: in their order.
+        runs: names of the methods.
+        images: see :func:`.viewer_data.viewer_image`, with ``predictions`` of each run.
+        score_threshold: where the viewer's slider starts.
+    """
+
+    title: str
+    introduction: str
+    runs: Sequence[str]
+    score_threshold: float
+    tables: list[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    images: list[dict] = field(default_factory=list)
+
+
+def render(page: Page) -> str:
+    """The HTML text."""
+    data = {
+        "runs": list(page.runs),
+        "kinds": list(KINDS),
+        "colors": legend_colors(),
+        "truthColor": "#ffffff",
+        "threshold": page.score_threshold,
+        "images": page.images,
+    }
+    parts = {
+        "title": html.escape(page.title),
+        "introduction": html.escape(page.introduction),
+        "tables": "\n".join(_table(*table) for table in page.tables),
+        "figures": "\n".join(_figure(figure) for figure in page.figures),
+        "run_toggles": "\n".join(_toggle("run", k, name) for k, name in enumerate(page.runs)),
+        "kind_toggles": "\n".join(_toggle("kind", kind, kind, legend_colors()[kind]) for kind in KINDS),
+        "sort_options": _sort_options(page.runs),
+        "threshold": f"{page.score_threshold:g}",
+        # "</" would end the script element.
+        "data": json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
+        "script": _file("viewer.js"),
+        "style": _file("page.css"),
+    }
+    text = _file("page.html")
+    for name, part in parts.items():
+        text = text.replace(f"<!-- {name} -->", part, 1)
+    return text
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _table(title: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    body = "\n".join(
+        f'<tr><th scope="row">{html.escape(str(row[0]))}</th>'
+        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f"<h3>{html.escape(title)}</h3>\n<p>{html.escape(note)}</p>\n"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _figure(figure: Figure) -> str:
+    if isinstance(figure.content, str):
+        picture = figure.content.replace("<svg ", f'<svg role="img" aria-label="{html.escape(figure.title)}" ', 1)
+    else:
+        _, png = cv2.imencode(".png", figure.content[..., ::-1])
+        source = base64.b64encode(png).decode("ascii")
+        picture = f'<img src="data:image/png;base64,{source}" alt="{html.escape(figure.title)}" loading="lazy">'
+    wide = "" if isinstance(figure.content, str) else ' class="wide"'
+    return (
+        f"<figure{wide}>{picture}<figcaption><b>{html.escape(figure.title)}.</b> "
+        f"{html.escape(figure.caption)}</figcaption></figure>"
+    )
+
+
+def _toggle(kind: str, value: str | int, label: str, color: str | None = None) -> str:
+    swatch = f'<span class="swatch" style="background:{color}"></span>' if color else ""
+    return f'<label><input type="checkbox" data-{kind}="{value}" checked>{swatch}{html.escape(label)}</label>'
+
+
+def _sort_options(runs: Sequence[str]) -> str:
+    options = [("disagreement:", "largest disagreement first"), ("objects:", "most objects first"), ("name:", "data set's order")]
+    for k, name in enumerate(runs):
+        options += [(f"worst:{k}", f"{name}, worst first"), (f"best:{k}", f"{name}, best first")]
+    return "\n".join(f'<option value="{value}">{html.escape(label)}</option>' for value, label in options)
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write the page so that ``path`` holds either its old content or all of the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(render(page), encoding="utf-8")
+    temporary.replace(path)
+
+
+def markdown_tables(tables: Sequence[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]]) -> str:
+    """The same tables as Markdown."""
+    blocks = []
+    for title, note, header, rows in tables:
+        lines = [" | ".join(map(_cell, row)) for row in (header, ["---"] * len(header), *rows)]
+        blocks.append(f"## {title}\n\n{note}\n\n" + "\n".join(f"| {line} |" for line in lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def as_mapping(tables: Sequence[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]]) -> Mapping[str, list[dict]]:
+    """The same tables for JSON: title -> rows by column."""
+    return {title: [dict(zip(header, row)) for row in rows] for title, _, header, rows in tables}

@@ -1,0 +1,138 @@
+"""The same images across methods, chosen by rule, objects coloured by what went wrong with them (Figure 4).
+
+R runs, N images.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools.coco import COCO
+
+from ..evaluation.label_map import count_overlaps, decode_in_box, paint_label_map
+from .contact_sheet import Tile, draw_instances
+from .error_kinds import KINDS, classify
+from .runs import Run
+
+# Okabe and Ito's colours: told apart by colour-blind people on dark and light images.
+KIND_COLORS = {
+    "correct": (0, 158, 115),
+    "boundary": (86, 180, 233),
+    "merged": (230, 159, 0),
+    "split": (204, 121, 167),
+    "missed": (240, 228, 66),
+    "spurious": (213, 94, 0),
+}
+TRUTH_COLOR = (255, 255, 255)
+ZOOM_SIDE = 96  # pixels of the image in a zoomed panel
+PANEL_SIDE = 384  # pixels of a panel on the page
+
+
+def choose_images(accuracy: np.ndarray, num_objects: np.ndarray) -> dict[str, int]:
+    """Images worth looking at, each once.
+
+    Args:
+        accuracy: (R, N) per-image scores.
+        num_objects: (N,) true objects.
+
+    Returns:
+        Why it was chosen -> index, in the order in which they are shown; fewer for few images. Best, median and worst
+        are by the mean over runs, of images with objects.
+    """
+    with_objects = np.flatnonzero(num_objects > 0)
+    by_mean = with_objects[np.argsort(-accuracy[:, with_objects].mean(axis=0), kind="stable")]
+    spread = accuracy.max(axis=0) - accuracy.min(axis=0)
+    ranked = {
+        "best": by_mean,
+        "median": by_mean[np.argsort(np.abs(np.arange(len(by_mean)) - (len(by_mean) - 1) / 2), kind="stable")],
+        "worst": by_mean[::-1],
+        "largest disagreement": with_objects[np.argsort(-spread[with_objects], kind="stable")],
+        "most crowded": with_objects[np.argsort(-num_objects[with_objects], kind="stable")],
+    }
+    chosen: dict[str, int] = {}
+    for reason, order in ranked.items():
+        free = [int(index) for index in order if int(index) not in chosen.values()]
+        if free:
+            chosen[reason] = free[0]
+    return chosen
+
+
+def panel_row(
+    record: dict,
+    image_root: Path,
+    true_masks: Sequence[dict],
+    runs: Sequence[Run],
+    score_threshold: float,
+    reason: str,
+    zoomed: bool = False,
+) -> list[Tile]:
+    """Truth and each run on one image.
+
+    Args:
+        record: of the data set's COCO file.
+        true_masks: compressed RLEs.
+        reason: why the image is shown.
+        zoomed: show the window where the runs disagree most instead of the whole image.
+
+    Returns:
+        1 + R tiles.
+    """
+    image = cv2.cvtColor(cv2.imread(str(image_root / record["file_name"])), cv2.COLOR_BGR2RGB)
+    size = image.shape[:2]
+    label_maps = [_label_map(run.results[record["id"]], score_threshold, size) for run in runs]
+    window = _disagreement_window(label_maps, size) if zoomed else (slice(0, size[0]), slice(0, size[1]))
+    height, width = (axis.stop - axis.start for axis in window)
+    zoom = max(1, PANEL_SIDE // max(height, width))
+    truth = _stack([_cut(rle, window) for rle in true_masks], (height, width))
+    name = Path(record["file_name"]).stem[:12]
+    colors = np.full((len(truth), 3), TRUTH_COLOR, np.uint8)
+    tiles = [Tile(draw_instances(image[window], truth, colors=colors, fill=0.0, zoom=zoom), f"{reason}: {name}, truth")]
+    for run, label_map in zip(runs, label_maps):
+        kinds = classify(count_overlaps(label_map, int(label_map.max()), true_masks))
+        labels = 1 + np.flatnonzero(kinds.predicted >= 0)
+        missed = truth[kinds.true == KINDS.index("missed")]
+        masks = np.concatenate([_stack([label_map[window] == label for label in labels], (height, width)), missed])
+        names = [KINDS[kinds.predicted[label - 1]] for label in labels] + ["missed"] * len(missed)
+        colors = np.array([KIND_COLORS[kind] for kind in names], np.uint8).reshape(-1, 3)
+        tiles.append(Tile(draw_instances(image[window], masks, colors=colors, fill=0.15, zoom=zoom), run.name))
+    return tiles
+
+
+def _label_map(results: Sequence[dict], score_threshold: float, size: tuple[int, int]) -> np.ndarray:
+    kept = [result for result in results if result["score"] >= score_threshold]
+    return paint_label_map([r["segmentation"] for r in kept], np.array([r["score"] for r in kept]), size)
+
+
+def _disagreement_window(label_maps: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[slice, slice]:
+    """The square in which most pixels are foreground in some runs and background in others, or edges in some alone."""
+    edges = [_edges(label_map) for label_map in label_maps]
+    differ = np.std(edges, axis=0) if len(edges) > 1 else edges[0].astype(float)
+    side = [min(ZOOM_SIDE, axis) for axis in size]
+    sums = cv2.boxFilter(differ, -1, (side[1], side[0]), normalize=False, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    inside = sums[: size[0] - side[0] + 1, : size[1] - side[1] + 1]
+    top, left = np.unravel_index(np.argmax(inside), inside.shape)
+    return slice(int(top), int(top) + side[0]), slice(int(left), int(left) + side[1])
+
+
+def _edges(label_map: np.ndarray) -> np.ndarray:
+    """(H, W) float: 1 where a pixel and one beside it have different labels."""
+    labels = label_map.astype(np.float32)
+    kernel = np.ones((3, 3), np.uint8)
+    return (cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)).astype(np.float64)
+
+
+def _cut(rle: dict, window: tuple[slice, slice]) -> np.ndarray:
+    whole = np.zeros(rle["size"], bool)
+    box, mask = decode_in_box(rle)
+    whole[box] = mask
+    return whole[window]
+
+
+def _stack(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    return np.stack(masks) if len(masks) else np.zeros((0, *size), bool)
+
+
+def legend_colors() -> Mapping[str, str]:
+    """Kind -> CSS colour."""
+    return {kind: "#{:02x}{:02x}{:02x}".format(*color) for kind, color in KIND_COLORS.items()}

@@ -1,0 +1,136 @@
+"""The plots of a comparison, as SVG that takes the colour of the text around it."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..evaluation.voc2010 import IOU_THRESHOLDS
+from .bootstrap import RECALLS
+from .runs import Run
+from .scores import Scores
+
+# Okabe and Ito's colours, which colour-blind people tell apart; without the two too light for a white page.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+LINES = ("-", "--", "-.", ":")
+# Replaced by the page's own text colour: a value that nothing else has.
+_INK = "#010203"
+SIZE_BINS = np.array([0, 8, 12, 16, 24, 32, 48, 64, 96, np.inf])  # sqrt(area), pixels
+CALIBRATION_BINS = np.linspace(0, 1, 11)
+
+
+def style_of(index: int) -> dict:
+    """Colour and line of the method at this place, the same in every plot."""
+    return {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index // len(COLORS) % len(LINES)]}
+
+
+def plot_ap_by_threshold(scores: Mapping[str, Scores]) -> str:
+    """AP^seg against the IoU threshold (Figure 5)."""
+
+    def draw(axes: Axes) -> None:
+        for k, (name, score) in enumerate(scores.items()):
+            values = [score.metrics[f"voc_seg/AP{round(100 * t)}"] for t in IOU_THRESHOLDS]
+            axes.plot(IOU_THRESHOLDS, values, marker="o", markersize=3, label=name, **style_of(k))
+        axes.set(xlabel="IoU threshold", ylabel="AP$^{seg}$ (VOC2010), %", ylim=(0, 100))
+
+    return _svg(draw)
+
+
+def plot_precision_recall(scores: Mapping[str, Scores], threshold_index: int = 0) -> str:
+    """Precision at each recall, monotone as AP takes it, at one IoU threshold; mean over classes."""
+
+    def draw(axes: Axes) -> None:
+        for k, (name, score) in enumerate(scores.items()):
+            curves = [matched.precision_at_recalls(threshold_index) for matched in score.matched]
+            if curves:
+                axes.plot(RECALLS, np.mean(curves, axis=0), label=name, **style_of(k))
+        axes.set(xlabel="recall", ylabel=f"precision at IoU {IOU_THRESHOLDS[threshold_index]:.2f}", xlim=(0, 1), ylim=(0, 1.02))
+
+    return _svg(draw)
+
+
+def plot_recall_by_size(scores: Mapping[str, Scores]) -> str:
+    """Share of the objects found at IoU 0.5 in the label map, by their size."""
+
+    def draw(axes: Axes) -> None:
+        for k, (name, score) in enumerate(scores.items()):
+            bins = np.digitize(np.sqrt(score.objects[:, 0]), SIZE_BINS) - 1
+            used = np.unique(bins)
+            axes.plot(used, [score.objects[bins == b, 1].mean() for b in used], marker="o", label=name, **style_of(k))
+        labels = [f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}-" for low, high in zip(SIZE_BINS, SIZE_BINS[1:])]
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+        axes.set(xlabel="sqrt(area), pixels", ylabel="found at IoU 0.5", ylim=(0, 1.02))
+
+    return _svg(draw)
+
+
+def plot_calibration(scores: Mapping[str, Scores]) -> str:
+    """Share of true detections (IoU 0.5) among those of a score."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, alpha=0.5)
+        for k, (name, score) in enumerate(scores.items()):
+            if not score.matched:
+                continue
+            values = np.concatenate([m.scores[~m.ignored[0]] for m in score.matched])
+            true = np.concatenate([m.true[0][~m.ignored[0]] for m in score.matched])
+            bins = np.clip(np.digitize(values, CALIBRATION_BINS) - 1, 0, len(CALIBRATION_BINS) - 2)
+            used = np.unique(bins)
+            points = [values[bins == b].mean() for b in used], [true[bins == b].mean() for b in used]
+            axes.plot(*points, marker="o", markersize=3, label=name, **style_of(k))
+        axes.set(xlabel="score", ylabel="true at IoU 0.5", xlim=(0, 1), ylim=(0, 1.02))
+
+    return _svg(draw)
+
+
+def plot_training(runs: Sequence[Run], metric: str = "segm/AP") -> str | None:
+    """The metric at each evaluation of the training, against minutes; None if no run was evaluated while it trained."""
+    known = [(k, run) for k, run in enumerate(runs) if len(run.curve) > 0 and run.minutes]
+    if not known:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for k, run in known:
+            points = [(minutes, values[metric]) for _, minutes, values in run.curve if metric in values]
+            axes.plot(*zip(*points), marker="o", label=run.name, **style_of(k))
+        axes.set(xlabel="minutes of training", ylabel=f"{metric}, %", ylim=(0, None), xlim=(0, None))
+
+    return _svg(draw)
+
+
+def plot_bars(values: Mapping[str, tuple[float, float, float]], label: str) -> str:
+    """A bar a name, with its interval: name -> (value, low, high)."""
+
+    def draw(axes: Axes) -> None:
+        names = list(values)
+        heights = np.array([values[name] for name in names])
+        errors = np.abs(heights[:, 1:] - heights[:, :1]).T
+        axes.barh(names, heights[:, 0], xerr=errors, color=[style_of(k)["color"] for k in range(len(names))], ecolor=_INK)
+        axes.invert_yaxis()
+        axes.set(xlabel=label)
+
+    return _svg(draw, legend=False)
+
+
+def _svg(draw: Callable[[Axes], None], legend: bool = True) -> str:
+    """Draw into a figure of one size and return its SVG element."""
+    ink = {key: _INK for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")}
+    # A fixed salt: the same plot is the same text.
+    with matplotlib.rc_context({**ink, "svg.fonttype": "none", "svg.hashsalt": "plot", "font.size": 10}):
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        axes.grid(alpha=0.25, color=_INK, linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+        if legend:
+            axes.legend(fontsize=8, framealpha=0)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return re.sub(_INK, "currentColor", text[text.index("<svg") :])

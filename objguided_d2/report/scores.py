@@ -1,0 +1,121 @@
+"""Every number of one run, from its predictions alone, so that all methods are measured by the same code.
+
+T IoU thresholds 0.50:0.05:0.95.
+"""
+
+import contextlib
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.structures import Boxes, Instances
+from pycocotools.coco import COCO
+
+from ..evaluation.boundary_evaluator import BoundaryEvaluator
+from ..evaluation.coco_matching import SparseCOCOeval
+from ..evaluation.ground_truth import without_annotations
+from ..evaluation.masks import EncodedMasks
+from ..evaluation.matching import MatchCounts
+from ..evaluation.matching_evaluator import MatchingEvaluator
+from ..evaluation.voc2010 import IOU_THRESHOLDS
+from ..evaluation.voc2010_evaluator import VOC2010Evaluator
+from .bootstrap import MatchedDetections
+from .runs import Run
+
+_COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+@dataclass
+class Scores:
+    """What a run has reached.
+
+    Attributes:
+        metrics: "task/metric" -> percent or count, as the evaluators name them; nan where undefined.
+        matched: of each class with objects, for resampling, precision-recall curves and calibration.
+        image_accuracy: image id -> TP / (TP + FP + FN), mean over T, in [0, 1].
+        objects: (G, 4) area, found at IoU 0.5, boundary IoU, boundary F of every true object.
+    """
+
+    metrics: dict[str, float]
+    matched: list[MatchedDetections]
+    image_accuracy: dict[int, float]
+    objects: np.ndarray
+
+    @property
+    def average_precision(self) -> float:
+        """COCO AP of masks in [0, 1], mean over classes."""
+        return float(np.mean([matched.average_precision for matched in self.matched])) if self.matched else 0.0
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """(B,) COCO AP of masks, see :meth:`MatchedDetections.resampled`."""
+        if not self.matched:
+            return np.zeros(len(weights))
+        return np.nanmean([matched.resampled(weights) for matched in self.matched], axis=0)
+
+
+def score_run(
+    run: Run, dataset_name: str, ground_truth: COCO, *, limit: int, score_threshold: float, boundary_distance: int
+) -> Scores:
+    """Measure the predictions of a run.
+
+    Args:
+        limit: best-scored detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
+        score_threshold: of what goes into label maps (TEST.LABEL_MAP_SCORE_THRESH).
+        boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
+    """
+    options = {"score_threshold": score_threshold, "distributed": False}
+    matching = MatchingEvaluator(dataset_name, ground_truth, **options)
+    boundary = BoundaryEvaluator(dataset_name, ground_truth, distance=boundary_distance, **options)
+    evaluators = [VOC2010Evaluator(dataset_name, ground_truth, distributed=False), matching, boundary]
+    class_of = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id") or {}
+    for evaluator in evaluators:
+        evaluator.reset()
+    for image_id, image in ground_truth.imgs.items():
+        instances = _instances(run.results[image_id][:limit], (image["height"], image["width"]), class_of)
+        for evaluator in evaluators:
+            evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    metrics, matched = _coco(run, ground_truth, limit)
+    for evaluator in evaluators:
+        for task, values in evaluator.evaluate().items():
+            metrics.update({f"{task}/{name}": value for name, value in values.items()})
+    nothing = MatchCounts.zero(len(IOU_THRESHOLDS))
+    accuracy = {
+        image_id: float(sum(record.values(), nothing).accuracy.mean())
+        for image_id, record in matching.records().items()
+    }
+    return Scores(metrics, matched, accuracy, np.concatenate([np.zeros((0, 4)), *boundary.records().values()]))
+
+
+def _coco(run: Run, ground_truth: COCO, limit: int) -> tuple[dict[str, float], list[MatchedDetections]]:
+    results = [dict(result) for of_image in run.results.values() for result in of_image]
+    for result in results:
+        result.pop("bbox", None)  # With a box, COCO takes its area for that of the mask.
+    with contextlib.redirect_stdout(io.StringIO()):
+        predictions = ground_truth.loadRes(results) if results else without_annotations(ground_truth)
+        evaluated = SparseCOCOeval(ground_truth, predictions, "segm")
+        evaluated.params.maxDets = [1, min(10, limit), limit]
+        evaluated.evaluate()
+        evaluated.accumulate()
+        evaluated.summarize()
+    values = [100 * value if value >= 0 else np.nan for value in evaluated.stats[:6]]
+    matched = [MatchedDetections.from_coco(evaluated, category_id) for category_id in evaluated.params.catIds]
+    return (
+        {f"segm/{name}": float(value) for name, value in zip(_COCO_NAMES, values)},
+        [one for one in matched if one.num_objects.sum()],
+    )
+
+
+def _instances(results: list[dict], size: tuple[int, int], class_of: dict[int, int]) -> Instances:
+    boxes = torch.tensor([result["bbox"] for result in results], dtype=torch.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return Instances(
+        size,
+        pred_boxes=Boxes(boxes),
+        pred_masks=EncodedMasks([result["segmentation"] for result in results]),
+        scores=torch.tensor([result["score"] for result in results], dtype=torch.float64),
+        pred_classes=torch.tensor(
+            [class_of.get(result["category_id"], result["category_id"]) for result in results], dtype=torch.int64
+        ),
+    )

@@ -1,0 +1,78 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from objguided_d2.data.builtin import _DATASETS
+from objguided_d2.engine import suite as suite_module
+from objguided_d2.engine.suite import Suite, train_suite
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Commands that would have been run; each leaves final weights, unless told to fail."""
+    found = []
+
+    def run(command, check):
+        found.append(command)
+        if getattr(run, "fail", False):
+            raise subprocess.CalledProcessError(1, command)
+        folder = Path(command[command.index("OUTPUT_DIR") + 1])
+        folder.mkdir(parents=True)
+        (folder / "model_final.pth").write_bytes(b"")
+
+    monkeypatch.setattr(suite_module.subprocess, "run", run)
+    run.found = found
+    return run
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("suite_*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_suites_name_configs_and_data_that_exist(path):
+    suite = Suite.read(path)
+    assert len(suite.configs) >= 2 and suite.dataset.rpartition("_")[0] in _DATASETS
+
+
+def test_every_config_gets_the_same_minutes_and_none_is_repeated(commands, tmp_path):
+    suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
+    folders = train_suite(suite, tmp_path, minutes=3, images=None, options=["SEED", "4"])
+    assert folders == [tmp_path / config.stem for config in suite.configs]
+    for command in commands.found:
+        options = command[command.index("--config-file") + 2 :]
+        keys = dict(zip(options[::2], options[1::2]))
+        assert (keys["SOLVER.MAX_MINUTES"], keys["SEED"]) == ("3.0", "4") and "--resume" in command
+    assert train_suite(suite, tmp_path, minutes=3, images=None) == folders and len(commands.found) == 4
+
+
+def test_image_budget_is_in_whole_batches(commands, tmp_path):
+    suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
+    train_suite(suite, tmp_path, minutes=None, images=1003)
+    command = commands.found[0]
+    assert command[command.index("SOLVER.MAX_ITER") + 1] == "250"
+    assert command[command.index("SOLVER.MAX_MINUTES") + 1] == "0.0"
+
+
+def test_failed_run_ends_the_suite_and_keeps_the_rest(commands, tmp_path):
+    suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
+    train_suite(Suite(suite.dataset, suite.configs[:1]), tmp_path, minutes=1, images=None)
+    commands.fail = True
+    with pytest.raises(subprocess.CalledProcessError):
+        train_suite(suite, tmp_path, minutes=1, images=None)
+    assert len(commands.found) == 2 and (tmp_path / suite.configs[0].stem / "model_final.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("configs: [a.yaml]", "must have 'dataset"), ("dataset: x\nconfigs: [a.yaml]", "a.yaml does not exist"), ("- 1", "must have")],
+)
+def test_broken_suite_is_refused(tmp_path, text, message):
+    (tmp_path / "suite_x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Suite.read(tmp_path / "suite_x.yaml")
+
+
+@pytest.mark.parametrize("budget", [{"minutes": None, "images": None}, {"minutes": 1, "images": 5}])
+def test_one_budget(tmp_path, budget):
+    with pytest.raises(ValueError, match="either minutes or images"):
+        train_suite(Suite("x", ()), tmp_path, **budget)

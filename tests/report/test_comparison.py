@@ -1,0 +1,109 @@
+"""The whole comparison on a small data set, and the page's rules against those of the package."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from objguided_d2.evaluation.label_map import count_overlaps, paint_label_map
+from objguided_d2.report.comparison import Options, compare
+from objguided_d2.report.error_kinds import KINDS, classify
+from objguided_d2.report.runs import RunError, load_run
+
+from .conftest import DATASET, SIZE
+
+OPTIONS = Options(resamples=50, with_speed=False)
+
+
+@pytest.fixture
+def page(cells, tmp_path):
+    return compare(DATASET, cells[2], tmp_path / "out", OPTIONS)
+
+
+def viewer_data(page: Path) -> dict:
+    text = page.read_text()
+    return json.loads(re.search(r'id="viewer-data">(.*?)</script>', text, re.DOTALL)[1].replace("<\\/", "</"))
+
+
+def test_files(page):
+    folder = page.parent
+    names = {path.name for path in folder.iterdir()}
+    assert {"index.html", "tables.md", "metrics.json", "examples.png", "examples-in-detail.png"} <= names
+    assert {"ap-by-iou-threshold.svg", "precision-and-recall.svg", "training.svg", "calibration.svg"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["metrics"]["perfect"]["segm/AP"] == pytest.approx(100)
+    assert metrics["metrics"]["perfect"]["segm/APl"] is None
+    assert metrics["tables"]["Cost"][1]["training minutes"] == "3"
+    tables = (folder / "tables.md").read_text()
+    assert "| perfect | 100.0" in tables and "cellpose" in tables
+    sheet = cv2.imread(str(folder / "examples.png"))
+    assert sheet.shape[1] > 4 * 384
+
+
+def test_page_is_one_file_without_network(page):
+    text = page.read_text()
+    assert not re.search(r'(src|href)="(?!data:)', text) and "@import" not in text and "<!-- " not in text
+    assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
+    assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", text))
+    for figure in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(re.sub(r"xlink:href", "href", figure))
+        assert 'role="img"' in figure and "currentColor" in figure
+
+
+def test_viewer_has_every_image_and_run(page):
+    data = viewer_data(page)
+    assert data["runs"] == ["perfect", "shifted", "cellpose"] and data["kinds"] == list(KINDS)
+    assert [image["name"] for image in data["images"]] == [f"image{k}.png" for k in range(7)]
+    assert all(len(image["predictions"]) == 3 for image in data["images"])
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="Node.js is not installed: the page's own rules are not run")
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6])
+def test_kinds_of_the_page_are_those_of_the_package(page, cells, tmp_path, threshold):
+    data, ground_truth = viewer_data(page), cells[1]
+    script = (Path(__file__).parents[2] / "objguided_d2/report/viewer.js").read_text()
+    functions = script[script.index("function classify") : script.index("const pictures")]
+    program = f"""
+        const PAIR_IOU = 0.5, CORRECT_IOU = 0.75, state = {{ threshold: {threshold} }};
+        {functions}
+        const data = {json.dumps(data)};
+        console.log(JSON.stringify(data.images.map((image) => image.predictions.map((p) => {{
+          const {{ predicted, truth }} = classify(image, p);
+          return [predicted, truth];
+        }}))));
+    """
+    (tmp_path / "kinds.js").write_text(program)
+    found = json.loads(subprocess.run(["node", tmp_path / "kinds.js"], capture_output=True, check=True, text=True).stdout)
+    for image_id, of_image in zip(ground_truth.imgs, found, strict=True):
+        masks = [a["segmentation"] for a in ground_truth.imgToAnns[image_id]]
+        for path, (predicted, truth) in zip(cells[2], of_image, strict=True):
+            results = load_run(path, "x", DATASET, ground_truth).results[image_id]
+            results = [r for r in results if round(r["score"], 3) >= threshold]
+            scores = np.array([r["score"] for r in results])
+            label_map = paint_label_map([r["segmentation"] for r in results], scores, (SIZE, SIZE))
+            kinds = classify(count_overlaps(label_map, len(results), masks))
+            assert predicted == [KINDS[k] for k in kinds.predicted if k >= 0]
+            assert truth == [KINDS[k] for k in kinds.true]
+
+
+def test_run_without_predictions_and_weights_is_named(cells, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.yaml").write_text("VERSION: 2\n")
+    with pytest.raises(RunError, match="run .*bare has neither predictions on report_cells nor weights"):
+        compare(DATASET, [cells[2][0], bare], tmp_path / "out", OPTIONS)
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_command_refuses_an_unknown_data_set(tmp_path):
+    command = [sys.executable, "tools/compare.py", str(tmp_path), "--dataset", "nothing_val", "--output", str(tmp_path / "o")]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert found.returncode == 1 and "nothing_val" in found.stderr

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import numpy as np
+
+from objguided_d2.report.panels import KIND_COLORS, choose_images, panel_row
+from objguided_d2.report.runs import load_run
+
+from .conftest import DATASET
+
+
+def test_each_rule_chooses_its_image_and_none_twice():
+    accuracy = np.array([[0.9, 0.5, 0.1, 0.8, 0.6, 1.0, 0.55], [0.9, 0.5, 0.1, 0.2, 0.6, 1.0, 0.55]])
+    chosen = choose_images(accuracy, np.array([5, 6, 7, 8, 90, 0, 9]))
+    # By the mean: 0.9, 0.6, 0.55, 0.5, 0.5, 0.1 of images 0, 4, 6, 1, 3, 2; the last but one is empty.
+    assert chosen == {"best": 0, "median": 6, "worst": 2, "largest disagreement": 3, "most crowded": 4}
+    assert len(set(chosen.values())) == len(chosen) and 5 not in chosen.values()
+
+
+def test_few_images_give_few_rows():
+    assert choose_images(np.array([[0.5, 0.7]]), np.array([0, 3])) == {"best": 1}
+    assert choose_images(np.array([[0.5]]), np.array([0])) == {}
+
+
+def test_row_has_truth_first_and_colours_by_kind(cells, tmp_path):
+    _, ground_truth, paths = cells
+    runs = [load_run(path, path.name, DATASET, ground_truth) for path in paths]
+    masks = [a["segmentation"] for a in ground_truth.imgToAnns[1]]
+    for zoomed in (False, True):
+        tiles = panel_row(ground_truth.imgs[1], Path(tmp_path / "val"), masks, runs, 0.3, "worst", zoomed=zoomed)
+        assert [tile.caption for tile in tiles] == ["worst: image0, truth", "perfect", "shifted", "cellpose"]
+        pixels = [set(map(tuple, tile.image.reshape(-1, 3).tolist())) for tile in tiles]
+        assert (255, 255, 255) in pixels[0]
+        assert KIND_COLORS["correct"] in pixels[1] and KIND_COLORS["boundary"] in pixels[2]
+        assert KIND_COLORS["merged"] in pixels[3] or len(masks) == 1

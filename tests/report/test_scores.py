@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from objguided_d2.config import get_cfg
+from objguided_d2.evaluation import build_evaluator
+from objguided_d2.evaluation.masks import EncodedMasks
+from objguided_d2.report.runs import load_run
+from objguided_d2.report.scores import _instances, score_run
+from objguided_d2.report.tables import METRICS, metric_rows, uncertainties, uncertainty_rows
+
+OPTIONS = {"limit": 100, "score_threshold": 0.3, "boundary_distance": 2}
+
+
+@pytest.fixture
+def scores(cells):
+    name, ground_truth, paths = cells
+    runs = [load_run(path, path.name, name, ground_truth) for path in paths]
+    return {run.name: score_run(run, name, ground_truth, **OPTIONS) for run in runs}, runs
+
+
+def test_perfect_run(scores):
+    perfect = scores[0]["perfect"]
+    assert perfect.average_precision == pytest.approx(1)
+    assert perfect.metrics["segm/AP"] == perfect.metrics["voc_seg/AP"] == pytest.approx(100)
+    assert perfect.metrics["matching/accuracy"] == perfect.metrics["boundary/IoU"] == pytest.approx(100)
+    assert set(perfect.image_accuracy.values()) == {1.0}
+    assert (perfect.objects[:, 1:] == 1).all()
+
+
+def test_same_numbers_as_the_evaluation_of_training(cells, scores, tmp_path):
+    name, ground_truth, _ = cells
+    cfg = get_cfg()
+    cfg.TEST.EVALUATORS = ["coco", "voc2010", "matching", "boundary"]
+    for run in scores[1]:
+        evaluator = build_evaluator(cfg, name, str(tmp_path / "inference"))
+        evaluator.reset()
+        for image_id, image in ground_truth.imgs.items():
+            instances = _instances(run.results[image_id], (image["height"], image["width"]), {1: 0})
+            assert isinstance(instances.pred_masks, EncodedMasks)
+            evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+        results = evaluator.evaluate()
+        expected = {f"{task}/{k}": v for task, values in results.items() if task != "bbox" for k, v in values.items()}
+        metrics = scores[0][run.name].metrics
+        assert metrics.keys() == expected.keys()
+        assert [metrics[key] for key in expected] == pytest.approx(list(expected.values()), nan_ok=True)
+        assert 100 * scores[0][run.name].average_precision == pytest.approx(metrics["segm/AP"])
+
+
+def test_tables(scores):
+    by_name = scores[0]
+    found = uncertainties(list(by_name.values()), 200)
+    assert found[0].difference is None and found[0].p_value is None
+    assert found[1].difference[1] < 0 and found[1].p_value <= 0.05  # shifted is worse in every resample
+    assert found[1].low <= 100 * by_name["shifted"].average_precision <= found[1].high
+    rows = uncertainty_rows(list(by_name), found, list(by_name.values()))
+    assert rows[0] == ["perfect", "100.0 (100.0 to 100.0)", "", ""] and rows[1][2].startswith("-")
+    rows = metric_rows(by_name)
+    assert all(len(row) == 1 + len(METRICS) for row in rows) and rows[0][1] == "100.0" and rows[0][6] == "-"
+
+
+def test_merged_cells_of_a_label_image_are_not_found(scores):
+    accuracy = scores[0]["cellpose"].image_accuracy
+    assert accuracy[7] == 1  # nothing there, nothing found
+    assert np.mean(list(accuracy.values())) < 0.6
