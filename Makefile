@@ -1,11 +1,11 @@
-# make install | demo | test | clean. DETECTRON2=source builds the official repository with its compiled ops.
+# make install | demo | compare | test | clean. DETECTRON2=source builds the official repository with its compiled ops.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DETECTRON2 ?= wheel
 STAMP := $(VENV)/.installed-$(DETECTRON2)
 
-.PHONY: install demo test clean
+.PHONY: install demo compare test clean
 
 install: $(STAMP)
 
@@ -19,6 +19,12 @@ $(STAMP): requirements.txt setup.py tools/install_detectron2.sh
 
 demo: install
 	$(BIN)/python tools/demo.py --output demo
+
+# Three small models, a few minutes each, on drawn nuclei, and the page that compares them.
+compare: install
+	$(BIN)/python datasets/prepare_synthetic.py --output demo --name demo --kinds nuclei --size 160
+	DETECTRON2_DATASETS=demo $(BIN)/python tools/train_all.py --suite configs/synthetic/suite_small.yaml --minutes 2 \
+		--output demo/suite
 
 test: install
 	$(BIN)/python -m pytest -q tests

@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--train-truth", choices=TRUTHS, default="silver", help="default: %(default)s")
     parser.add_argument("--val-truth", choices=TRUTHS, default="both", help="default: %(default)s")
     parser.add_argument("--val-sequences", nargs="*", default=(), help="sequences to hold out, as 02")
-    parser.add_argument("--val-fraction", type=float, default=0.2, help="else the last part of each (default: %(default)s)")
+    parser.add_argument(
+        "--val-fraction", type=float, default=0.2, help="else the last part of each (default: %(default)s)"
+    )
     parser.add_argument("--gap", type=int, default=2, help="frames dropped between the parts (default: %(default)s)")
     parser.add_argument("--intensity", default=DEFAULT, help="for more than 8 bits (default: %(default)s)")
     parser.add_argument("--border", type=int, help="strip without truth, pixels (default: the challenge's)")

@@ -12,7 +12,9 @@ from objguided_d2.data.plant import convert_plants
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="folder or zip archive of PNG files, or of HDF5 files")
+    parser.add_argument(
+        "--source", type=Path, required=True, help="folder or zip archive of PNG files, or of HDF5 files"
+    )
     parser.add_argument("--name", default="plant", help="dataset name, plant or lsc (default: %(default)s)")
     parser.add_argument("--val-fraction", type=float, default=0.2, help="default: %(default)s")
     parser.add_argument("--test-fraction", type=float, default=0.2, help="default: %(default)s")

@@ -164,7 +164,7 @@ def _add_solver(cfg: CN) -> None:
     # The learning rate then follows the elapsed share, and MAX_ITER stays as an upper bound.
     cfg.SOLVER.MAX_MINUTES = 0.0
     # From this share of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
-    # batches, as it does at test time; 1 = never. Ours: with small batches the two differ by much (engine/batch_norm.py).
+    # batches, as it does at test time; 1 = never. Ours: with small batches the two differ (engine/batch_norm.py).
     cfg.SOLVER.FREEZE_BN_AT = 1.0
     # "float16" (CUDA only) or "bfloat16", used when SOLVER.AMP.ENABLED.
     cfg.SOLVER.AMP.PRECISION = "float16"

@@ -14,14 +14,22 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default="output/ablation", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: %(default)s")
     parser.add_argument(
-        "--strategies", type=Strategy.parse, nargs="+", default=STRATEGIES, help="K,BETA or none (default: a table of nine)"
+        "--strategies",
+        type=Strategy.parse,
+        nargs="+",
+        default=STRATEGIES,
+        help="K,BETA or none (default: a table of nine)",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all runs, e.g. SOLVER.MAX_MINUTES 10.0")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all runs, e.g. SOLVER.MAX_MINUTES 10.0"
+    )
     args = parser.parse_args()
     try:
         print(run_ablation(args.config_file, args.output, args.strategies, args.seeds, args.opts))
     except subprocess.CalledProcessError as error:
-        sys.exit(f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept")
+        sys.exit(
+            f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept"
+        )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ def main() -> None:
         folders = train_suite(suite, args.output, minutes=args.minutes, images=args.images, options=args.opts)
         print(f"Look at {compare(suite.dataset, folders, args.output / 'comparison', Options())}")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept")
+        sys.exit(
+            f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept"
+        )
     except (RunError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -17,7 +17,8 @@ _DATASETS = {
     "lsc": (("train", "val", "test"), ["leaf"], "prepare_plant.py --name lsc --source <download>"),
     "custom": (("train", "val", "test"), None, "prepare_labelmaps.py --images <folder> --labels <folder>"),
     **{
-        f"ctc_{name}": (("train", "val"), ["cell"], f"prepare_ctc.py --source <download>/{name}") for name in CTC_DATASETS
+        f"ctc_{name}": (("train", "val"), ["cell"], f"prepare_ctc.py --source <download>/{name}")
+        for name in CTC_DATASETS
     },
 }
 

@@ -93,7 +93,7 @@ def check_coco_file(json_file: Path, image_root: Path, *, limit: int, stride: in
                 "raise TEST.DETECTIONS_PER_IMAGE"
             )
     if empty := [name for name, number in report.objects_per_image.items() if not number]:
-        report.warnings.append(f"{len(empty)} image(s) without objects, as {empty[0]}: training takes them as all background")
+        report.warnings.append(f"{len(empty)} image(s) without objects, as {empty[0]}: background alone in training")
     return report
 
 
@@ -233,9 +233,7 @@ def _check_image_file(image: dict, image_root: Path, report: Report) -> None:
         )
 
 
-def _check_annotation(
-    annotation: dict, image: dict, classes: dict, report: Report
-) -> tuple[int, float, float] | None:
+def _check_annotation(annotation: dict, image: dict, classes: dict, report: Report) -> tuple[int, float, float] | None:
     """Class id and center (x, y) of an object's box; None for crowd regions and what cannot be used."""
     where = f"annotation {annotation.get('id')} of {image['file_name']}"
     if annotation.get("category_id") not in classes:
@@ -261,12 +259,17 @@ def _check_annotation(
     box = annotation.get("bbox")
     if box is None or len(box) != 4:
         report.errors.append(f"{where}: 'bbox' is {box}, expected x, y, width, height; the mask's is {[x, y, w, h]}")
-    elif np.abs(np.array([box[0] - x, box[1] - y, box[0] + box[2] - x - w, box[1] + box[3] - y - h])).max() > BOX_TOLERANCE:
+    elif (
+        np.abs(np.array([box[0] - x, box[1] - y, box[0] + box[2] - x - w, box[1] + box[3] - y - h])).max()
+        > BOX_TOLERANCE
+    ):
         report.errors.append(f"{where}: 'bbox' is {box}, its mask spans {[x, y, w, h]}; write the mask's box")
     stated = annotation.get("area", area)
     tolerance = POLYGON_AREA_TOLERANCE * area + 2 * np.sqrt(area) if isinstance(segmentation, list) else 0.5
     if abs(stated - area) > tolerance:
-        report.warnings.append(f"{where}: 'area' is {stated}, its mask has {area} pixels; COCO's size classes go by 'area'")
+        report.warnings.append(
+            f"{where}: 'area' is {stated}, its mask has {area} pixels; COCO's size classes go by 'area'"
+        )
     report.objects_per_class[classes[annotation["category_id"]]["name"]] += 1
     report.sizes.append(float(np.sqrt(area)))
     return annotation["category_id"], x + w / 2, y + h / 2

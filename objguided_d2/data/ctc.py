@@ -1,4 +1,4 @@
-"""Cell Tracking Challenge (celltrackingchallenge.net): image sequences with gold and silver segmentation truth.
+"""Cell Tracking Challenge (celltrackingchallenge.net): image sequences with gold and silver truth.
 
 ``NN/tTTT.tif`` are the frames of sequence NN, ``NN_GT/SEG/man_segTTT.tif`` the cells outlined by hand (gold: often a few
 cells of a few frames), ``NN_ST/SEG/man_segTTT.tif`` nearly all cells, outlined by programs (silver), and
@@ -127,8 +127,8 @@ def convert_ctc(
     for split, of_split in frames_of.items():
         if not any(frame.has(truth_of[split]) for frame in of_split):
             raise SourceError(
-                f"{source}: none of the {len(of_split)} frames for '{split}' has {truth_of[split]} truth; choose another "
-                "truth, or hold out other frames (val_sequences, val_fraction)"
+                f"{source}: none of the {len(of_split)} frames for '{split}' has {truth_of[split]} truth; choose "
+                "another truth, or hold out other frames (val_sequences, val_fraction)"
             )
     readers = {
         split: [

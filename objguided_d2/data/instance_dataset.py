@@ -1,4 +1,4 @@
-"""From labelled images to the PNG and COCO files of a dataset: what every converter does after it has read its source."""
+"""From labelled images to the PNG and COCO files of a dataset: what converters do once they have read their source."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

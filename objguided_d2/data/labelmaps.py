@@ -240,10 +240,14 @@ def _coco_objects(path: Path) -> tuple[list[str], dict[str, ReadObjects]]:
         raise SourceError(f"{path} is not a COCO instance file ({error!r}); export it again") from error
     unknown = of_image.keys() - images.keys()
     if unknown:
-        raise SourceError(f"{path}: annotations name image_id {min(unknown)}, which is not in 'images'; export it again")
+        raise SourceError(
+            f"{path}: annotations name image_id {min(unknown)}, which is not in 'images'; export it again"
+        )
     stems = [PurePosixPath(image["file_name"]).stem for image in images.values()]
     if len(set(stems)) < len(stems):
-        raise SourceError(f"{path} has several images called {max(stems, key=stems.count)}; give them names of their own")
+        raise SourceError(
+            f"{path} has several images called {max(stems, key=stems.count)}; give them names of their own"
+        )
     readers = {
         stem: partial(_read_coco_image, path, of_image[image_id], names) for stem, image_id in zip(stems, images)
     }
@@ -312,7 +316,9 @@ def _groups(groups: str | None, stems: Sequence[str]) -> list[str]:
         group_of = {PurePosixPath(row["image"]).stem: row["group"] for row in _read_csv(path, {"image", "group"})}
         missing = [stem for stem in stems if stem not in group_of]
         if missing:
-            raise SourceError(f"{path}: no row for image {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+            raise SourceError(
+                f"{path}: no row for image {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            )
         return [group_of[stem] for stem in stems]
     found = [re.search(groups, stem) for stem in stems]
     if None in found:

@@ -31,7 +31,9 @@ def read_labelme(read: Callable[[str], bytes], name: str, size: tuple[int, int])
     content = _load(read, name)
     stated = content.get("imageHeight"), content.get("imageWidth")
     if None not in stated and tuple(stated) != size:
-        raise SourceError(f"{name} is for an image of {stated}, this one is {size} (height, width); annotate this image")
+        raise SourceError(
+            f"{name} is for an image of {stated}, this one is {size} (height, width); annotate this image"
+        )
     objects: dict = {}
     for number, shape in enumerate(content["shapes"]):
         label, group, mask = _fill_shape(shape, f"{name}, shape {number}", size)

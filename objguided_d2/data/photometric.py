@@ -94,7 +94,9 @@ def build_photometric_augmentation(cfg: CfgNode) -> list[T.Augmentation]:
     keys = cfg.INPUT.PHOTOMETRIC
     for name, value in keys.items():
         if value < 0 or (name in ("BRIGHTNESS", "CONTRAST") and value >= 1):
-            raise ValueError(f"INPUT.PHOTOMETRIC.{name} is {value}; it must be at least 0, brightness and contrast under 1")
+            raise ValueError(
+                f"INPUT.PHOTOMETRIC.{name} is {value}; it must be at least 0, brightness and contrast under 1"
+            )
     switches = (
         (keys.GAMMA, lambda value: RandomGamma(value)),
         (keys.BRIGHTNESS, lambda value: T.RandomBrightness(1 - value, 1 + value)),

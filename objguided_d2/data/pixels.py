@@ -70,12 +70,21 @@ def _decode(read: Callable[[str], bytes], name: str, palette_as_color: bool) -> 
                 upright = ImageOps.exif_transpose(image)
                 gray = image.mode in ("1", "L", "LA")
                 # 16-bit colour opens as 8-bit RGB too; OpenCV alone keeps its depth.
-                deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if image.mode == "RGB" else None
+                deep = (
+                    cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if image.mode == "RGB" else None
+                )
                 if deep is None or deep.dtype == np.uint8:
                     return np.array(upright.convert("L" if gray else "RGB"))
                 return np.ascontiguousarray(deep[..., 2::-1])
             return np.array(image)
-    except (OSError, ValueError, UnidentifiedImageError, tifffile.TiffFileError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        UnidentifiedImageError,
+        tifffile.TiffFileError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise SourceError(f"{name} cannot be read ({error}); save it again as PNG or TIFF") from error
 
 

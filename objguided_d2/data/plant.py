@@ -1,4 +1,4 @@
-"""Rosettes from above: Plant Phenotyping (Minervini et al. 2016) and the Leaf Segmentation Challenge built on it.
+"""Rosettes from above: Plant Phenotyping (Minervini et al. 2016) and the Leaf Segmentation Challenge.
 
 Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colours, one a leaf, black background) and,
 in the challenge, ``<name>_fg.png`` (the plant). The challenge's HDF5 files, one of images and one of truth, hold
@@ -61,7 +61,7 @@ def convert_plants(
     if not plants:
         raise SourceError(
             f"{source} holds no pair <name>_rgb.png and <name>_label.png; give the folder of a subset (A1 ... A5, "
-            "Ara2012, Ara2013-Canon, Tobacco), the archive that holds it, or the folder of the challenge's training HDF5 files"
+            "Ara2012, Ara2013-Canon, Tobacco), their archive, or the folder of the challenge's HDF5 files"
         )
     splits: dict[str, list] = {split: [] for split in SPLITS}
     for subset in sorted({plant.subset for plant in plants}):
@@ -102,7 +102,9 @@ def _hdf5_plants(paths: list[Path], notes: ConversionNotes) -> Iterator[Plant]:
                     for plant, arrays in group.items():
                         where[f"{subset}/{plant}"].update(dict.fromkeys(arrays, path))
         except (OSError, AttributeError) as error:
-            raise SourceError(f"{path} is not a complete HDF5 file of the challenge ({error}); download it again") from error
+            raise SourceError(
+                f"{path} is not a complete HDF5 file of the challenge ({error}); download it again"
+            ) from error
 
     def read(path: Path, name: str) -> np.ndarray:
         with h5py.File(path, "r") as file:

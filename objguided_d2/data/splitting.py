@@ -24,11 +24,15 @@ def split_groups(groups: Sequence[str], val_fraction: float, test_fraction: floa
         ValueError: for fractions out of range, or fewer groups than splits.
     """
     if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-        raise ValueError(f"fractions {val_fraction} for val and {test_fraction} for test must be at least 0, under 1 in all")
+        raise ValueError(
+            f"fractions {val_fraction} for val and {test_fraction} for test must be at least 0, under 1 in all"
+        )
     names, counts = np.unique(groups, return_counts=True)
     wanted = [(split, share) for split, share in (("test", test_fraction), ("val", val_fraction)) if share > 0]
     if len(names) <= len(wanted):
-        raise ValueError(f"{len(names)} group(s) cannot be shared out to {len(wanted) + 1} splits; give more images or groups")
+        raise ValueError(
+            f"{len(names)} group(s) cannot be shared out to {len(wanted) + 1} splits; give more images or groups"
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     split_of = dict.fromkeys(names.tolist(), "train")
     position = 0

@@ -47,7 +47,7 @@ class Strategy:
         if not self.k:
             return ["MODEL.ROI_MASK_HEAD.REFINE.ENABLED", "False"]
         key = "MODEL.ROI_MASK_HEAD.REFINE"
-        return [f"{key}.ENABLED", "True", f"{key}.K", str(self.k), f"{key}.BETA", str(self.beta)]
+        return [f"{key}.ENABLED", "True", f"{key}.K", str(float(self.k)), f"{key}.BETA", str(float(self.beta))]
 
 
 # No refinement; uniform points, few and many; the most uncertain of more and more; the paper's own is 3, 0.75.

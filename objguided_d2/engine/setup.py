@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,12 @@ def load_config(args: Namespace) -> CfgNode:
         if not os.path.isfile(args.config_file):
             raise ConfigError(f"--config-file {args.config_file} does not exist")
         _merge(cfg, cfg.merge_from_file, args.config_file, f"config file {args.config_file}")
-    _merge(cfg, cfg.merge_from_list, args.opts or [], "KEY VALUE pairs at the end of the command line")
+    _merge(
+        cfg,
+        cfg.merge_from_list,
+        _with_float_values(cfg, args.opts or []),
+        "KEY VALUE pairs at the end of the command line",
+    )
     if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     check_config(cfg, eval_only=args.eval_only, resume=args.resume)
@@ -83,6 +89,18 @@ def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name:
             close = difflib.get_close_matches(message.rpartition(" ")[2], _keys(cfg), n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise ConfigError(f"{source_name}: {message}{hint}") from error
+
+
+def _with_float_values(cfg: CfgNode, opts: list[str]) -> list[str]:
+    """``SOLVER.MAX_MINUTES 15`` as ``15.0``: a float key takes no whole number otherwise."""
+    values = list(opts)
+    for place in range(0, len(values) - 1, 2):
+        default: Any = cfg
+        for part in values[place].split("."):
+            default = default.get(part) if isinstance(default, CfgNode) else None
+        if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", values[place + 1]):
+            values[place + 1] += ".0"
+    return values
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:

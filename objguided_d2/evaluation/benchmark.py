@@ -39,7 +39,9 @@ def time_evaluators(
         json_file = str(Path(folder) / "truth.json")
         write_json(json_file, _coco(truth, size))
         DatasetCatalog.register(_NAME, lambda: [])
-        MetadataCatalog.get(_NAME).set(json_file=json_file, thing_classes=["cell"], thing_dataset_id_to_contiguous_id={1: 0})
+        MetadataCatalog.get(_NAME).set(
+            json_file=json_file, thing_classes=["cell"], thing_dataset_id_to_contiguous_id={1: 0}
+        )
         try:
             return {name: _time_one(name, outputs, folder, objects_per_image) for name in names}
         finally:
@@ -104,8 +106,6 @@ def _coco(truth: list[np.ndarray], size: int) -> dict:
             )
     return {
         "categories": [{"id": 1, "name": "cell"}],
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "height": size, "width": size} for i in range(1, len(truth) + 1)
-        ],
+        "images": [{"id": i, "file_name": f"{i}.png", "height": size, "width": size} for i in range(1, len(truth) + 1)],
         "annotations": annotations,
     }

@@ -77,7 +77,11 @@ def format_results(results: Mapping[str, Mapping[str, float]]) -> str:
 
 def _format_task(task: str, metrics: Mapping[str, float]) -> str:
     rows = [
-        (f"{task}/{name}", f"{value:.2f}" if math.isfinite(value) else "-", _selection(task, name) if task in TASKS else "")
+        (
+            f"{task}/{name}",
+            f"{value:.2f}" if math.isfinite(value) else "-",
+            _selection(task, name) if task in TASKS else "",
+        )
         for name, value in metrics.items()
     ]
     table = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "left"))

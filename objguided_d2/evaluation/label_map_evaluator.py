@@ -122,7 +122,9 @@ class LabelMapEvaluator(DatasetEvaluator):
         if records is None:
             return {}
         if not any(not annotation.get("iscrowd", 0) for annotation in self._ground_truth.anns.values()):
-            logger.warning(f"{self._dataset_name}: no objects in any image, so the share found of them ({self.task}) is 0")
+            logger.warning(
+                f"{self._dataset_name}: no objects in any image, so the share found of them ({self.task}) is 0"
+            )
         return {self.task: self.summarize(list(records.values()))}
 
     def records(self) -> dict | None:

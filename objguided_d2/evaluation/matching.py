@@ -28,9 +28,7 @@ class MatchCounts:
         return cls(*np.zeros((4, num_thresholds)))
 
     def __add__(self, other: "MatchCounts") -> "MatchCounts":
-        return MatchCounts(
-            self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.iou_sum + other.iou_sum
-        )
+        return MatchCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.iou_sum + other.iou_sum)
 
     @property
     def precision(self) -> np.ndarray:

@@ -157,8 +157,8 @@ def _tables(
         ),
         (
             "How sure",
-            f"COCO AP of masks with its 95 % bootstrap interval over images ({options.resamples} resamples, the same for "
-            "all methods), the difference to the first method with its interval, and the two-sided p-value of no difference.",
+            f"COCO AP of masks with its 95 % bootstrap interval over images ({options.resamples} resamples, the same "
+            "for all methods), the difference to the first method with its interval, and its two-sided p-value.",
             ["method", "AP", "difference", "p"],
             uncertainty_rows(list(scores), found, list(scores.values())),
         ),
@@ -166,7 +166,15 @@ def _tables(
             "Cost",
             "Training as far as the run folder tells. Speed and memory measured here: one image at a time, the models "
             "taking turns, median and quartiles; the image with the median number of objects.",
-            ["method", "training minutes", "images seen", "parameters, M", "GFLOPs", "images a second", "peak memory, MB"],
+            [
+                "method",
+                "training minutes",
+                "images seen",
+                "parameters, M",
+                "GFLOPs",
+                "images a second",
+                "peak memory, MB",
+            ],
             [_cost_row(run, speeds.get(run.name)) for run in runs],
         ),
     ]

@@ -115,7 +115,11 @@ def _toggle(kind: str, value: str | int, label: str, color: str | None = None) -
 
 
 def _sort_options(runs: Sequence[str]) -> str:
-    options = [("disagreement:", "largest disagreement first"), ("objects:", "most objects first"), ("name:", "data set's order")]
+    options = [
+        ("disagreement:", "largest disagreement first"),
+        ("objects:", "most objects first"),
+        ("name:", "data set's order"),
+    ]
     for k, name in enumerate(runs):
         options += [(f"worst:{k}", f"{name}, worst first"), (f"best:{k}", f"{name}, best first")]
     return "\n".join(f'<option value="{value}">{html.escape(label)}</option>' for value, label in options)

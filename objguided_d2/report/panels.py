@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools.coco import COCO
 
 from ..evaluation.label_map import count_overlaps, decode_in_box, paint_label_map
 from .contact_sheet import Tile, draw_instances

@@ -48,7 +48,12 @@ def plot_precision_recall(scores: Mapping[str, Scores], threshold_index: int = 0
             curves = [matched.precision_at_recalls(threshold_index) for matched in score.matched]
             if curves:
                 axes.plot(RECALLS, np.mean(curves, axis=0), label=name, **style_of(k))
-        axes.set(xlabel="recall", ylabel=f"precision at IoU {IOU_THRESHOLDS[threshold_index]:.2f}", xlim=(0, 1), ylim=(0, 1.02))
+        axes.set(
+            xlabel="recall",
+            ylabel=f"precision at IoU {IOU_THRESHOLDS[threshold_index]:.2f}",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
 
     return _svg(draw)
 
@@ -61,7 +66,9 @@ def plot_recall_by_size(scores: Mapping[str, Scores]) -> str:
             bins = np.digitize(np.sqrt(score.objects[:, 0]), SIZE_BINS) - 1
             used = np.unique(bins)
             axes.plot(used, [score.objects[bins == b, 1].mean() for b in used], marker="o", label=name, **style_of(k))
-        labels = [f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}-" for low, high in zip(SIZE_BINS, SIZE_BINS[1:])]
+        labels = [
+            f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}-" for low, high in zip(SIZE_BINS, SIZE_BINS[1:])
+        ]
         axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
         axes.set(xlabel="sqrt(area), pixels", ylabel="found at IoU 0.5", ylim=(0, 1.02))
 
@@ -109,7 +116,9 @@ def plot_bars(values: Mapping[str, tuple[float, float, float]], label: str) -> s
         names = list(values)
         heights = np.array([values[name] for name in names])
         errors = np.abs(heights[:, 1:] - heights[:, :1]).T
-        axes.barh(names, heights[:, 0], xerr=errors, color=[style_of(k)["color"] for k in range(len(names))], ecolor=_INK)
+        axes.barh(
+            names, heights[:, 0], xerr=errors, color=[style_of(k)["color"] for k in range(len(names))], ecolor=_INK
+        )
         axes.invert_yaxis()
         axes.set(xlabel=label)
 

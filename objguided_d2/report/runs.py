@@ -73,7 +73,9 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
     if path.is_file():
         return Run(name, path, _read_results(path, ground_truth))
     if not path.is_dir():
-        raise RunError(f"run {path} does not exist; give an OUTPUT_DIR, a COCO results JSON or a folder of label images")
+        raise RunError(
+            f"run {path} does not exist; give an OUTPUT_DIR, a COCO results JSON or a folder of label images"
+        )
     if (path / "config.yaml").exists():
         return _load_output_dir(path, name, dataset_name, ground_truth)
     return Run(name, path, _read_label_images(path, ground_truth))
@@ -161,7 +163,14 @@ def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
     results, missing = {}, []
     for image_id, image in ground_truth.imgs.items():
         stem = Path(image["file_name"]).stem
-        file = next((files[name] for name in (stem, f"{stem}_cp_masks", f"{stem}_masks", f"{stem}_mask", f"{stem}_label") if name in files), None)
+        file = next(
+            (
+                files[name]
+                for name in (stem, f"{stem}_cp_masks", f"{stem}_masks", f"{stem}_mask", f"{stem}_label")
+                if name in files
+            ),
+            None,
+        )
         if file is None:
             missing.append(stem)
             continue

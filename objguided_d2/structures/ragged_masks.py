@@ -187,10 +187,10 @@ class RaggedMasks:
             (at most K,) int64 kept indices, best first.
         """
         place, group = order.cpu(), groups[order].cpu()
-        boxes = torch.stack(
-            [self.left, self.top, self.left + self.grid.widths, self.top + self.grid.heights], 1
-        )[place]
-        meets = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+        boxes = torch.stack([self.left, self.top, self.left + self.grid.widths, self.top + self.grid.heights], 1)[place]
+        meets = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > torch.maximum(
+            boxes[:, None, :2], boxes[None, :, :2]
+        )
         better, worse = torch.nonzero((meets.all(2) & (group[:, None] == group[None])).triu(1), as_tuple=True)
         alike = (self.pairwise_iou(place[better], place[worse]) > iou_threshold).cpu()
         better, worse = better[alike], worse[alike]

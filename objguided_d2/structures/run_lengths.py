@@ -12,7 +12,9 @@ _CHARACTERS = 7  # of a number of 32 bits
 _FIRST_CHARACTER = 48
 
 
-def encode_runs(begin: np.ndarray, end: np.ndarray, owner: np.ndarray, num_masks: int, size: tuple[int, int]) -> list[dict]:
+def encode_runs(
+    begin: np.ndarray, end: np.ndarray, owner: np.ndarray, num_masks: int, size: tuple[int, int]
+) -> list[dict]:
     """Encode masks that are given as runs.
 
     Args:

@@ -30,7 +30,9 @@ def good(root: Path) -> None:
 
 
 def convert(root: Path, **kwargs) -> None:
-    convert_labelmaps(root / "images", kwargs.pop("labels", root / "labels"), root / "out" / "cells", val_fraction=0.2, **kwargs)
+    convert_labelmaps(
+        root / "images", kwargs.pop("labels", root / "labels"), root / "out" / "cells", val_fraction=0.2, **kwargs
+    )
 
 
 def pair(image=IMAGE, label=CELLS, image_name="img9.png", label_name="img9.png"):
@@ -92,14 +94,22 @@ LEFT_OUT = {
     ),
     "image without labels": (pair(label=None), "image without labels, left out", "img9.png"),
     "labels without image": (pair(image=None), "labels without an image, left out", "img9"),
-    "JSON cut short": (labelme('{"shapes": ['), "img9.json is not a LabelMe file", "export the image's annotations again"),
+    "JSON cut short": (
+        labelme('{"shapes": ['),
+        "img9.json is not a LabelMe file",
+        "export the image's annotations again",
+    ),
     "JSON of another kind": (labelme({"features": []}), "img9.json is not a LabelMe file", "export"),
     "outlines of another image": (
         labelme({**polygon([[0, 0], [5, 0], [5, 5]]), "imageHeight": 99}),
         "img9.json is for an image of (99, 40)",
         "annotate this image",
     ),
-    "outline of two points": (labelme(polygon([[0, 0], [5, 5]])), "img9.json, shape 0 is a polygon of 2", "use polygons"),
+    "outline of two points": (
+        labelme(polygon([[0, 0], [5, 5]])),
+        "img9.json, shape 0 is a polygon of 2",
+        "use polygons",
+    ),
     "line as outline": (
         labelme(polygon([[0, 0], [5, 5]], shape_type="line")),
         "img9.json, shape 0 is a line",

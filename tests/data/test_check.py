@@ -33,7 +33,7 @@ def check(dataset, limit=100, **kwargs):
 def test_sound_file(dataset):
     report = check(dataset)
     assert not report.errors
-    assert report.warnings == ["1 image(s) without objects, as c.png: training takes them as all background"]
+    assert report.warnings == ["1 image(s) without objects, as c.png: background alone in training"]
     assert report.objects_per_class == {"cell": 2, "nucleus": 1}
     assert report.objects_per_image == {"a.png": 2, "b.png": 1, "c.png": 0}
     assert report.sizes == pytest.approx([np.sqrt(56), np.sqrt(288), np.sqrt(288)])
@@ -50,8 +50,8 @@ def test_sheet(dataset, tmp_path):
 
 def test_centers_that_share_a_cell(tmp_path):
     writer = CocoWriter(tmp_path / "val", ["cell"])
-    # Centers (2, 2) and (3.5, 3) share the first cell of stride 4 but not of stride 2; (7, 3) lies in the next.
-    near = labels((0, 0, 4, 4)) == 1, labels((2, 2, 5, 4)) == 1, labels((6, 2, 8, 4)) == 1
+    # Centers (1, 1) and (3.5, 3) share the first cell of stride 4 but not of stride 2; (7, 3) lies in the next.
+    near = labels((0, 0, 2, 2)) == 1, labels((2, 2, 5, 4)) == 1, labels((6, 2, 8, 4)) == 1
     writer.add("a", random_image(), near)
     writer.write_json(tmp_path / "x.json")
     assert check((tmp_path / "x.json", tmp_path / "val")).collisions == {"a.png": 2}
@@ -85,7 +85,10 @@ BROKEN = {
     "unknown class": (_set(["annotations", 0, "category_id"], 9), "annotation 1 of a.png: category_id 9"),
     "image missing": (_set(["images", 0, "file_name"], "z.png"), "z.png does not exist"),
     "image of another size": (_set(["images", 2, "height"], 99), "c.png is (24, 40), the file says (99, 40)"),
-    "mask of another size": (_set(["annotations", 0, "segmentation", "size"], [9, 9]), "annotation 1 of a.png: segmentation"),
+    "mask of another size": (
+        _set(["annotations", 0, "segmentation", "size"], [9, 9]),
+        "annotation 1 of a.png: segmentation",
+    ),
     "no mask": (_set(["annotations", 0, "segmentation"], []), "annotation 1 of a.png: no segmentation"),
     "mask of no pixel": (
         _set(["annotations", 0, "segmentation"], {"size": [24, 40], "counts": [960]}),
@@ -95,7 +98,10 @@ BROKEN = {
         _set(["annotations", 0, "segmentation"], {"size": [24, 40], "counts": [5, 2000]}),
         "annotation 1 of a.png",
     ),
-    "box elsewhere": (_set(["annotations", 0, "bbox"], [0, 0, 39, 3]), "annotation 1 of a.png: 'bbox' is [0, 0, 39, 3]"),
+    "box elsewhere": (
+        _set(["annotations", 0, "bbox"], [0, 0, 39, 3]),
+        "annotation 1 of a.png: 'bbox' is [0, 0, 39, 3]",
+    ),
     "box of three numbers": (_set(["annotations", 0, "bbox"], [0, 0, 3]), "expected x, y, width, height"),
 }
 

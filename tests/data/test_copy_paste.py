@@ -13,9 +13,7 @@ from .sources import labels, random_image, write
 def instances_of(array):
     masks = BitMasks(torch.from_numpy(np.stack([array == i for i in range(1, array.max() + 1)])))
     count = len(masks)
-    return Instances(
-        array.shape, gt_boxes=masks.get_bounding_boxes(), gt_classes=torch.arange(count), gt_masks=masks
-    )
+    return Instances(array.shape, gt_boxes=masks.get_bounding_boxes(), gt_classes=torch.arange(count), gt_masks=masks)
 
 
 def test_pasted_objects_cover_what_is_there():
@@ -43,8 +41,12 @@ def test_mapper_pastes_by_the_config(tmp_path):
     for number, boxes in enumerate([[(0, 0, 20, 20)], [(20, 2, 38, 22), (1, 1, 18, 18)]]):
         path = write(tmp_path / f"{number}.png", np.full((24, 40, 3), 50 + 100 * number, np.uint8))
         array = labels(*boxes)
-        annotations = [{"segmentation": (array == i).astype(np.uint8), "category_id": 0} for i in range(1, array.max() + 1)]
-        dicts.append({"file_name": str(path), "image_id": number, "height": 24, "width": 40, "annotations": annotations})
+        annotations = [
+            {"segmentation": (array == i).astype(np.uint8), "category_id": 0} for i in range(1, array.max() + 1)
+        ]
+        dicts.append(
+            {"file_name": str(path), "image_id": number, "height": 24, "width": 40, "annotations": annotations}
+        )
     cfg = get_cfg()
     cfg.INPUT.MASK_FORMAT = "bitmask"
     cfg.INPUT.COPY_PASTE_PROB = 1.0

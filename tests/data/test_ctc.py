@@ -43,7 +43,9 @@ def test_last_block_of_time_is_held_out_behind_a_gap(sequence, tmp_path):
     assert [(image["sequence"], image["frame"]) for image in content["images"]] == [("01", 8), ("01", 9)]
     assert content["info"] == {"intensity": "percentile:0.1,99.9"}
     # Both truths: the gold cell replaces its silver one, the other silver cell stays.
-    assert sorted(mask.sum() for mask in masks_of(content, "01_t0009")) == sorted([(CELLS == 1).sum(), (CELLS == 2).sum()])
+    assert sorted(mask.sum() for mask in masks_of(content, "01_t0009")) == sorted(
+        [(CELLS == 1).sum(), (CELLS == 2).sum()]
+    )
 
 
 def test_16_bit_values_go_through_the_mapping(sequence, tmp_path):
@@ -93,7 +95,7 @@ def test_whole_sequences_can_be_held_out(sequence, tmp_path):
 def test_split_without_truth_says_which(sequence, tmp_path):
     for number in (8, 9):
         (sequence / "01_GT" / "SEG" / f"man_seg{number:03d}.tif").unlink()
-    with pytest.raises(SourceError, match="2 frames for 'val' has gold truth; choose another"):
+    with pytest.raises(SourceError, match="2 frames for 'val' has gold truth; choose"):
         convert_ctc(sequence, tmp_path / "out" / "ctc", val_truth="gold")
     assert not (tmp_path / "out").exists()
 
@@ -104,7 +106,10 @@ def test_markers_tell_partial_truth_where_there_is_no_silver(sequence, tmp_path)
         write(sequence / "01_GT" / "SEG" / f"man_seg{number:03d}.tif", SOME if number == 9 else CELLS)
         write(sequence / "01_GT" / "TRA" / f"man_track{number:03d}.tif", CELLS)
     convert_ctc(sequence, tmp_path / "out" / "ctc", train_truth="gold", val_truth="gold", border=0)
-    assert [i.get("partially_annotated", False) for i in read_split(tmp_path / "out" / "ctc", "val")["images"]] == [False, True]
+    assert [i.get("partially_annotated", False) for i in read_split(tmp_path / "out" / "ctc", "val")["images"]] == [
+        False,
+        True,
+    ]
 
 
 def test_merged_truth():
@@ -114,7 +119,9 @@ def test_merged_truth():
     assert len(np.unique(merged)) == 3
     assert np.array_equal(merged == merged[5, 5], gold == 1)  # silver 1 is covered by 80 % and gone
     assert np.array_equal(merged == 2, silver == 2)
-    assert merge_truths(None, silver) is silver and merge_truths(gold, None) is gold and merge_truths(None, None) is None
+    assert (
+        merge_truths(None, silver) is silver and merge_truths(gold, None) is gold and merge_truths(None, None) is None
+    )
 
 
 def test_frames_are_found_in_any_folder_and_volumes_refused():

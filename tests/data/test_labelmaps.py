@@ -19,7 +19,9 @@ def image_folder(tmp_path, count=4, **kwargs):
 
 def convert(tmp_path, labels_path=None, **kwargs):
     output = tmp_path / "out" / "cells"
-    convert_labelmaps(tmp_path / "images", labels_path or tmp_path / "labels", output, **{"val_fraction": 0.25, **kwargs})
+    convert_labelmaps(
+        tmp_path / "images", labels_path or tmp_path / "labels", output, **{"val_fraction": 0.25, **kwargs}
+    )
     return {split: read_split(output, split) for split in ("train", "val")}
 
 
@@ -27,7 +29,9 @@ def stems(content):
     return [image["file_name"].removesuffix(".png") for image in content["images"]]
 
 
-@pytest.mark.parametrize("name", ["{}.png", "{}.tif", "{}_label.png", "{}_masks.tif", "{}_cp_masks.png", "sub/{}_mask.png"])
+@pytest.mark.parametrize(
+    "name", ["{}.png", "{}.tif", "{}_label.png", "{}_masks.tif", "{}_cp_masks.png", "sub/{}_mask.png"]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_label_images_of_every_usual_name(tmp_path, name, dtype):
     image_folder(tmp_path)

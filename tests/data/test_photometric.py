@@ -51,7 +51,9 @@ def test_switches():
     names = [type(augmentation).__name__ for augmentation in build_photometric_augmentation(cfg)]
     assert names == ["RandomGamma", "RandomBrightness", "RandomContrast", "RandomGaussianBlur", "RandomGaussianNoise"]
     np.random.seed(0)
-    images = [augmentation.get_transform(IMAGE).apply_image(IMAGE) for augmentation in build_photometric_augmentation(cfg)]
+    images = [
+        augmentation.get_transform(IMAGE).apply_image(IMAGE) for augmentation in build_photometric_augmentation(cfg)
+    ]
     assert all(image.shape == IMAGE.shape and image.dtype == np.uint8 for image in images)
 
 

@@ -53,7 +53,10 @@ def test_plant_phenotyping_folder_with_colour_labels(tmp_path):
 
 
 def test_hdf5_files_of_images_and_truth(tmp_path):
-    with h5py.File(tmp_path / "training_images.h5", "w") as images, h5py.File(tmp_path / "training_truth.h5", "w") as truth:
+    with (
+        h5py.File(tmp_path / "training_images.h5", "w") as images,
+        h5py.File(tmp_path / "training_truth.h5", "w") as truth,
+    ):
         for number in range(5):
             images[f"A1/plant{number:03d}/rgb"] = random_image(24, 40, 4)
             truth[f"A1/plant{number:03d}/label"] = LEAVES

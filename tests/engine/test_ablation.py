@@ -49,7 +49,9 @@ def test_other_texts_are_refused(text):
 
 
 def test_table_has_mean_and_spread_over_seeds(runs, tmp_path):
-    table = run_ablation(Path("c.yaml"), tmp_path, [Strategy(0, 0), Strategy(3, 0.75)], [1, 3], ["SOLVER.MAX_MINUTES", "5.0"])
+    table = run_ablation(
+        Path("c.yaml"), tmp_path, [Strategy(0, 0), Strategy(3, 0.75)], [1, 3], ["SOLVER.MAX_MINUTES", "5.0"]
+    )
     assert len(runs.commands) == 4
     assert all("SOLVER.MAX_MINUTES" in command and "--resume" in command for command in runs.commands)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]

@@ -23,6 +23,12 @@ def test_file_and_overrides_are_merged_in_this_order(tmp_path, toy_options):
     assert cfg.is_frozen()
 
 
+def test_float_keys_take_whole_numbers(toy_options):
+    cfg = load(*toy_options, "SOLVER.MAX_MINUTES", "15", "SOLVER.BASE_LR", "1e-3", "SOLVER.MAX_ITER", "9", "SEED", "-1")
+    assert cfg.SOLVER.MAX_MINUTES == 15.0 and isinstance(cfg.SOLVER.MAX_MINUTES, float)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER, cfg.SEED) == (1e-3, 9, -1)
+
+
 def test_device_falls_back_to_the_cpu(toy_options, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert load(*toy_options).MODEL.DEVICE == "cpu"

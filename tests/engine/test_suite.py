@@ -31,7 +31,7 @@ def commands(monkeypatch):
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("suite_*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_suites_name_configs_and_data_that_exist(path):
     suite = Suite.read(path)
-    assert len(suite.configs) >= 2 and suite.dataset.rpartition("_")[0] in _DATASETS
+    assert len(suite.configs) >= 2 and suite.dataset.rpartition("_")[0] in {*_DATASETS, "demo"}
 
 
 def test_every_config_gets_the_same_minutes_and_none_is_repeated(commands, tmp_path):
@@ -64,7 +64,11 @@ def test_failed_run_ends_the_suite_and_keeps_the_rest(commands, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("configs: [a.yaml]", "must have 'dataset"), ("dataset: x\nconfigs: [a.yaml]", "a.yaml does not exist"), ("- 1", "must have")],
+    [
+        ("configs: [a.yaml]", "must have 'dataset"),
+        ("dataset: x\nconfigs: [a.yaml]", "a.yaml does not exist"),
+        ("- 1", "must have"),
+    ],
 )
 def test_broken_suite_is_refused(tmp_path, text, message):
     (tmp_path / "suite_x.yaml").write_text(text)

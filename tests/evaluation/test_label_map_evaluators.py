@@ -74,7 +74,9 @@ def test_classes_are_matched_apart_and_averaged(register, tmp_path):
 
 def test_predictions_in_a_crowd_region_are_not_counted(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), ((40, 0, 90, 60), 0, 1)])])
-    found = rectangle_instances([(A, 0, 0.9), ((50, 10, 60, 20), 0, 0.9), ((35, 50, 44, 60), 0, 0.9), ((25, 0, 29, 9), 0, 0.9)])
+    found = rectangle_instances(
+        [(A, 0, 0.9), ((50, 10, 60, 20), 0, 0.9), ((35, 50, 44, 60), 0, 0.9), ((25, 0, 29, 9), 0, 0.9)]
+    )
     results = evaluate(name, {1: found}, tmp_path)
     # The second lies in the crowd; the third only by 4 of its 9 columns; the fourth outside.
     assert (results["matching"]["tp50"], results["matching"]["fp50"]) == (1, 2)
@@ -91,7 +93,9 @@ def test_overlap_goes_to_the_better_score_before_anything_is_measured(register, 
 def test_boundary_measures_pairs_and_counts_missed_objects_as_zero(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), (B, 0), (C, 0)])])
     shifted = (2, 1, 22, 21)
-    boundary = evaluate(name, {1: rectangle_instances([(shifted, 0, 0.9), (B, 0, 0.9)])}, tmp_path, ["boundary"])["boundary"]
+    boundary = evaluate(name, {1: rectangle_instances([(shifted, 0, 0.9), (B, 0, 0.9)])}, tmp_path, ["boundary"])[
+        "boundary"
+    ]
     masks = rectangle_mask(shifted), rectangle_mask(A)
     iou, f = boundary_iou(*masks, 2), boundary_f(*masks, 2)
     assert boundary["found"] == pytest.approx(200 / 3)

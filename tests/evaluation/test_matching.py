@@ -63,7 +63,9 @@ def test_left_over_prediction_in_a_crowd_counts_as_nothing_but_a_pair_counts():
     assert (counts.tp[0], counts.fp[0], counts.fn[0]) == (1, 1, 0)
 
 
-@pytest.mark.parametrize(("shape", "precision", "recall", "accuracy"), [((0, 0), 1, 1, 1), ((2, 0), 0, 0, 0), ((0, 2), 0, 0, 0)])
+@pytest.mark.parametrize(
+    ("shape", "precision", "recall", "accuracy"), [((0, 0), 1, 1, 1), ((2, 0), 0, 0, 0), ((0, 2), 0, 0, 0)]
+)
 def test_empty_images(shape, precision, recall, accuracy):
     counts = count_matches(np.zeros(shape))
     assert (counts.precision == precision).all() and (counts.recall == recall).all()
@@ -96,8 +98,13 @@ def test_agrees_with_stardist(predicted_labels, true_labels):
     predicted_ids, true_ids = (np.unique(labels[labels > 0]) for labels in (predicted_labels, true_labels))
     iou = np.array(
         [
-            [np.mean((predicted_labels == p)[(predicted_labels == p) | (true_labels == t)] &
-                     (true_labels == t)[(predicted_labels == p) | (true_labels == t)]) for t in true_ids]
+            [
+                np.mean(
+                    (predicted_labels == p)[(predicted_labels == p) | (true_labels == t)]
+                    & (true_labels == t)[(predicted_labels == p) | (true_labels == t)]
+                )
+                for t in true_ids
+            ]
             for p in predicted_ids
         ]
     ).reshape(len(predicted_ids), len(true_ids))

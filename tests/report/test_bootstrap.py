@@ -73,14 +73,18 @@ def test_weights():
 
 
 def test_resample_without_objects_is_undefined_and_left_out():
-    matched = MatchedDetections(np.ones(1), np.array([0]), np.ones((1, 1), bool), np.zeros((1, 1), bool), np.array([1, 0]))
+    matched = MatchedDetections(
+        np.ones(1), np.array([0]), np.ones((1, 1), bool), np.zeros((1, 1), bool), np.array([1, 0])
+    )
     values = matched.resampled(np.array([[0, 2], [2, 0]]))
     assert np.isnan(values[0]) and values[1] == 1
     assert interval(values) == (1, 1)
 
 
 def test_nothing_found():
-    matched = MatchedDetections(np.zeros(0), np.zeros(0, int), np.zeros((2, 0), bool), np.zeros((2, 0), bool), np.array([3]))
+    matched = MatchedDetections(
+        np.zeros(0), np.zeros(0, int), np.zeros((2, 0), bool), np.zeros((2, 0), bool), np.array([3])
+    )
     assert matched.average_precision == 0
 
 

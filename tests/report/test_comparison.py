@@ -81,7 +81,9 @@ def test_kinds_of_the_page_are_those_of_the_package(page, cells, tmp_path, thres
         }}))));
     """
     (tmp_path / "kinds.js").write_text(program)
-    found = json.loads(subprocess.run(["node", tmp_path / "kinds.js"], capture_output=True, check=True, text=True).stdout)
+    found = json.loads(
+        subprocess.run(["node", tmp_path / "kinds.js"], capture_output=True, check=True, text=True).stdout
+    )
     for image_id, of_image in zip(ground_truth.imgs, found, strict=True):
         masks = [a["segmentation"] for a in ground_truth.imgToAnns[image_id]]
         for path, (predicted, truth) in zip(cells[2], of_image, strict=True):
@@ -104,6 +106,14 @@ def test_run_without_predictions_and_weights_is_named(cells, tmp_path):
 
 
 def test_command_refuses_an_unknown_data_set(tmp_path):
-    command = [sys.executable, "tools/compare.py", str(tmp_path), "--dataset", "nothing_val", "--output", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "tools/compare.py",
+        str(tmp_path),
+        "--dataset",
+        "nothing_val",
+        "--output",
+        str(tmp_path / "o"),
+    ]
     found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     assert found.returncode == 1 and "nothing_val" in found.stderr

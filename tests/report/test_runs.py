@@ -25,9 +25,8 @@ def ground_truth(tmp_path):
 def result(image_id=1, score=0.5, category_id=1, mask=CELLS == 1):
     rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     segmentation = {"size": rle["size"], "counts": rle["counts"].decode()}
-    return {
-        "image_id": image_id, "category_id": category_id, "score": score, "bbox": [2, 2, 8, 7], "segmentation": segmentation
-    }  # fmt: skip
+    common = {"bbox": [2, 2, 8, 7], "segmentation": segmentation}
+    return {"image_id": image_id, "category_id": category_id, "score": score, **common}
 
 
 def write_run(folder, results, num_images=2, training=True):
@@ -103,10 +102,15 @@ def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):
     refuse(bare, "run .*bare has neither a config.yaml nor label images .* 2 of 2 are missing, as a.png")
     (bare / "config.yaml").write_text("VERSION: 2\n")
     refuse(bare, "run .*bare has no predictions on cells_val .* --eval-only")
-    refuse(write_run(tmp_path / "part", [], num_images=7), "run .*part was evaluated on 7 images of cells_val, which has 2")
+    refuse(
+        write_run(tmp_path / "part", [], num_images=7), "run .*part was evaluated on 7 images of cells_val, which has 2"
+    )
     refuse(write_run(tmp_path / "image", [result(image_id=9)]), "result 0: image_id 9 is not in the data set")
     refuse(write_run(tmp_path / "class", [result(category_id=4)]), "result 0: category_id 4")
-    refuse(write_run(tmp_path / "size", [result(mask=CELLS[1:] == 1)]), r"its mask is \[23, 40\], the image a.png \[24, 40\]")
+    refuse(
+        write_run(tmp_path / "size", [result(mask=CELLS[1:] == 1)]),
+        r"its mask is \[23, 40\], the image a.png \[24, 40\]",
+    )
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]))
     refuse(tmp_path / "boxes.json", "boxes.json is not a COCO results file with masks")
     damaged = write_run(tmp_path / "damaged", [result()])

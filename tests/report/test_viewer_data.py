@@ -33,9 +33,13 @@ def test_overlaps_hold_for_every_score_threshold(cells, threshold):
     for image_id, record in ground_truth.imgs.items():
         masks = [a["segmentation"] for a in ground_truth.imgToAnns[image_id]]
         kept = [r for r in run.results[image_id] if r["score"] >= threshold]
-        label_map = paint_label_map([r["segmentation"] for r in kept], np.array([r["score"] for r in kept]), (SIZE, SIZE))
+        label_map = paint_label_map(
+            [r["segmentation"] for r in kept], np.array([r["score"] for r in kept]), (SIZE, SIZE)
+        )
         expected = count_overlaps(label_map, len(kept), masks)
-        found = [p for p in viewer_predictions(run.results[image_id], record, masks) if p["score"] >= round(threshold, 3)]
+        found = [
+            p for p in viewer_predictions(run.results[image_id], record, masks) if p["score"] >= round(threshold, 3)
+        ]
         assert [p["area"] for p in found] == [a for a in expected.predicted_area if a]
         shared = [[[g, n] for g, n in enumerate(row.tolist()) if n] for row in expected.intersection]
         assert [p["overlaps"] for p in found] == [s for s, a in zip(shared, expected.predicted_area) if a]

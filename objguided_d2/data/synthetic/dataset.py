@@ -51,8 +51,9 @@ def write_synthetic_dataset(
     size: tuple[int, int] = (256, 256),
     seed: int = 0,
     single_class: bool = False,
+    name: str = "synthetic",
 ) -> None:
-    """Write ``root/{train,val}/<number>_<kind>.png`` and COCO JSON ``root/annotations/synthetic_{train,val}.json``.
+    """Write ``root/{train,val}/<number>_<kind>.png`` and COCO JSON ``root/annotations/<name>_{train,val}.json``.
 
     The kinds take turns. For given kinds and size, image k of a split depends on the seed, the split and k alone: a
     larger dataset begins with the images of a smaller one. Files appear only once all are complete, the JSON last.
@@ -65,6 +66,7 @@ def write_synthetic_dataset(
         size: (height, width) of each image in pixels.
         seed: not negative.
         single_class: file all objects under one category, "object".
+        name: of the data set.
 
     Raises:
         ValueError: if ``kinds`` is empty, repeats or holds an unknown one, or ``size`` is too small.
@@ -80,4 +82,4 @@ def write_synthetic_dataset(
                 image, masks = make_image(kind, size, rng)
                 category_id = 1 if single_class else 1 + kinds.index(kind)
                 writer.add(f"{k:05d}_{kind}", image, masks, category_id)
-            writer.write_json(staging / "annotations" / f"synthetic_{split}.json")
+            writer.write_json(staging / "annotations" / f"{name}_{split}.json")
