@@ -76,7 +76,7 @@ def check_coco_file(json_file: Path, image_root: Path, *, limit: int, stride: in
             of_image[annotation["image_id"]].append(annotation)
         else:
             report.errors.append(
-                f"annotation {annotation.get('id')}: image_id {annotation.get('image_id')} is not in 'images'; remove it"
+                f"annotation {annotation.get('id')}: image_id {annotation.get('image_id')} is not in 'images'; drop it"
             )
     report.objects_per_class.update({c["name"]: 0 for c in classes.values()})
     for image_id, image in tqdm(images.items(), desc="check", unit="image", disable=None):

@@ -1,7 +1,7 @@
 """Cell Tracking Challenge (celltrackingchallenge.net): image sequences with gold and silver truth.
 
-``NN/tTTT.tif`` are the frames of sequence NN, ``NN_GT/SEG/man_segTTT.tif`` the cells outlined by hand (gold: often a few
-cells of a few frames), ``NN_ST/SEG/man_segTTT.tif`` nearly all cells, outlined by programs (silver), and
+``NN/tTTT.tif`` are the frames of sequence NN, ``NN_GT/SEG/man_segTTT.tif`` the cells outlined by hand (gold: often a
+few cells of a few frames), ``NN_ST/SEG/man_segTTT.tif`` nearly all cells, outlined by programs (silver), and
 ``NN_GT/TRA/man_trackTTT.tif`` a mark on every cell.
 """
 

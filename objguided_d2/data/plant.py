@@ -1,7 +1,7 @@
 """Rosettes from above: Plant Phenotyping (Minervini et al. 2016) and the Leaf Segmentation Challenge.
 
-Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colours, one a leaf, black background) and,
-in the challenge, ``<name>_fg.png`` (the plant). The challenge's HDF5 files, one of images and one of truth, hold
+Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colours, one a leaf, black background)
+and, in the challenge, ``<name>_fg.png`` (the plant). The challenge's HDF5 files, one of images and one of truth, hold
 ``<subset>/<plant>/{rgb,label,fg}``.
 """
 

@@ -17,8 +17,8 @@ class FreezeBatchNorm(HookBase):
     """From a share of the training on, normalise by population statistics in place of those of the batch.
 
     A small batch of images of several kinds is normalised by whatever it happens to be made of, which the network
-    learns to rely on and does not find at test time. The last part of the training, by the fixed statistics, takes that away.
-    They are measured once, on training batches at the weights of that moment. Scale and shift go on learning.
+    learns to rely on and does not find at test time. The last part of the training, by fixed statistics, takes that
+    away. They are measured once, on training batches at the weights of that moment. Scale and shift go on learning.
 
     Args:
         share: of the training, in (0, 1].
