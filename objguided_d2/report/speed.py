@@ -13,8 +13,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from fvcore.nn import FlopCountAnalysis
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.mapper import InstanceMapper
 from .runs import Run, weights_of
@@ -26,7 +26,7 @@ class Speed:
 
     Attributes:
         parameters: millions.
-        gflops: multiply-adds of one image, in 10^9, as fvcore counts them.
+        gflops: of convolutions and matrix products for one image, a multiply-add counted as two.
         images_per_second: median over the repetitions, and the quartiles.
         peak_megabytes: memory of a process that infers one image, above what it had before it built the model.
     """
@@ -98,10 +98,9 @@ def _synchronize(model: nn.Module) -> None:
 
 
 def _gflops(model: nn.Module, inputs: list[dict]) -> float:
-    with torch.no_grad():
-        analysis = FlopCountAnalysis(model, (inputs,))
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        return analysis.total() / 1e9
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(inputs)
+    return counter.get_total_flops() / 1e9
 
 
 def _peak_megabytes(path: Path, weights: Path, record: dict) -> float:
@@ -115,11 +114,19 @@ def _infer_and_look(config_file: str, weights: str, record: dict) -> float:
 
     config = get_cfg()
     config.merge_from_file(config_file)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_of_this_process()
     model = _load(config, Path(weights))
     inputs = [InstanceMapper(config, is_train=False)(record)]
     with torch.no_grad():
         model(inputs)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _peak_of_this_process() - before
+
+
+def _peak_of_this_process() -> float:
+    """Megabytes. On Linux getrusage() would tell the peak of the process that started this one."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
