@@ -45,7 +45,8 @@ def test_every_method_overfits_four_images(method, four_images, tmp_path):
             "SOLVER.WARMUP_ITERS", "10", "SOLVER.BASE_LR", "0.002" if is_ours else "0.001",
             "INPUT.SQUARE_CROP.RANGE", "[1.0, 1.0]", "INPUT.SQUARE_CROP.OUTPUT_SIZE", "96",
             "INPUT.MIN_SIZE_TEST", "96", "INPUT.RANDOM_FLIP", "none", "INPUT.VERTICAL_FLIP", "False",
-            "INPUT.TRANSPOSE", "False", "TEST.DETECTIONS_PER_IMAGE", "100", *FEW_PROPOSALS,
+            "INPUT.TRANSPOSE", "False", "TEST.DETECTIONS_PER_IMAGE", "100",
+            "TEST.PRECISE_BN.NUM_ITER", "4", *FEW_PROPOSALS,
         ]
     )  # fmt: skip
     cfg = load_config(arguments)

@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from objguided_d2.data.conversion import SourceError
@@ -36,7 +37,8 @@ def test_alpha_is_dropped_and_channels_first_tiff_is_turned(tmp_path):
     Image.fromarray(rgba).save(tmp_path / "a.png")
     assert np.array_equal(read_image_pixels(read, str(tmp_path / "a.png")), rgba[..., :3])
     planes = np.moveaxis(random_image(9, 7, 3), -1, 0)
-    assert np.array_equal(read_image_pixels(read, str(write(tmp_path / "b.tif", planes))), random_image(9, 7, 3))
+    tifffile.imwrite(tmp_path / "b.tif", planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(read_image_pixels(read, str(tmp_path / "b.tif")), random_image(9, 7, 3))
 
 
 def test_palette_gives_colours_of_images_and_indices_of_labels(tmp_path):

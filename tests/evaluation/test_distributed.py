@@ -30,7 +30,8 @@ def records_and_predictions():
 
 def evaluate_share(folder):
     """Evaluate this process's share of the images; every process must get here."""
-    torch.set_num_threads(1)
+    if comm.get_world_size() > 1:
+        torch.set_num_threads(1)
     records, found = records_and_predictions()
     DatasetCatalog.register(NAME, lambda: records)
     MetadataCatalog.get(NAME).thing_classes = ["cell"]
