@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from ..report.contact_sheet import Tile, contact_sheet, draw_instances
 from .builtin import register_prepared
-from .label_layers import segmentation_to_rle
+from .label_layers import decode_masks, segmentation_to_rle
 
 MAX_LISTED = 10
+STRIDE = 4  # pixels of the input that a cell of the center map stands for
 SHEET_IMAGES = 12
 SHEET_TILE = (384, 512)  # height, width
 # Object sizes, as the square root of the area in pixels: lower bounds of the rows of the table.
@@ -51,7 +52,9 @@ class Report:
     info: dict = field(default_factory=dict)
 
 
-def check_coco_file(json_file: Path, image_root: Path, *, limit: int, stride: int = 4, scale: float = 1.0) -> Report:
+def check_coco_file(
+    json_file: Path, image_root: Path, *, limit: int, stride: int = STRIDE, scale: float = 1.0
+) -> Report:
     """Read a COCO instance file and every image it names.
 
     Args:
@@ -144,7 +147,7 @@ def draw_check_sheet(json_file: Path, image_root: Path, path: Path) -> None:
         image = cv2.cvtColor(cv2.imread(str(image_root / record["file_name"])), cv2.COLOR_BGR2RGB)
         annotations = [a for a in of_image[record["id"]] if not a.get("iscrowd", 0)]
         rles = [segmentation_to_rle(a["segmentation"], height, width) for a in annotations]
-        masks = np.stack([mask_util.decode(rle) for rle in rles]) if rles else np.zeros((0, height, width))
+        masks = decode_masks(rles, height, width)
         zoom = max(1, int(min(SHEET_TILE[0] / height, SHEET_TILE[1] / width)))
         caption = f"{Path(record['file_name']).name}: {len(rles)} objects"
         tiles.append(Tile(draw_instances(image, masks, zoom=zoom), caption))
@@ -161,7 +164,7 @@ def main() -> None:
     args = parser.parse_args()
     json_file, image_root = _locate(args.dataset, args.images)
     report = check_coco_file(json_file, image_root, limit=args.limit, scale=args.scale)
-    print(json_file, format_report(report, 4, args.scale), sep="\n\n")
+    print(json_file, format_report(report, STRIDE, args.scale), sep="\n\n")
     if report.errors:
         sys.exit(1)
     sheet = args.sheet or Path(f"{json_file.stem}_check.png")

@@ -102,7 +102,7 @@ def convert_ctc(
         raise ValueError(f"val_fraction is {val_fraction}, expected between 0 and 1")
     mapping = IntensityMapping.parse(intensity)
     if border is None:
-        border = next((width for name, width in BORDERS.items() if source.stem == name), 0)
+        border = BORDERS.get(source.stem, 0)
     names, read = open_source(source)
     sequences = find_frames(names)
     if not any(frame.gold or frame.silver for frames in sequences.values() for frame in frames):

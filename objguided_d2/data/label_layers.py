@@ -39,6 +39,12 @@ def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, wid
     return rle
 
 
+def decode_masks(rles: Sequence[dict], height: int, width: int) -> np.ndarray:
+    """N compressed RLEs of one size -> (N, height, width) bool."""
+    masks = [mask_util.decode(rle).astype(bool) for rle in rles]
+    return np.stack(masks) if masks else np.zeros((0, height, width), bool)
+
+
 def pack_masks(rles: Iterable[dict], height: int, width: int) -> list[np.ndarray]:
     """Compressed RLEs of N instances -> (H, W) uint16 label layers, at least one."""
     layers = [np.zeros((height, width), np.uint16)]

@@ -46,7 +46,7 @@ def clean_mask(mask: np.ndarray, name: str, notes: ConversionNotes) -> np.ndarra
     Args:
         mask: (H, W) bool.
     """
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     specks = areas <= MAX_SPECK_PIXELS
     if specks.all():

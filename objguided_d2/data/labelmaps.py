@@ -15,7 +15,7 @@ import csv
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -36,7 +36,7 @@ Reader = Callable[[str], bytes]
 Objects = list[tuple[str, np.ndarray]]
 ReadObjects = Callable[[tuple[int, int], ConversionNotes], Objects]
 
-_LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "")
+LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "")
 DEFAULT_CLASS = "object"
 
 
@@ -172,7 +172,7 @@ def _file_objects(
 
 def _image_stem(label_stem: str, stems: set[str]) -> str:
     """The image that a label file is for: its name without one of the usual endings."""
-    for ending in _LABEL_ENDINGS:
+    for ending in LABEL_ENDINGS:
         if label_stem.endswith(ending) and label_stem.removesuffix(ending) in stems:
             return label_stem.removesuffix(ending)
     return label_stem
@@ -201,21 +201,16 @@ def _read_class_images(
 
 
 def _read_mask_files(read: Reader, files: Sequence[str], size: tuple[int, int], notes: ConversionNotes) -> Objects:
-    objects = []
-    for file in files:
-        mask = clean_mask(_read_labels(read, file, size) > 0, file, notes)
-        if mask is not None:
-            objects.append((DEFAULT_CLASS, mask))
-    return objects
+    return _cleaned(((DEFAULT_CLASS, _read_labels(read, file, size) > 0, file) for file in files), notes)
 
 
 def _read_labelme_objects(read: Reader, name: str, size: tuple[int, int], notes: ConversionNotes) -> Objects:
-    objects = []
-    for label, mask in read_labelme(read, name, size):
-        mask = clean_mask(mask, f"{name}, {label}", notes)
-        if mask is not None:
-            objects.append((label, mask))
-    return objects
+    return _cleaned(((label, mask, f"{name}, {label}") for label, mask in read_labelme(read, name, size)), notes)
+
+
+def _cleaned(found: Iterable[tuple[str, np.ndarray, str]], notes: ConversionNotes) -> Objects:
+    """Objects without specks, from class name, mask, and what to call the object in the notes."""
+    return [(name, kept) for name, mask, where in found if (kept := clean_mask(mask, where, notes)) is not None]
 
 
 def _read_labels(read: Reader, name: str, size: tuple[int, int]) -> np.ndarray:
@@ -257,7 +252,7 @@ def _coco_objects(path: Path) -> tuple[list[str], dict[str, ReadObjects]]:
 def _read_coco_image(
     path: Path, annotations: Sequence[dict], names: Mapping[int, str], size: tuple[int, int], notes: ConversionNotes
 ) -> Objects:
-    objects = []
+    found = []
     for annotation in annotations:
         where = f"{path.name}, annotation {annotation.get('id')}"
         if annotation.get("iscrowd", 0):
@@ -269,10 +264,8 @@ def _read_coco_image(
             mask = mask_util.decode(segmentation_to_rle(annotation["segmentation"], *size)).astype(bool)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SourceError(f"{where}: segmentation cannot be read ({error}); export it again") from error
-        mask = clean_mask(mask, where, notes)
-        if mask is not None:
-            objects.append((names[annotation["category_id"]], mask))
-    return objects
+        found.append((names[annotation["category_id"]], mask, where))
+    return _cleaned(found, notes)
 
 
 def _read_pair(

@@ -1,8 +1,6 @@
 """Sampling strategies of the refinement compared (Table II): one run for each and seed, resumable, into a table."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-TRAIN_NET = Path(__file__).parents[2] / "tools/train_net.py"
+from ..evaluation.metrics_file import write_text
+from .suite import run_training
+
 METRICS = ("segm/AP", "segm/AP50", "segm/AP75", "voc_seg/AP", "voc_dec/AP")
 
 
@@ -78,12 +78,10 @@ def run_ablation(
         for strategy, of_strategy in results.items():
             folder = output / str(strategy) / f"seed_{seed}"
             if not _final_metrics(folder):
-                own = [*strategy.options, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
-                command = [sys.executable, str(TRAIN_NET), "--resume", "--config-file", str(config_file)]
-                subprocess.run([*command, *options, *own], check=True)
+                run_training(config_file, folder, [*options, *strategy.options, "SEED", str(seed)])
             of_strategy.append(_final_metrics(folder))
             table = format_table({s: r for s, r in results.items() if r})
-            _write(output / "table.md", table)
+            write_text(output / "table.md", table + "\n")
     return table
 
 
@@ -115,10 +113,3 @@ def _final_metrics(folder: Path) -> dict | None:
     merged = {key: value for line in lines for key, value in line.items()}
     evaluated = max((line["iteration"] for line in lines if METRICS[0] in line), default=-1)
     return merged if evaluated >= max(line["iteration"] for line in lines) - 1 else None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n")
-    temporary.replace(path)

@@ -69,9 +69,21 @@ def train_suite(
         folders.append(folder)
         if (folder / "model_final.pth").exists():
             continue
-        command = [sys.executable, str(TRAIN_NET), "--resume", "--config-file", str(config), *options]
-        subprocess.run([*command, *_budget(config, minutes, images), "OUTPUT_DIR", str(folder)], check=True)
+        run_training(config, folder, [*options, *_budget(config, minutes, images)])
     return folders
+
+
+def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) -> None:
+    """Train in a process of its own, from the last checkpoint in ``output_dir`` on if there is one.
+
+    Args:
+        options: KEY VALUE pairs.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+    """
+    command = [sys.executable, str(TRAIN_NET), "--resume", "--config-file", str(config_file)]
+    subprocess.run([*command, *options, "OUTPUT_DIR", str(output_dir)], check=True)
 
 
 def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:

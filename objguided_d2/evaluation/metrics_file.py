@@ -42,11 +42,15 @@ def write_json(path: str, content: Any, indent: int | None = None) -> None:
     Raises:
         ValueError, TypeError: if JSON cannot hold the content; ``path`` is left as it was.
     """
-    text = json.dumps(content, indent=indent, allow_nan=False)
+    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write UTF-8 text so that ``path`` holds either its old content or all of the new; folders are created."""
     folder, name = os.path.split(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     # Processes that share the work may write the same file at the same time.
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+        file.write(text)
     os.replace(temporary, path)

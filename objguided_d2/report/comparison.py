@@ -1,21 +1,20 @@
 """A handful of runs on one data set -> tables, figures and a page to look at."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
-from ..config import get_cfg
 from ..data.builtin import register_prepared
 from ..engine.trainer import Trainer
 from ..evaluation.ground_truth import load_ground_truth, true_objects
-from ..evaluation.metrics_file import write_json
+from ..evaluation.metrics_file import write_json, write_text
 from .contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
 from .panels import PANEL_SIDE, choose_images, panel_row
@@ -27,10 +26,10 @@ from .plots import (
     plot_recall_by_size,
     plot_training,
 )
-from .runs import Run, RunError, load_runs, results_file, weights_of
+from .runs import Run, RunError, config_of, load_runs, results_file, weights_of
 from .scores import Scores, score_run
 from .speed import Speed, measure_speeds
-from .tables import METRICS, metric_rows, uncertainties, uncertainty_rows
+from .tables import METRICS, Uncertainty, metric_rows, uncertainties, uncertainty_rows
 from .viewer_data import viewer_image, viewer_predictions
 
 logger = logging.getLogger(__name__)
@@ -89,26 +88,32 @@ def compare(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
     }
     speeds = measure_speeds(runs, dataset_name) if options.with_speed else {}
 
-    tables = _tables(runs, scores, speeds, options)
-    figures = _figures(runs, scores, dataset_name, ground_truth, options)
+    certainty = uncertainties(list(scores.values()), options.resamples)
+    metadata = MetadataCatalog.get(dataset_name)
+    true_masks = {image_id: _true_masks(ground_truth, image_id, metadata) for image_id in ground_truth.imgs}
+    image_root = Path(metadata.image_root)
+
+    tables = _tables(runs, scores, certainty, speeds, options)
+    figures = _plots(runs, scores, certainty) + _panels(
+        runs, scores, ground_truth.imgs, true_masks, image_root, options
+    )
     page = Page(
         title=f"{dataset_name}: {', '.join(scores)}",
         introduction=f"{len(runs)} methods on the {len(ground_truth.imgs)} images of {dataset_name}, "
-        f"{sum(len(s.objects) for s in list(scores.values())[:1])} objects.",
+        f"{sum(map(len, true_masks.values()))} objects.",
         runs=list(scores),
         score_threshold=options.score_threshold,
         tables=tables,
         figures=figures,
-        images=_viewer_images(runs, dataset_name, ground_truth, options),
+        images=_viewer_images(runs, ground_truth.imgs, true_masks, image_root, options),
     )
-    output.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         stem = figure.title.lower().replace(" ", "-").replace(",", "")
         if isinstance(figure.content, str):
-            (output / f"{stem}.svg").write_text(figure.content.replace("currentColor", "#222222"), encoding="utf-8")
+            write_text(output / f"{stem}.svg", figure.content.replace("currentColor", "#222222"))
         else:
             contact_sheet([(figure.content, "")], 1, output / f"{stem}.png")
-    (output / "tables.md").write_text(markdown_tables(tables), encoding="utf-8")
+    write_text(output / "tables.md", markdown_tables(tables))
     write_json(
         str(output / "metrics.json"),
         {
@@ -133,8 +138,7 @@ def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
             "train it first"
         )
     logger.info("Evaluating %s on %s", path, dataset_name)
-    cfg = get_cfg()
-    cfg.merge_from_file(str(path / "config.yaml"))
+    cfg = config_of(path)
     cfg.DATASETS.TEST = (dataset_name,)
     cfg.OUTPUT_DIR = str(path)
     model = Trainer.build_model(cfg)
@@ -143,10 +147,13 @@ def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
 
 
 def _tables(
-    runs: Sequence[Run], scores: dict[str, Scores], speeds: dict[str, Speed], options: Options
+    runs: Sequence[Run],
+    scores: dict[str, Scores],
+    certainty: Sequence[Uncertainty],
+    speeds: dict[str, Speed],
+    options: Options,
 ) -> list[tuple[str, str, list[str], list[list[str]]]]:
-    found = uncertainties(list(scores.values()), options.resamples)
-    tables = [
+    return [
         (
             "Quality",
             f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections an image; "
@@ -160,7 +167,7 @@ def _tables(
             f"COCO AP of masks with its 95 % bootstrap interval over images ({options.resamples} resamples, the same "
             "for all methods), the difference to the first method with its interval, and its two-sided p-value.",
             ["method", "AP", "difference", "p"],
-            uncertainty_rows(list(scores), found, list(scores.values())),
+            uncertainty_rows(list(scores), certainty, list(scores.values())),
         ),
         (
             "Cost",
@@ -178,7 +185,6 @@ def _tables(
             [_cost_row(run, speeds.get(run.name)) for run in runs],
         ),
     ]
-    return tables
 
 
 def _cost_row(run: Run, speed: Speed | None) -> list[str]:
@@ -196,13 +202,10 @@ def _cost_row(run: Run, speed: Speed | None) -> list[str]:
     ]
 
 
-def _figures(
-    runs: Sequence[Run], scores: dict[str, Scores], dataset_name: str, ground_truth: COCO, options: Options
-) -> list[Figure]:
-    intervals = uncertainties(list(scores.values()), options.resamples)
+def _plots(runs: Sequence[Run], scores: dict[str, Scores], certainty: Sequence[Uncertainty]) -> list[Figure]:
     bars = {
         name: (100 * score.average_precision, one.low, one.high)
-        for (name, score), one in zip(scores.items(), intervals)
+        for (name, score), one in zip(scores.items(), certainty)
     }
     figures = [
         Figure("AP by IoU threshold", "VOC2010 AP of masks at each threshold.", plot_ap_by_threshold(scores)),
@@ -213,44 +216,52 @@ def _figures(
     ]
     if (training := plot_training(runs)) is not None:
         figures.append(Figure("Training", "Evaluations while training.", training))
-    figures += _panels(runs, scores, dataset_name, ground_truth, options)
     return figures
 
 
+def _true_masks(ground_truth: COCO, image_id: int, metadata: Metadata) -> list[dict]:
+    """Masks of an image's objects; crowd regions are none."""
+    truth = true_objects(ground_truth, image_id, metadata)
+    return [mask for mask, is_crowd in zip(truth.masks, truth.is_crowd) if not is_crowd]
+
+
 def _panels(
-    runs: Sequence[Run], scores: dict[str, Scores], dataset_name: str, ground_truth: COCO, options: Options
+    runs: Sequence[Run],
+    scores: dict[str, Scores],
+    records: Mapping[int, dict],
+    true_masks: Mapping[int, list[dict]],
+    image_root: Path,
+    options: Options,
 ) -> list[Figure]:
-    image_ids = list(ground_truth.imgs)
+    image_ids = list(records)
     accuracy = np.array([[score.image_accuracy[image_id] for image_id in image_ids] for score in scores.values()])
-    metadata = MetadataCatalog.get(dataset_name)
-    truths = {image_id: true_objects(ground_truth, image_id, metadata) for image_id in image_ids}
-    num_objects = np.array([np.count_nonzero(~truths[image_id].is_crowd) for image_id in image_ids])
+    chosen = choose_images(accuracy, np.array([len(true_masks[image_id]) for image_id in image_ids]))
     figures = []
     for zoomed, title, caption in (
         (False, "Examples", "Chosen by rule. Truth in white; found objects by kind, missed ones filled in yellow."),
         (True, "Examples in detail", "The part of the same images where the methods disagree most."),
     ):
         tiles = []
-        for reason, index in choose_images(accuracy, num_objects).items():
-            truth = truths[image_ids[index]]
-            masks = [mask for mask, crowd in zip(truth.masks, truth.is_crowd) if not crowd]
-            record = ground_truth.imgs[image_ids[index]]
-            tiles += panel_row(
-                record, Path(metadata.image_root), masks, runs, options.score_threshold, reason, zoomed=zoomed
-            )
+        for reason, index in chosen.items():
+            record, masks = records[image_ids[index]], true_masks[image_ids[index]]
+            tiles += panel_row(record, image_root, masks, runs, options.score_threshold, reason, zoomed=zoomed)
         if tiles:
             sheet = contact_sheet(tiles, 1 + len(runs), tile_size=(PANEL_SIDE, PANEL_SIDE))
             figures.append(Figure(title, caption, sheet))
     return figures
 
 
-def _viewer_images(runs: Sequence[Run], dataset_name: str, ground_truth: COCO, options: Options) -> list[dict]:
-    metadata = MetadataCatalog.get(dataset_name)
+def _viewer_images(
+    runs: Sequence[Run],
+    records: Mapping[int, dict],
+    true_masks: Mapping[int, list[dict]],
+    image_root: Path,
+    options: Options,
+) -> list[dict]:
     images = []
-    for image_id, record in tqdm(ground_truth.imgs.items(), desc="viewer", unit="image", disable=None):
-        truth = true_objects(ground_truth, image_id, metadata)
-        masks = [mask for mask, crowd in zip(truth.masks, truth.is_crowd) if not crowd]
-        image = viewer_image(record, Path(metadata.image_root), masks, options.max_side)
+    for image_id, record in tqdm(records.items(), desc="viewer", unit="image", disable=None):
+        masks = true_masks[image_id]
+        image = viewer_image(record, image_root, masks, options.max_side)
         image["predictions"] = [viewer_predictions(run.results[image_id], record, masks) for run in runs]
         images.append(image)
     return images

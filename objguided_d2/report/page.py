@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..evaluation.metrics_file import write_text
 from .error_kinds import KINDS
 from .panels import legend_colors
 
@@ -127,10 +128,7 @@ def _sort_options(runs: Sequence[str]) -> str:
 
 def write_page(page: Page, path: Path) -> None:
     """Write the page so that ``path`` holds either its old content or all of the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(render(page), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, render(page))
 
 
 def markdown_tables(tables: Sequence[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]]) -> str:

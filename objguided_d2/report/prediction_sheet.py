@@ -8,10 +8,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation.evaluator import inference_context
-from pycocotools import mask as mask_util
 from torch import nn
 
-from ..data.label_layers import segmentation_to_rle
+from ..data.label_layers import decode_masks, segmentation_to_rle
 from ..data.mapper import InstanceMapper
 from .contact_sheet import Tile, contact_sheet, draw_instances
 
@@ -43,7 +42,7 @@ def draw_prediction_sheet(
             image = cv2.cvtColor(cv2.imread(record["file_name"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             height, width = image.shape[:2]
             rles = [segmentation_to_rle(a["segmentation"], height, width) for a in record["annotations"]]
-            truth = np.stack([mask_util.decode(r) for r in rles]).astype(bool) if rles else np.zeros((0, height, width))
+            truth = decode_masks(rles, height, width)
             zoom = max(1, 512 // max(height, width))
             plain = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
             tiles += [

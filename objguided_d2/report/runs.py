@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from ..config import get_cfg
 from ..data.conversion import ConversionNotes, SourceError
 from ..data.label_objects import label_objects
+from ..data.labelmaps import LABEL_ENDINGS
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 
 RESULTS_FILE = "coco_instances_results.json"
@@ -86,6 +87,13 @@ def weights_of(path: Path) -> Path | None:
     return next((path / file for file in WEIGHTS_FILES if (path / file).exists()), None)
 
 
+def config_of(path: Path) -> CfgNode:
+    """The config that an OUTPUT_DIR was made with."""
+    config = get_cfg()
+    config.merge_from_file(str(path / "config.yaml"))
+    return config
+
+
 def results_file(path: Path, dataset_name: str) -> Path:
     """Where an OUTPUT_DIR has its predictions."""
     return path / "inference" / dataset_name / RESULTS_FILE
@@ -107,9 +115,7 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
                 f"run {path} was evaluated on {evaluated} images of {dataset_name}, which has {len(ground_truth.imgs)} "
                 "now; evaluate it again"
             )
-    config = get_cfg()
-    config.merge_from_file(str(path / "config.yaml"))
-    run = Run(name, path, _read_results(results, ground_truth), config)
+    run = Run(name, path, _read_results(results, ground_truth), config_of(path))
     training = path / "metrics.json"
     if training.exists():
         _add_training(run, training)
@@ -163,14 +169,8 @@ def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
     results, missing = {}, []
     for image_id, image in ground_truth.imgs.items():
         stem = Path(image["file_name"]).stem
-        file = next(
-            (
-                files[name]
-                for name in (stem, f"{stem}_cp_masks", f"{stem}_masks", f"{stem}_mask", f"{stem}_label")
-                if name in files
-            ),
-            None,
-        )
+        # The bare name goes first.
+        file = next((files[stem + end] for end in reversed(LABEL_ENDINGS) if stem + end in files), None)
         if file is None:
             missing.append(stem)
             continue

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.mapper import InstanceMapper
-from .runs import Run, weights_of
+from .runs import Run, config_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,13 @@ def _gflops(model: nn.Module, inputs: list[dict]) -> float:
 def _peak_megabytes(path: Path, weights: Path, record: dict) -> float:
     # A process of its own: the peak of one never goes down again.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_infer_and_look, (str(path / "config.yaml"), str(weights), record))
+        return pool.apply(_infer_and_look, (path, weights, record))
 
 
-def _infer_and_look(config_file: str, weights: str, record: dict) -> float:
-    from ..config import get_cfg
-
-    config = get_cfg()
-    config.merge_from_file(config_file)
+def _infer_and_look(path: Path, weights: Path, record: dict) -> float:
+    config = config_of(path)
     before = _peak_of_this_process()
-    model = _load(config, Path(weights))
+    model = _load(config, weights)
     inputs = [InstanceMapper(config, is_train=False)(record)]
     with torch.no_grad():
         model(inputs)

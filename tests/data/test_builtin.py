@@ -76,7 +76,8 @@ def test_what_is_not_coco_is_named(content, tmp_path, forget):
         DatasetCatalog.get("own")
 
 
-def test_every_preparation_script_has_its_names():
+def test_every_preparation_script_has_its_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     names = {"plant_test", "lsc_val", "custom_train", "ctc_Fluo-N2DL-HeLa_train", "ctc_PhC-C2DH-U373_val"}
     assert names <= set(DatasetCatalog)
     with pytest.raises(FileNotFoundError, match="prepare_ctc.py --source <download>/PhC-C2DL-PSC"):

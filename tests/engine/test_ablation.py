@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from objguided_d2 import get_cfg
-from objguided_d2.engine import ablation
 from objguided_d2.engine.ablation import METRICS, STRATEGIES, Strategy, run_ablation
 
 
@@ -26,7 +25,7 @@ def runs(monkeypatch):
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
         (folder / "model_final.pth").write_bytes(b"")
 
-    monkeypatch.setattr(ablation.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     run.commands = commands
     return run
 
