@@ -102,7 +102,10 @@ def _figure(figure: Figure) -> str:
     else:
         _, png = cv2.imencode(".png", figure.content[..., ::-1])
         source = base64.b64encode(png).decode("ascii")
-        picture = f'<img src="data:image/png;base64,{source}" alt="{html.escape(figure.title)}" loading="lazy">'
+        height, width = figure.content.shape[:2]
+        # With its size, an image that loads late does not push away what is being looked at.
+        size = f'width="{width}" height="{height}"'
+        picture = f'<img src="data:image/png;base64,{source}" alt="{html.escape(figure.title)}" {size} loading="lazy">'
     wide = "" if isinstance(figure.content, str) else ' class="wide"'
     return (
         f"<figure{wide}>{picture}<figcaption><b>{html.escape(figure.title)}.</b> "
