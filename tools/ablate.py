@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from objguided_d2.engine.ablation import STRATEGIES, Strategy, run_ablation
+from objguided_d2.engine.ablation import RESULTS_FILE, STRATEGIES, Strategy, read_ablation, run_ablation
+from objguided_d2.report.plots import plot_ablation, write_svg
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         print(run_ablation(args.config_file, args.output, args.strategies, args.seeds, args.opts))
+        write_svg(args.output / "ablation.svg", plot_ablation(read_ablation(args.output / RESULTS_FILE)))
     except subprocess.CalledProcessError as error:
         sys.exit(
             f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept"

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from ..evaluation.metrics_file import write_text
+from ..evaluation.metrics_file import write_json, write_text
 from .suite import run_training
 
 METRICS = ("segm/AP", "segm/AP50", "segm/AP75", "voc_seg/AP", "voc_dec/AP")
+RESULTS_FILE = "ablation.json"
+
+
+class AblationError(ValueError):
+    """A file without the results of an ablation. The message names it, what it lacks, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,18 @@ class Strategy:
         return f"{self.k:g},{self.beta:g}" if self.k else "none"
 
     @property
+    def kind(self) -> str:
+        """What the points are chosen by: "no refinement", "uniform" or "uncertain"."""
+        if not self.k:
+            return "no refinement"
+        return "uniform" if self.beta == self.k else "uncertain"
+
+    @property
+    def title(self) -> str:
+        """The kind with (k, beta), for pictures."""
+        return f"{self.kind} ({self.k:g}, {self.beta:g})" if self.k else self.kind
+
+    @property
     def options(self) -> list[str]:
         """Config overrides, as KEY VALUE pairs."""
         if not self.k:
@@ -60,7 +77,7 @@ STRATEGIES = tuple(
 def run_ablation(
     config_file: Path, output: Path, strategies: Sequence[Strategy], seeds: Sequence[int], options: Sequence[str]
 ) -> str:
-    """Train and evaluate what is not there yet, one run after the other, and write ``output/table.md``.
+    """Train and evaluate what is not there yet, one run after the other, into ``table.md`` and ``ablation.json``.
 
     Args:
         config_file: of the model and data; the refinement's keys and SEED are overridden.
@@ -79,14 +96,51 @@ def run_ablation(
             folder = output / str(strategy) / f"seed_{seed}"
             if not _final_metrics(folder):
                 run_training(config_file, folder, [*options, *strategy.options, "SEED", str(seed)])
-            of_strategy.append(_final_metrics(folder))
-            table = format_table({s: r for s, r in results.items() if r})
+            metrics = _final_metrics(folder)
+            of_strategy.append({"seed": seed, **{name: metrics[name] for name in (*METRICS, "images_seen")}})
+            ended = {s: r for s, r in results.items() if r}
+            table = format_table(ended)
             write_text(output / "table.md", table + "\n")
+            write_json(output / RESULTS_FILE, {str(s): r for s, r in ended.items()}, indent=2)
     return table
 
 
+def read_ablation(path: Path) -> dict[Strategy, list[dict[str, float]]]:
+    """The final METRICS of every seed, by strategy, from a RESULTS_FILE.
+
+    Raises:
+        AblationError: if the file is missing or is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        results = {
+            Strategy.parse(name): [{metric: float(run[metric]) for metric in METRICS} for run in runs]
+            for name, runs in content.items()
+        }
+        if not results or not all(results.values()):
+            raise ValueError("a strategy without runs" if results else "no strategies")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AblationError(
+            f"{path} does not hold the results of an ablation ({error!r}); give the {RESULTS_FILE} that "
+            "tools/ablate.py writes beside its table.md, or run that again with the same --output, which keeps the "
+            "runs that have ended"
+        ) from error
+    return results
+
+
+def mean_and_spread(runs: Sequence[Mapping[str, float]], metric: str) -> tuple[float, float]:
+    """Mean of a metric over seeds and its standard deviation (of the sample), nan of one seed."""
+    values = np.array([run[metric] for run in runs])
+    return values.mean(), values.std(ddof=1) if len(values) > 1 else np.nan
+
+
+def format_mean(mean: float, spread: float) -> str:
+    """As "48.7 ± 0.4", or "48.7" where the spread is nan."""
+    return f"{mean:.1f}" if np.isnan(spread) else f"{mean:.1f} ± {spread:.1f}"
+
+
 def format_table(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> str:
-    """A row a strategy: mean and, of several seeds, standard deviation (of the sample) of each metric.
+    """A row a strategy: mean and spread of each metric.
 
     Args:
         results: the final metrics of every seed.
@@ -94,10 +148,7 @@ def format_table(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> s
     rows = []
     for strategy, runs in results.items():
         row = [f"{strategy.k:g}" if strategy.k else "none", f"{strategy.beta:g}" if strategy.k else "", len(runs)]
-        for metric in METRICS:
-            values = np.array([run[metric] for run in runs])
-            spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-            row.append(f"{values.mean():.1f}{spread}")
+        row += [format_mean(*mean_and_spread(runs, metric)) for metric in METRICS]
         row.append(f"{np.mean([run['images_seen'] for run in runs]):.0f}")
         rows.append(row)
     headers = ["k", "beta", "runs", *METRICS, "images seen"]

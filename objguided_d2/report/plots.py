@@ -1,6 +1,7 @@
 """The plots of a comparison, as SVG that takes the colour of the text around it."""
 
 import io
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,14 +10,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..engine.ablation import METRICS as ABLATION_METRICS
+from ..engine.ablation import Strategy, format_mean, mean_and_spread
+from ..evaluation.metrics_file import write_text
 from ..evaluation.voc2010 import IOU_THRESHOLDS
 from .bootstrap import RECALLS
 from .runs import Run
 from .scores import Scores
+from .tables import METRICS
 
 # Okabe and Ito's colours, which colour-blind people tell apart; without the two too light for a white page.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LINES = ("-", "--", "-.", ":")
+KIND_COLORS = {"no refinement": "#808080", "uniform": COLORS[0], "uncertain": COLORS[1]}
 # Replaced by the page's own text colour: a value that nothing else has.
 _INK = "#010203"
 SIZE_BINS = np.array([0, 8, 12, 16, 24, 32, 48, 64, 96, np.inf])  # sqrt(area), pixels
@@ -125,20 +131,52 @@ def plot_bars(values: Mapping[str, tuple[float, float, float]], label: str) -> s
     return _svg(draw, legend=False)
 
 
-def _svg(draw: Callable[[Axes], None], legend: bool = True) -> str:
-    """Draw into a figure of one size and return its SVG element."""
+def plot_ablation(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> str:
+    """Sampling strategies as bars of their mean over seeds with its spread, a plot a metric (Table II).
+
+    Strategies differ by a small part of the metric, so bars start at the mean of the first one.
+
+    Args:
+        results: see :func:`..engine.ablation.read_ablation`.
+    """
+    titles = [strategy.title for strategy in results]
+    colors = [KIND_COLORS[strategy.kind] for strategy in results]
+
+    def draw(*of_metric: Axes) -> None:
+        for axes, metric in zip(of_metric, ABLATION_METRICS):
+            means, spreads = np.array([mean_and_spread(runs, metric) for runs in results.values()]).T
+            axes.barh(titles, means - means[0], left=means[0], xerr=spreads, color=colors, ecolor=_INK, capsize=2)
+            axes.axvline(means[0], color=_INK, linewidth=0.8)
+            for row, numbers in enumerate(zip(means, spreads)):
+                place = axes.get_yaxis_transform()
+                axes.text(1.02, row, format_mean(*numbers), transform=place, va="center", fontsize=8)
+            axes.set(xlabel=f"{METRICS[metric]}, %", axisbelow=True)
+            axes.locator_params(axis="x", nbins=4)
+        of_metric[0].invert_yaxis()
+
+    return _svg(draw, legend=False, columns=len(ABLATION_METRICS))
+
+
+def write_svg(path: str | os.PathLike, svg: str) -> None:
+    """Write a plot as a file of its own, where no page gives it a text colour."""
+    write_text(path, svg.replace("currentColor", "#222222"))
+
+
+def _svg(draw: Callable[..., None], legend: bool = True, columns: int = 1) -> str:
+    """Draw into the axes of a figure, side by side, and return its SVG element."""
     ink = {key: _INK for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")}
     # A fixed salt: the same plot is the same text.
     with matplotlib.rc_context({**ink, "svg.fonttype": "none", "svg.hashsalt": "plot", "font.size": 10}):
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure = Figure(figsize=(2.7 + 2.5 * columns, 3.6), layout="constrained")
         figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
-        axes.grid(alpha=0.25, color=_INK, linewidth=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-        draw(axes)
+        all_axes = figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+        for axes in all_axes:
+            axes.patch.set_alpha(0)
+            axes.grid(alpha=0.25, color=_INK, linewidth=0.5)
+            axes.spines[["top", "right"]].set_visible(False)
+        draw(*all_axes)
         if legend:
-            axes.legend(fontsize=8, framealpha=0)
+            all_axes[0].legend(fontsize=8, framealpha=0)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

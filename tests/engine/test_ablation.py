@@ -1,11 +1,13 @@
 import json
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from objguided_d2 import get_cfg
-from objguided_d2.engine.ablation import METRICS, STRATEGIES, Strategy, run_ablation
+from objguided_d2.engine.ablation import METRICS, STRATEGIES, AblationError, Strategy, read_ablation, run_ablation
 
 
 @pytest.fixture
@@ -57,6 +59,44 @@ def test_table_has_mean_and_spread_over_seeds(runs, tmp_path):
     assert rows[0] == ["none", "", "2", *["42.0 ± 1.4"] * 5, "80"]
     assert rows[1][:3] == ["3", "0.75", "2"]
     assert (tmp_path / "table.md").read_text() == table + "\n"
+
+
+def test_results_are_read_as_they_were_written(runs, tmp_path):
+    run_ablation(Path("c.yaml"), tmp_path, STRATEGIES, [1, 3], [])
+    results = read_ablation(tmp_path / "ablation.json")
+    assert results == {s: [dict.fromkeys(METRICS, 41.0), dict.fromkeys(METRICS, 43.0)] for s in STRATEGIES}
+    assert list(results) == list(STRATEGIES)
+    written = json.loads((tmp_path / "ablation.json").read_text())
+    assert [(run["seed"], run["images_seen"]) for run in written["3,0.75"]] == [(1, 80), (3, 80)]
+
+
+def test_command_draws_bars_beside_the_table(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ablate.py", "--output", str(tmp_path), "--seeds", "1", "--strategies", "3,3"])
+    runpy.run_path(str(Path(__file__).parents[2] / "tools/ablate.py"), run_name="__main__")
+    assert "uniform (3, 3)" in (tmp_path / "ablation.svg").read_text()
+    assert (tmp_path / "table.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "FileNotFoundError"),
+        ("| k | beta |", "JSONDecodeError"),
+        ("[]", "AttributeError"),
+        ("{}", "no strategies"),
+        ('{"3,0.75": []}', "a strategy without runs"),
+        ('{"3,4": [{}]}', "strategy '3,4'"),
+        ('{"none": [{"segm/AP": 40.0}]}', "segm/AP50"),
+        ('{"none": [{"segm/AP": null}]}', "TypeError"),
+    ],
+)
+def test_other_files_are_refused_by_name_with_what_to_do(tmp_path, content, reason):
+    path = tmp_path / "some.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(AblationError, match="some.json does not hold .* give the ablation.json") as found:
+        read_ablation(path)
+    assert reason in str(found.value)
 
 
 def test_what_has_ended_is_not_repeated(runs, tmp_path):
