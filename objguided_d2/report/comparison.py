@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from tqdm import tqdm
 
 from ..data.builtin import register_prepared
+from ..engine.ablation import read_ablation
 from ..engine.trainer import Trainer
 from ..evaluation.ground_truth import load_ground_truth, true_objects
 from ..evaluation.metrics_file import write_json, write_text
@@ -19,14 +20,17 @@ from .contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
 from .panels import PANEL_SIDE, choose_images, panel_row
 from .plots import (
+    plot_ablation,
     plot_ap_by_threshold,
     plot_bars,
     plot_calibration,
     plot_precision_recall,
     plot_recall_by_size,
     plot_training,
+    write_svg,
 )
 from .runs import Run, RunError, config_of, load_runs, results_file, weights_of
+from .sampling_points import sampling_figure
 from .scores import Scores, score_run
 from .speed import Speed, measure_speeds
 from .tables import METRICS, Uncertainty, metric_rows, uncertainties, uncertainty_rows
@@ -56,19 +60,24 @@ class Options:
     with_speed: bool = True
 
 
-def compare(dataset_name: str, paths: Sequence[Path], output: Path, options: Options) -> Path:
+def compare(
+    dataset_name: str, paths: Sequence[Path], output: Path, options: Options, ablation: Path | None = None
+) -> Path:
     """Write ``index.html``, ``tables.md``, ``metrics.json`` and the figures into ``output``.
 
     Args:
         dataset_name: a registered or prepared data set.
         paths: runs, see :func:`.runs.load_run`; the first is what the others are compared with. An OUTPUT_DIR with
             weights and without predictions on the data set is evaluated first.
+        ablation: results of :func:`..engine.ablation.run_ablation` to show as well.
 
     Returns:
         The page.
     Raises:
         RunError: for a run that cannot be compared.
+        AblationError: if ``ablation`` is not such results.
     """
+    ablation_figures = [_ablation_figure(ablation)] if ablation else []
     register_prepared(dataset_name)
     DatasetCatalog.get(dataset_name)
     ground_truth = load_ground_truth(dataset_name, str(output))
@@ -94,9 +103,10 @@ def compare(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
     image_root = Path(metadata.image_root)
 
     tables = _tables(runs, scores, certainty, speeds, options)
-    figures = _plots(runs, scores, certainty) + _panels(
-        runs, scores, ground_truth.imgs, true_masks, image_root, options
-    )
+    figures = _plots(runs, scores, certainty) + ablation_figures
+    figures += _panels(runs, scores, ground_truth.imgs, true_masks, image_root, options)
+    if (sampling := sampling_figure(runs, dataset_name)) is not None:
+        figures.append(sampling)
     page = Page(
         title=f"{dataset_name}: {', '.join(scores)}",
         introduction=f"{len(runs)} methods on the {len(ground_truth.imgs)} images of {dataset_name}, "
@@ -110,7 +120,7 @@ def compare(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
     for figure in figures:
         stem = figure.title.lower().replace(" ", "-").replace(",", "")
         if isinstance(figure.content, str):
-            write_text(output / f"{stem}.svg", figure.content.replace("currentColor", "#222222"))
+            write_svg(output / f"{stem}.svg", figure.content)
         else:
             contact_sheet([(figure.content, "")], 1, output / f"{stem}.png")
     write_text(output / "tables.md", markdown_tables(tables))
@@ -219,6 +229,18 @@ def _plots(runs: Sequence[Run], scores: dict[str, Scores], certainty: Sequence[U
     return figures
 
 
+def _ablation_figure(path: Path) -> Figure:
+    results = read_ablation(path)
+    fewest, most = (limit(map(len, results.values())) for limit in (min, max))
+    return Figure(
+        "Ablation",
+        "Final metrics of each sampling strategy (k, beta) of the refinement: mean and standard deviation over seeds "
+        f"({most if fewest == most else f'{fewest} to {most}'} of each). Bars start at the mean of the first one.",
+        plot_ablation(results),
+        wide=True,
+    )
+
+
 def _true_masks(ground_truth: COCO, image_id: int, metadata: Metadata) -> list[dict]:
     """Masks of an image's objects; crowd regions are none."""
     truth = true_objects(ground_truth, image_id, metadata)
@@ -247,7 +269,7 @@ def _panels(
             tiles += panel_row(record, image_root, masks, runs, options.score_threshold, reason, zoomed=zoomed)
         if tiles:
             sheet = contact_sheet(tiles, 1 + len(runs), tile_size=(PANEL_SIDE, PANEL_SIDE))
-            figures.append(Figure(title, caption, sheet))
+            figures.append(Figure(title, caption, sheet, wide=True))
     return figures
 
 

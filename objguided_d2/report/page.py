@@ -18,11 +18,12 @@ from .panels import legend_colors
 
 @dataclass
 class Figure:
-    """A picture with what it shows: SVG text, or an RGB image."""
+    """A picture with what it shows: SVG text, or an RGB image; a wide one takes the whole width of the page."""
 
     title: str
     caption: str
     content: str | np.ndarray
+    wide: bool = False
 
 
 @dataclass
@@ -106,7 +107,7 @@ def _figure(figure: Figure) -> str:
         # With its size, an image that loads late does not push away what is being looked at.
         size = f'width="{width}" height="{height}"'
         picture = f'<img src="data:image/png;base64,{source}" alt="{html.escape(figure.title)}" {size} loading="lazy">'
-    wide = "" if isinstance(figure.content, str) else ' class="wide"'
+    wide = ' class="wide"' if figure.wide else ""
     return (
         f"<figure{wide}>{picture}<figcaption><b>{html.escape(figure.title)}.</b> "
         f"{html.escape(figure.caption)}</figcaption></figure>"

@@ -11,11 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from detectron2.modeling import build_model
 
+from objguided_d2.engine.ablation import METRICS, AblationError
 from objguided_d2.evaluation.label_map import count_overlaps, paint_label_map
 from objguided_d2.report.comparison import Options, compare
 from objguided_d2.report.error_kinds import KINDS, classify
 from objguided_d2.report.runs import RunError, load_run
+from tests.modeling.models import small_cfg
 
 from .conftest import DATASET, SIZE
 
@@ -94,6 +98,31 @@ def test_kinds_of_the_page_are_those_of_the_package(page, cells, tmp_path, thres
             kinds = classify(count_overlaps(label_map, len(results), masks))
             assert predicted == [KINDS[k] for k in kinds.predicted if k >= 0]
             assert truth == [KINDS[k] for k in kinds.true]
+
+
+def test_model_and_ablation_are_drawn(cells, tmp_path):
+    cfg = small_cfg()
+    cfg.INPUT.MIN_SIZE_TEST = SIZE
+    (cells[2][1] / "config.yaml").write_text(cfg.dump())
+    torch.save({"model": build_model(cfg).state_dict()}, cells[2][1] / "model_final.pth")
+    ablation = tmp_path / "ablation.json"
+    runs = [dict.fromkeys(METRICS, value) for value in (40.0, 42.0)]
+    ablation.write_text(json.dumps({"none": runs, "3,0.75": runs[:1]}))
+
+    page = compare(DATASET, cells[2], tmp_path / "out", OPTIONS, ablation)
+    text = page.read_text()
+    assert re.search(r'<figure class="wide"><img [^>]*alt="Sampling points"', text)
+    assert "one mask predicted by shifted" in text and "over seeds (1 to 2 of each)" in text
+    assert re.search(r'<figure class="wide"><svg role="img" aria-label="Ablation"', text)
+    assert ">41.0 ± 1.4</text>" in text and ">41.0 ± 1.4</text>" in (page.parent / "ablation.svg").read_text()
+    assert cv2.imread(str(page.parent / "sampling-points.png")) is not None
+
+
+def test_a_broken_ablation_is_refused_before_anything_is_measured(cells, tmp_path):
+    (tmp_path / "table.md").write_text("| k | beta |")
+    with pytest.raises(AblationError, match="table.md does not hold the results of an ablation"):
+        compare(DATASET, cells[2], tmp_path / "out", OPTIONS, tmp_path / "table.md")
+    assert not (tmp_path / "out").exists()
 
 
 def test_run_without_predictions_and_weights_is_named(cells, tmp_path):
