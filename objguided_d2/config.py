@@ -6,16 +6,20 @@ authors' released program sets. Keys that Detectron2 has already keep their mean
 ``ROI_HEADS.SCORE_THRESH_TEST``, ``TEST.DETECTIONS_PER_IMAGE``, ``RESNETS.*``, ``INPUT.*``, ``SOLVER.*``.
 """
 
+import os
+
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
 
-def get_cfg() -> CN:
-    """Detectron2's defaults with PointRend's keys and ours added: what every tool starts from."""
+def get_cfg(config_file: str | os.PathLike | None = None) -> CN:
+    """Detectron2's defaults with PointRend's keys and ours added, and a file's values over them."""
     cfg = get_detectron2_cfg()
     add_pointrend_config(cfg)
     add_objguided_config(cfg)
+    if config_file is not None:
+        cfg.merge_from_file(os.fspath(config_file))
     return cfg
 
 

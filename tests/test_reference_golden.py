@@ -87,8 +87,8 @@ def test_mask_head_loop(golden):
     boxes = torch.cat([rois.cxcywh_to_xyxy(values["boxes_cxcywh"]), too_small])
     *results, last = zip(*mask_head_loop(features, boxes, rois.submodule(released_names(values), "w")))
     assert last == (None, None, None)
-    for k, (mask, e1, e2) in enumerate(results):
-        assert_close(mask, values[f"mask_{k}"], atol=1e-4)
+    for k, (logits, e1, e2) in enumerate(results):
+        assert_close(logits.sigmoid(), values[f"mask_{k}"], atol=1e-4)
         assert_close(e1, values[f"e1_{k}"], atol=1e-4)
         if f"e2_{k}" in values:
             assert_close(e2, values[f"e2_{k}"], atol=1e-4)

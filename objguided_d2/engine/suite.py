@@ -89,6 +89,5 @@ def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) ->
 def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:
     if minutes is not None:
         return ["SOLVER.MAX_MINUTES", str(float(minutes)), "SOLVER.MAX_ITER", str(10**9)]
-    cfg = get_cfg()
-    cfg.merge_from_file(str(config))
-    return ["SOLVER.MAX_MINUTES", "0.0", "SOLVER.MAX_ITER", str(max(1, images // cfg.SOLVER.IMS_PER_BATCH))]
+    batch = get_cfg(config).SOLVER.IMS_PER_BATCH
+    return ["SOLVER.MAX_MINUTES", "0.0", "SOLVER.MAX_ITER", str(max(1, images // batch))]

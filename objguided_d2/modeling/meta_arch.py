@@ -64,8 +64,12 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         results = super().inference(batched_inputs, detected_instances, do_postprocess=False)
         if not do_postprocess:
             return results
-        processed = []
-        for instances, inputs in zip(results, batched_inputs):
-            height, width = inputs.get("height", instances.image_size[0]), inputs.get("width", instances.image_size[1])
-            processed.append({"instances": self.postprocessor(instances, height, width)})
-        return processed
+        return self._postprocess(results, batched_inputs, [instances.image_size for instances in results])
+
+    def _postprocess(
+        self, instances: list[Instances], batched_inputs: list[dict], image_sizes: list[tuple[int, int]]
+    ) -> list[dict]:
+        return [
+            {"instances": self.postprocessor(of_image, inputs.get("height", height), inputs.get("width", width))}
+            for of_image, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
+        ]

@@ -89,9 +89,7 @@ def weights_of(path: Path) -> Path | None:
 
 def config_of(path: Path) -> CfgNode:
     """The config that an OUTPUT_DIR was made with."""
-    config = get_cfg()
-    config.merge_from_file(str(path / "config.yaml"))
-    return config
+    return get_cfg(path / "config.yaml")
 
 
 def results_file(path: Path, dataset_name: str) -> Path:

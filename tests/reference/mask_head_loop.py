@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
-from tests.reference.rois import STRIDES, State, count_levels, crop_roi, enlarge_boxes, submodule
+from tests.reference.refine import most_uncertain, point_logits, point_uncertainty, soft_labels
+from tests.reference.rois import STRIDES, State, count_levels, crop_roi, enlarge_boxes, sample_at, submodule
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
@@ -31,10 +32,11 @@ def mask_head_loop(
         features: c1..c5, (1, C, H / s, W / s) each, as a list or by name.
         boxes: (R, 4) XYXY in input pixels, not yet enlarged.
         state: released names: ``seg_combine.0`` (gives e1) to ``seg_combine.3`` (gives e4), ``seg_head``. Norm scale
-            and shift (``up.1.weight`` ...) may be absent.
+            and shift (``up.1.weight`` ...) may be absent. ``entry.1`` ... project the crop that a ladder starts from,
+            where the widths of map and ladder differ.
 
     Returns:
-        probabilities (h, w), e1 (1, C, h, w) and e2 (1, C, h / 2, w / 2): three lists of R. An ROI with no level
+        logits (h, w), e1 (1, C, h, w) and e2 (1, C, h / 2, w / 2): three lists of R. An ROI with no level
         left has None in all three, one with a single level has None for e2.
     """
     if isinstance(features, Mapping):
@@ -50,14 +52,50 @@ def mask_head_loop(
             results.append((None, None, None))
             continue
         crops = [crop_roi(feature, box, stride) for feature, stride in zip(features[:levels], STRIDES)]
-        e, e2 = crops[-1], crops[-1] if levels == 2 else None
+        e = crops[-1]
+        if f"entry.{levels - 1}.weight" in state:
+            entry = submodule(state, f"entry.{levels - 1}")
+            e = F.conv2d(e, entry["weight"][:, :, None, None], entry["bias"])
+        e2 = e if levels == 2 else None
         for level in reversed(range(levels - 1)):
             e = _module_s(e, crops[level], ladder[level])
             e2 = e if level == 1 else e2
         hidden = F.conv2d(e, head["0.weight"], head["0.bias"], padding=1).relu_()
         logits = F.conv2d(hidden, head["2.weight"], head["2.bias"], padding=1)
-        results.append((logits[0, 0].sigmoid(), e, e2))
+        results.append((logits[0, 0], e, e2))
     return [mask for mask, _, _ in results], [e1 for _, e1, _ in results], [e2 for _, _, e2 in results]
+
+
+def mask_head_loop_losses(
+    features: Sequence[torch.Tensor] | Mapping[str, torch.Tensor],
+    boxes: torch.Tensor,
+    true_masks: torch.Tensor,
+    state: State,
+    points: Sequence[torch.Tensor],
+    keep: Sequence[int],
+    expansion: float = 1.1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mask loss (Eq. 7) and refinement loss (Eq. 8-9), unweighted, of ROIs that have two levels or more.
+
+    Args:
+        true_masks: (R, H, W) float.
+        state: as of :func:`mask_head_loop`, with ``point_head0.0`` and ``point_head1.0``.
+        points: (k N, 2) drawn points of each ROI; the ``keep`` most uncertain of them count.
+    """
+    mask_losses, refine_losses = [], []
+    rois = zip(enlarge_boxes(boxes, expansion), true_masks, points, keep, *mask_head_loop(features, boxes, state))
+    for box, true_mask, drawn, count, logits, e1, e2 in rois:
+        height, width = logits.shape
+        x = box[0] + torch.arange(width) * ((box[2] - box[0]) / (width - 1))
+        y = box[1] + torch.arange(height) * ((box[3] - box[1]) / (height - 1))
+        target = sample_at(true_mask[None, None], x, y)[0, 0]
+        mask_losses.append(F.binary_cross_entropy_with_logits(logits, target))
+        with torch.no_grad():
+            chosen = drawn[most_uncertain(point_uncertainty(logits.sigmoid(), drawn), count)]
+            labels = soft_labels(true_mask, box, chosen)
+        outputs = point_logits(e1, e2, chosen, state)
+        refine_losses.append(sum(F.binary_cross_entropy_with_logits(output, labels) for output in outputs))
+    return torch.stack(mask_losses).mean(), torch.stack(refine_losses).mean()
 
 
 def _module_s(low: torch.Tensor, skip: torch.Tensor, state: State) -> torch.Tensor:
