@@ -1,11 +1,16 @@
 """Object-guided instance segmentation of biological images, as a Detectron2 extension.
 
-Importing the package registers every model part and every dataset name.
+Importing the package registers every model part and every dataset name, and lets freed memory stay with the process
+(``allocator.py``).
 """
 
 import sys
 
+from .allocator import keep_freed_memory
+
 __version__ = "0.1.0"
+
+keep_freed_memory()
 
 try:
     from . import data, modeling  # noqa: F401  (registration)

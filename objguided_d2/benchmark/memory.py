@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..allocator import release_freed_memory
+
 
 def peak_megabytes(prepare: Callable[..., Callable[[], object]], *args: Any) -> float:
     """Memory that a call needs above what its preparation left in use, in MiB; of the device if there is one.
@@ -29,6 +31,7 @@ def _prepare_and_look(prepare: Callable[..., Callable[[], object]], args: tuple)
         call()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    release_freed_memory()
     before = _memory_of_this_process("VmRSS") or _peak_by_getrusage()
     _forget_peak()
     call()

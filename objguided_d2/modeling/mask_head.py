@@ -1,7 +1,7 @@
 """Object-guided coarse-to-fine mask head: crops of c5 .. c1 go up a ladder of S modules into one mask per ROI (II-B).
 
-Glossary: N images, R boxes, A ROIs of the atlas, P pixels of all ROIs on one level, C channels. Ladder maps e4 .. e1
-are (P, C) lists of pixels on the levels of c4 .. c1 (see ``structures.roi_atlas``).
+Glossary: N images, R boxes, A ROIs of an atlas, P pixels of all ROIs on one level, Q places of the canvas that holds
+them, C channels. Ladder maps e4 .. e1 are (Q, C) on the canvases of c4 .. c1 (see ``structures.roi_canvas``).
 """
 
 import fvcore.nn.weight_init as weight_init
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from ..structures.ragged_grid import RaggedGrid
 from ..structures.ragged_masks import RaggedROIMasks
+from ..structures.ragged_ops import pointwise_conv
 from ..structures.roi_atlas import GRIDS, RoiAtlas, expand_boxes, image_of_boxes
+from ..structures.roi_canvas import RoiCanvas
 from .losses import soft_dice_loss
-from .mask_targets import MaskTargets, jitter_boxes, sample_rois_within_area
+from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
 from .point_refine import PointRefinement
 
 MASK_LOSSES = ("bce", "bce_dice")
@@ -44,15 +46,20 @@ class ModuleS(nn.Module):
         for conv in (self.up, self.merge):
             weight_init.c2_msra_fill(conv)
 
-    def forward(self, grid: RaggedGrid, low: Tensor, skip: Tensor) -> Tensor:
-        """low (P, C_low), resized to ``grid`` already, and skip (P, C_skip) -> (P, C_out)."""
-        low = F.relu(self._norm(self.up_norm, grid, grid.conv2d(low, self.up.weight, self.up.bias)))
-        merged = F.linear(torch.cat([skip, low], 1), self.merge.weight.flatten(1), self.merge.bias)
-        return F.relu(self._norm(self.merge_norm, grid, merged))
+    def forward(self, canvas: RoiCanvas, low: Tensor, skip: Tensor) -> Tensor:
+        """low (Q, C_low), resized to ``canvas`` already, with zeros in the gutter, and skip (Q, C_skip) -> (Q, C_out).
 
-    @staticmethod
-    def _norm(norm: nn.InstanceNorm2d, grid: RaggedGrid, values: Tensor) -> Tensor:
-        return grid.instance_norm(values, norm.weight, norm.bias, norm.eps)
+        All are on the first part of the canvas.
+        """
+        if not len(low):
+            # Keeps every parameter in the graph, which distributed training needs.
+            return low.new_zeros(0, self.up.out_channels) + sum(p.sum() for p in self.parameters()) * 0
+        up, merge = self.up_norm, self.merge_norm
+        low = canvas.norm_relu(canvas.conv3x3(low, self.up.weight, self.up.bias), up.weight, up.bias, up.eps)
+        # The convolution of both side by side, without laying them so.
+        of_skip, of_low = self.merge.weight.flatten(1).split([skip.shape[1], low.shape[1]], 1)
+        merged = pointwise_conv(skip, of_skip, self.merge.bias).add_(pointwise_conv(low, of_low, None))
+        return canvas.norm_relu(merged, merge.weight, merge.bias, merge.eps)
 
 
 class SegHead(nn.Module):
@@ -66,10 +73,11 @@ class SegHead(nn.Module):
         nn.init.normal_(self.predictor.weight, std=0.001)
         nn.init.zeros_(self.predictor.bias)
 
-    def forward(self, grid: RaggedGrid, values: Tensor) -> Tensor:
-        """(P, C) -> logits (P, 1)."""
-        hidden = F.relu_(grid.conv2d(values, self.conv.weight, self.conv.bias))
-        return grid.conv2d(hidden, self.predictor.weight, self.predictor.bias)
+    def forward(self, canvas: RoiCanvas, values: Tensor) -> Tensor:
+        """(Q, C) -> logits (Q, 1)."""
+        inside = canvas.inside.to(values.dtype)
+        hidden = F.relu_(canvas.conv3x3(values * inside, self.conv.weight, self.conv.bias))
+        return canvas.conv3x3_to_one(hidden * inside, self.predictor.weight, self.predictor.bias)
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -81,6 +89,7 @@ class ObjectGuidedMaskHead(nn.Module):
         ladder_channels: of e4 .. e1, deepest first; 0 takes those of the map the level is merged with.
         norm_affine, seg_head_dim, box_expansion, box_expansion_pixels, grid, min_crop_size: see ``config.py``.
         box_jitter_shift, box_jitter_scale, max_train_roi_pixels: of training ROIs, see ``config.py``.
+        max_atlas_pixels: stride-1 pixels of ROIs that are worked on at once, see ``config.py``.
         loss_type: "bce" or "bce_dice"; loss_weight, dice_loss_weight: factors of the two.
         refinement: built from ``REFINE``, or None to train without.
     """
@@ -100,6 +109,7 @@ class ObjectGuidedMaskHead(nn.Module):
         box_jitter_shift: float = 0.0,
         box_jitter_scale: float = 0.0,
         max_train_roi_pixels: int = 0,
+        max_atlas_pixels: int = 0,
         loss_type: str = "bce",
         loss_weight: float = 2.0,
         dice_loss_weight: float = 1.0,
@@ -120,6 +130,7 @@ class ObjectGuidedMaskHead(nn.Module):
             ("BOX_JITTER_SHIFT", box_jitter_shift, box_jitter_shift >= 0),
             ("BOX_JITTER_SCALE", box_jitter_scale, box_jitter_scale >= 0),
             ("MAX_TRAIN_ROI_PIXELS", max_train_roi_pixels, max_train_roi_pixels >= 0),
+            ("MAX_ATLAS_PIXELS", max_atlas_pixels, max_atlas_pixels >= 0),
         ):
             if not valid:
                 raise ValueError(f"MODEL.ROI_MASK_HEAD.{key} = {value!r} is not valid; config.py says what is")
@@ -141,7 +152,7 @@ class ObjectGuidedMaskHead(nn.Module):
         self.box_expansion, self.box_expansion_pixels = box_expansion, box_expansion_pixels
         self.grid, self.min_crop_size = grid, min_crop_size
         self.box_jitter_shift, self.box_jitter_scale = box_jitter_shift, box_jitter_scale
-        self.max_train_roi_pixels = max_train_roi_pixels
+        self.max_train_roi_pixels, self.max_atlas_pixels = max_train_roi_pixels, max_atlas_pixels
         self.loss_type, self.loss_weight, self.dice_loss_weight = loss_type, loss_weight, dice_loss_weight
 
     @classmethod
@@ -162,6 +173,7 @@ class ObjectGuidedMaskHead(nn.Module):
             "box_jitter_shift": head.BOX_JITTER_SHIFT,
             "box_jitter_scale": head.BOX_JITTER_SCALE,
             "max_train_roi_pixels": head.MAX_TRAIN_ROI_PIXELS,
+            "max_atlas_pixels": head.MAX_ATLAS_PIXELS,
             "loss_type": head.LOSS_TYPE,
             "loss_weight": head.LOSS_WEIGHT,
             "dice_loss_weight": head.DICE_LOSS_WEIGHT,
@@ -171,20 +183,29 @@ class ObjectGuidedMaskHead(nn.Module):
         }
 
     def predict(self, features: list[Tensor], atlas: RoiAtlas) -> tuple[Tensor, list[Tensor]]:
-        """Mask logits (P, 1) on the stride-1 grid, and the ladder [e1, e2, ...] as (P of the level, C) lists."""
+        """Mask logits (P, 1), float32 or wider, of an atlas with ROIs, ROI after ROI, and the ladder [e1, e2, ...], (Q, C) each."""
         ladder, e = [], None
         for level in reversed(range(len(self.strides))):
-            grid = atlas.grids[level]
+            canvas = atlas.canvases[level]
             crop = atlas.crop(level, features[level])
             if e is None:
                 e = crop
             else:
-                deeper = grid.prefix(len(atlas.grids[level + 1]))
-                merged = self.ladder[level](deeper, atlas.resize(level, e), crop[: deeper.num_pixels])
-                starting = self.entry[level](crop[deeper.num_pixels :])
-                e = torch.cat([merged, starting.to(merged.dtype)])
+                first = canvas.num_first_places
+                merged = self.ladder[level](canvas, atlas.resize(level, e) if first else e[:0], crop[:first])
+                e = merged
+                if len(canvas) > canvas.num_first:
+                    e = torch.cat([merged, self._enter(level, crop[first:]).to(merged.dtype)])
             ladder.insert(0, e)
-        return self.seg_head(atlas.grids[0], e), ladder
+        canvas = atlas.canvases[0]
+        return canvas.to_list(self.seg_head(canvas, e)), ladder
+
+    def _enter(self, level: int, crop: Tensor) -> Tensor:
+        entry = self.entry[level]
+        return crop if isinstance(entry, nn.Identity) else pointwise_conv(crop, entry.weight, entry.bias)
+
+    def _plan(self, boxes: Tensor, image: Tensor) -> list[RoiAtlas]:
+        return RoiAtlas.within_area(boxes, image, self.strides, self.min_crop_size, self.grid, self.max_atlas_pixels)
 
     def forward(
         self, features: list[Tensor], boxes: list[Boxes], image_sizes: list[tuple[int, int]]
@@ -202,10 +223,12 @@ class ObjectGuidedMaskHead(nn.Module):
         """
         counts = [len(b) for b in boxes]
         expanded = expand_boxes(Boxes.cat(boxes).tensor.float(), self.box_expansion, self.box_expansion_pixels)
-        atlas = RoiAtlas(expanded, image_of_boxes(counts, expanded.device), self.strides, self.min_crop_size, self.grid)
-        logits, _ = self.predict(features, atlas)
-        probabilities = logits[:, 0].float().sigmoid()
-        return RaggedROIMasks.from_atlas(atlas, probabilities, list(expanded.split(counts)), image_sizes)
+        atlases = self._plan(expanded, image_of_boxes(counts, expanded.device))
+        probabilities = [
+            self.predict(features, atlas)[0][:, 0].sigmoid() if len(atlas) else expanded.new_zeros(0)
+            for atlas in atlases
+        ]
+        return RaggedROIMasks.from_atlases(atlases, probabilities, list(expanded.split(counts)), image_sizes)
 
     def losses(self, features: list[Tensor], targets: list[Instances]) -> dict[str, Tensor]:
         """Mask loss (Eq. 7) and refinement loss (Eq. 8-9) of ROIs made from true boxes.
@@ -214,40 +237,48 @@ class ObjectGuidedMaskHead(nn.Module):
             features: maps (N, C, H, W) in the order of ``in_features``.
             targets: one an image, with ``gt_boxes`` and ``gt_masks``.
         """
-        boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.float()
+        boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.to(torch.promote_types(features[0].dtype, torch.float32))
         image = image_of_boxes([len(t) for t in targets], boxes.device)
         boxes = jitter_boxes(boxes, self.box_jitter_shift, self.box_jitter_scale)
         boxes = expand_boxes(boxes, self.box_expansion, self.box_expansion_pixels)
         truth = torch.arange(len(boxes), device=boxes.device)
         if self.max_train_roi_pixels:
             truth = sample_rois_within_area(boxes, image, len(targets), self.max_train_roi_pixels)
-        atlas = RoiAtlas(boxes[truth], image[truth], self.strides, self.min_crop_size, self.grid)
-        logits, ladder = self.predict(features, atlas)
-        if not len(atlas):
+        atlases = self._plan(boxes[truth], image[truth])
+        num_rois = sum(map(len, atlases))
+        if not num_rois:
             # Keeps every parameter in the graph, which distributed training needs.
-            zero = logits.sum() * 0 + sum(p.sum() for p in self.parameters()) * 0
+            zero = sum(f.sum() for f in features) * 0 + sum(p.sum() for p in self.parameters()) * 0
             return {"loss_mask": zero} | ({"loss_refine": zero} if self.refinement else {})
 
-        mask_targets = MaskTargets(targets, truth[atlas.order])
-        grid = atlas.grids[0]
-        x, y = atlas.positions(0)
-        labels = mask_targets.read(grid.pixels.roi, x, y)
-        logits = logits[:, 0].float()
-        losses = {"loss_mask": self.loss_weight * self._mask_loss(grid, logits, labels)}
+        object_masks = ObjectMasks(targets)
+        mask_losses, refine_losses = [], []
+        for atlas in atlases:
+            logits, ladder = self.predict(features, atlas)
+            masks = object_masks.of(truth[atlas.order])
+            logits = logits[:, 0]
+            grid = atlas.grids[0]
+            labels = masks.read(grid.pixels.roi, *atlas.positions(0))
+            mask_losses.append(self._mask_loss(grid, logits, labels))
+            if self.refinement is not None:
+                refine_losses.append(self.refinement.loss(atlas, logits.detach().sigmoid(), ladder, masks))
+        losses = {"loss_mask": self.loss_weight * torch.cat(mask_losses).mean()}
         if self.refinement is not None:
-            losses["loss_refine"] = self.refinement.loss(atlas, logits.detach().sigmoid(), ladder, mask_targets)
+            losses["loss_refine"] = self.refinement.mean_loss(refine_losses)
         storage = get_event_storage()
-        storage.put_scalar("mask_head/num_rois", len(atlas), smoothing_hint=False)
-        storage.put_scalar("mask_head/num_pixels", grid.num_pixels, smoothing_hint=False)
+        storage.put_scalar("mask_head/num_rois", num_rois, smoothing_hint=False)
+        num_pixels = sum(atlas.grids[0].num_pixels for atlas in atlases)
+        storage.put_scalar("mask_head/num_pixels", num_pixels, smoothing_hint=False)
         return losses
 
     def _mask_loss(self, grid: RaggedGrid, logits: Tensor, labels: Tensor) -> Tensor:
+        """(A,): the loss of every ROI."""
         bce = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         if self.loss_type == "bce":
-            return grid.mean(bce[:, None]).mean()
+            return grid.mean(bce[:, None])[:, 0]
         p = logits.sigmoid()
         means = grid.mean(torch.stack([bce, p * labels, p, labels], 1))
         area = (grid.starts[1:] - grid.starts[:-1]).to(means.dtype)
         dice = soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))
         # LOSS_WEIGHT multiplies both; divided out here so that DICE_LOSS_WEIGHT stands for itself.
-        return means[:, 0].mean() + dice.mean() * (self.dice_loss_weight / self.loss_weight)
+        return means[:, 0] + dice * (self.dice_loss_weight / self.loss_weight)

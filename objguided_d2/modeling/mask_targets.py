@@ -44,17 +44,16 @@ def sample_rois_within_area(boxes: Tensor, image: Tensor, num_images: int, max_p
     return shuffled[used_before - used_before[first] < max_pixels].sort().values
 
 
-class MaskTargets:
-    """The true masks of a batch as one flat list of pixels, readable at any image position.
+class ObjectMasks:
+    """The true masks of a batch as one flat list of pixels.
 
     Args:
         targets: one ``Instances`` an image with ``gt_masks`` (``BitMasks`` or ``PolygonMasks``); polygons are filled
             at input resolution.
-        objects: (A,) int64, for every ROI the object it is made from, counted over the batch.
     """
 
-    def __init__(self, targets: list[Instances], objects: Tensor):
-        device = objects.device
+    def __init__(self, targets: list[Instances]):
+        device = targets[0].gt_boxes.device
         masks = [_as_bitmasks(t.gt_masks, t.image_size, device) for t in targets]
         counts = torch.tensor([len(m) for m in masks])
         height = torch.tensor([m.shape[1] for m in masks]).repeat_interleave(counts)
@@ -62,7 +61,23 @@ class MaskTargets:
         area = height * width
         start = area.cumsum(0) - area
         self.pixels = torch.cat([m.reshape(-1) for m in masks])
-        self.start, self.height, self.width = (v.to(device, non_blocking=True)[objects] for v in (start, height, width))
+        self.place = torch.stack([start, height, width]).to(device, non_blocking=True)
+
+    def of(self, objects: Tensor) -> "MaskTargets":
+        """The masks of ROIs: ``objects`` (A,) int64 is the object each is made from, counted over the batch."""
+        return MaskTargets(self.pixels, *self.place[:, objects])
+
+
+class MaskTargets:
+    """The true mask of every ROI, readable at any image position.
+
+    Args:
+        pixels: bool, of all masks, one after the other.
+        start, height, width: (A,) int64, where in ``pixels`` each ROI's mask begins, and its size, that of its image.
+    """
+
+    def __init__(self, pixels: Tensor, start: Tensor, height: Tensor, width: Tensor):
+        self.pixels, self.start, self.height, self.width = pixels, start, height, width
 
     def read(self, roi: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Soft labels at points: bilinear, zeros outside the image (Eq. 9).

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from ..structures.ragged_ops import segment_mean
+from ..structures.ragged_ops import at_least_float32, segment_mean
 from ..structures.roi_atlas import RoiAtlas
 from .mask_targets import MaskTargets
 
@@ -73,7 +73,7 @@ class PointRefinement(nn.Module):
         """Draw points and keep the uncertain ones (Eq. 8).
 
         Args:
-            probabilities: (P,) predicted masks.
+            probabilities: (P,) predicted masks, ROI after ROI.
 
         Returns:
             roi (Q,) in rising order, point_coords (Q, 2) in [0, 1], x first, relative to the ROI's box, and the number
@@ -83,39 +83,50 @@ class PointRefinement(nn.Module):
         base = grid.heights * grid.widths / self.d
         drawn, kept = (base * self.k).long().clamp(min=1), (base * self.beta).long().clamp(min=1)
         roi = torch.arange(len(grid)).repeat_interleave(drawn).to(grid.device, non_blocking=True)
-        point_coords = torch.rand(len(roi), 2, device=grid.device)
+        point_coords = torch.rand(len(roi), 2, device=grid.device, dtype=probabilities.dtype)
         if self.beta == self.k:
             return roi, point_coords, drawn
-        uncertainty = atlas.read(0, -(2 * probabilities - 1).abs()[:, None], roi, point_coords)[:, 0]
+        uncertainty = atlas.canvases[0].from_list(-(2 * probabilities - 1).abs()[:, None])
+        uncertainty = atlas.read(0, uncertainty, roi, point_coords)[:, 0]
         keep = most_uncertain(uncertainty, roi, kept.to(grid.device, non_blocking=True))
         return roi[keep], point_coords[keep], kept
 
-    def loss(self, atlas: RoiAtlas, probabilities: Tensor, ladder: list[Tensor], masks: MaskTargets) -> Tensor:
-        """Binary cross-entropy of both RefineHead outputs against soft labels, averaged over the points of an ROI, then
-        over ROIs, and added up (Eq. 9).
+    def loss(
+        self, atlas: RoiAtlas, probabilities: Tensor, ladder: list[Tensor], masks: MaskTargets
+    ) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy of both RefineHead outputs against soft labels, averaged over the points of each ROI.
 
         Args:
-            probabilities: (P,) predicted masks, detached.
-            ladder: [e1 (P, C), e2 (P of level 1, C), ...].
+            probabilities: (P,) predicted masks, detached, ROI after ROI.
+            ladder: [e1, e2, ...], (Q, C) each.
             masks: the true masks of the ROIs.
+
+        Returns:
+            of e1 (A,), and of e1 and e2 together (A',) for the ROIs that have e2.
         """
         e1, e2 = ladder[0], ladder[1]
         roi, point_coords, counts = self.sample(atlas, probabilities)
         labels = masks.read(roi, *atlas.image_positions(roi, point_coords))
         fine = atlas.read(0, e1, roi, point_coords)
-        loss = _mean_over_rois(self.fine(fine), labels, roi, counts)
+        of_fine = _mean_of_rois(self.fine(fine), labels, roi, counts)
         # ROIs without level 1 come last and have no e2.
         counts = counts[: len(atlas.grids[1])]
+        if not len(counts):
+            return of_fine, self.fine_and_coarse(e1.new_zeros(0, self.fine_and_coarse.in_features))[:, 0]
         num_points = int(counts.sum())
         roi, point_coords, labels = roi[:num_points], point_coords[:num_points], labels[:num_points]
         both = torch.cat([fine[:num_points], atlas.read(1, e2, roi, point_coords)], 1)
-        return self.loss_weight * (loss + _mean_over_rois(self.fine_and_coarse(both), labels, roi, counts))
+        return of_fine, _mean_of_rois(self.fine_and_coarse(both), labels, roi, counts)
+
+    def mean_loss(self, losses: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """The weighted loss from what :meth:`loss` gave for some atlases: means over ROIs, added up (Eq. 9)."""
+        fine, both = (torch.cat(part) for part in zip(*losses))
+        return self.loss_weight * (fine.mean() + (both.mean() if len(both) else both.sum()))
 
 
-def _mean_over_rois(logits: Tensor, labels: Tensor, roi: Tensor, counts: Tensor) -> Tensor:
-    """Binary cross-entropy of (Q, 1) logits, averaged over the points of each ROI, then over ROIs."""
-    if not len(counts):
-        return logits.sum() * 0
-    loss = F.binary_cross_entropy_with_logits(logits.float()[:, 0], labels, reduction="none")
+def _mean_of_rois(logits: Tensor, labels: Tensor, roi: Tensor, counts: Tensor) -> Tensor:
+    """Binary cross-entropy of (Q, 1) logits, averaged over the points of each ROI: (A,)."""
+    logits = at_least_float32(logits)[:, 0]
+    loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(roi.device, non_blocking=True)
-    return segment_mean(loss[:, None], starts, roi).mean()
+    return segment_mean(loss[:, None], starts, roi)[:, 0]

@@ -1,4 +1,4 @@
-"""The pixels of R rectangles of different sizes as one list, and the canvas that lets a convolution run over them.
+"""The pixels of R rectangles of different sizes as one list.
 
 Glossary: R rectangles (ROIs), P pixels of all of them, C channels. Rectangle r holds ``heights[r] * widths[r]`` pixels
 in row-major order at rows [starts[r], starts[r + 1]) of the list.
@@ -8,10 +8,19 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .ragged_ops import gather_rows, scatter_rows, segment_instance_norm, segment_mean
+from .ragged_ops import segment_mean
+
+
+def share_out(areas: Tensor, max_pixels: int) -> list[int]:
+    """Lengths of consecutive parts of R rectangles, each with at most ``max_pixels`` and what its last one adds to them.
+
+    Args:
+        areas: (R,) int64 on the CPU.
+    """
+    begin = areas.cumsum(0) - areas
+    return torch.unique_consecutive(begin.div(max_pixels, rounding_mode="floor"), return_counts=True)[1].tolist()
 
 
 class Pixels(NamedTuple):
@@ -20,14 +29,6 @@ class Pixels(NamedTuple):
     roi: Tensor
     y: Tensor
     x: Tensor
-
-
-class Canvas(NamedTuple):
-    """A plane that holds all rectangles apart from each other; ``index`` (P,) is each pixel's flat place on it."""
-
-    height: int
-    width: int
-    index: Tensor
 
 
 class RaggedGrid:
@@ -57,6 +58,12 @@ class RaggedGrid:
             self._prefixes[num_rois] = RaggedGrid(self.heights[:num_rois], self.widths[:num_rois], self.device)
         return self._prefixes[num_rois]
 
+    def slice(self, begin: int, end: int) -> tuple["RaggedGrid", slice]:
+        """Rectangles ``begin`` to ``end`` as a grid of their own, and where its pixels are in this one."""
+        grid = RaggedGrid(self.heights[begin:end], self.widths[begin:end], self.device)
+        first = int((self.heights[:begin] * self.widths[:begin]).sum())
+        return grid, slice(first, first + grid.num_pixels)
+
     def select(self, index: Tensor) -> tuple["RaggedGrid", Tensor]:
         """The rectangles ``index`` (K,) int64 on the CPU as a grid of their own, and where its pixels are in this one.
 
@@ -83,54 +90,6 @@ class RaggedGrid:
         width = self.device_widths.index_select(0, roi)
         y = position.div(width, rounding_mode="floor")
         return Pixels(roi, y, position - y * width)
-
-    @cached_property
-    def canvas(self) -> Canvas:
-        """Rectangles on shelves, tallest first, with one empty pixel between any two."""
-        heights, widths = self.heights + 1, self.widths + 1
-        order = heights.argsort(descending=True, stable=True)
-        widths_by_height = widths[order]
-        begin = widths_by_height.cumsum(0) - widths_by_height
-        shelf_length = max(int((heights * widths).sum().sqrt()), int(widths.max()))
-        shelf = begin.div(shelf_length, rounding_mode="floor")
-        opens_shelf = torch.ones_like(shelf, dtype=torch.bool)
-        opens_shelf[1:] = shelf[1:] != shelf[:-1]
-        shelf = opens_shelf.cumsum(0) - 1
-        left, top = torch.empty_like(begin), torch.empty_like(begin)
-        left[order] = begin - begin[opens_shelf][shelf]
-        shelf_heights = heights[order][opens_shelf]
-        top[order] = (shelf_heights.cumsum(0) - shelf_heights)[shelf]
-        height, width = int(shelf_heights.sum()) - 1, int((left + widths).max()) - 1
-        origin = (top * width + left).to(self.device, non_blocking=True)
-        roi, y, x = self.pixels
-        return Canvas(height, width, origin.index_select(0, roi) + y * width + x)
-
-    def conv2d(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Stride-1 convolution of every rectangle by itself, zero-padded at its own edges.
-
-        Args:
-            values: (P, C).
-            weight: (C_out, C, 1, 1) or (C_out, C, 3, 3); the gutters of the canvas are one pixel wide.
-            bias: (C_out,) or None.
-
-        Returns:
-            (P, C_out).
-        """
-        if weight.shape[2:] == (1, 1):
-            return F.linear(values, weight.flatten(1), bias)
-        if weight.shape[2:] != (3, 3):
-            raise ValueError(f"kernels of 1x1 and 3x3 are supported, not {tuple(weight.shape[2:])}")
-        if not self.num_pixels:
-            return F.linear(values, weight.sum((2, 3)), bias)
-        height, width, index = self.canvas
-        plane = scatter_rows(values, index, height * width)
-        plane = plane.unflatten(0, (1, height, width)).permute(0, 3, 1, 2)
-        plane = F.conv2d(plane, weight, bias, padding=1)
-        return gather_rows(plane.permute(0, 2, 3, 1).flatten(0, 2), index)
-
-    def instance_norm(self, values: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-        """Instance norm (Eq. 6) of every rectangle over its own pixels: (P, C) -> (P, C)."""
-        return segment_instance_norm(values, self.starts, self.pixels.roi, weight, bias, eps)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the pixels of every rectangle: (P, C) -> (R, C)."""

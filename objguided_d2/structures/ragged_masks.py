@@ -5,17 +5,46 @@ Glossary: R instances, P pixels of all of them, H x W the image.
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Boxes, ROIMasks
 from torch import Tensor
 
-from .ragged_grid import RaggedGrid
+from .ragged_grid import RaggedGrid, share_out
 from .ragged_ops import weighted_gather
 from .roi_atlas import RoiAtlas, bilinear_corners, point_positions, share_to_index
 from .run_lengths import encode_runs
 
 PASTE_MODES = ("hough", "bilinear")
+
+# What works on pixels takes some hundred bytes for each while it lasts: masks are worked on in parts of so many.
+_PART_PIXELS = 2**18
+
+
+def _in_parts(join: Callable[[list], Any]) -> Callable:
+    """Let a method work on some masks after the other.
+
+    Args:
+        join: makes one result of those of the parts.
+    """
+
+    def decorate(method: Callable) -> Callable:
+        @functools.wraps(method)
+        def on_parts(self, *args, **kwargs):
+            lengths = share_out(self.grid.heights * self.grid.widths, _PART_PIXELS)
+            if len(lengths) < 2:
+                return method(self, *args, **kwargs)
+            ends = list(itertools.accumulate(lengths))
+            return join([method(self._slice(e - n, e), *args, **kwargs) for n, e in zip(lengths, ends)])
+
+        return on_parts
+
+    return decorate
 
 
 class RaggedMasks:
@@ -59,8 +88,14 @@ class RaggedMasks:
                 raise IndexError(f"mask {item} of {len(self)}")
             return self[torch.tensor([item % len(self)])].tensor[0]
         index = _host_index(len(self), item)
-        grid, source = self.grid.select(index)
-        return RaggedMasks(self.bits[source], grid, self.top[index], self.left[index], self.image_size)
+        lengths = share_out(self.grid.heights[index] * self.grid.widths[index], _PART_PIXELS)
+        bits = [self.bits[self.grid.select(part)[1]] for part in index.split(lengths)] if lengths else [self.bits[:0]]
+        grid = RaggedGrid(self.grid.heights[index], self.grid.widths[index], self.device)
+        return RaggedMasks(torch.cat(bits), grid, self.top[index], self.left[index], self.image_size)
+
+    def _slice(self, begin: int, end: int) -> RaggedMasks:
+        grid, pixels = self.grid.slice(begin, end)
+        return RaggedMasks(self.bits[pixels], grid, self.top[begin:end], self.left[begin:end], self.image_size)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
@@ -89,11 +124,13 @@ class RaggedMasks:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self.tensor.cpu().numpy(), dtype=dtype)
 
+    @_in_parts(torch.cat)
     def area(self) -> Tensor:
         """(R,) int64 pixels."""
         area = torch.zeros(len(self), dtype=torch.int64, device=self.device)
         return area.index_add_(0, self.grid.pixels.roi, self.bits.long())
 
+    @_in_parts(Boxes.cat)
     def get_bounding_boxes(self) -> Boxes:
         """Tight XYXY boxes with exclusive right and bottom edges, as ``BitMasks``; zeros for empty masks."""
         height, width = self.image_size
@@ -106,6 +143,7 @@ class RaggedMasks:
         boxes = torch.cat([low, high], 1)
         return Boxes((boxes * (high > 0).all(1, keepdim=True)).float())
 
+    @_in_parts(lambda parts: RaggedMasks.cat(parts))
     def resize_nearest(self, image_size: tuple[int, int]) -> RaggedMasks:
         """Nearest-neighbour resize of the image plane: output pixel i reads floor(i * H / H_out)."""
         if tuple(image_size) == tuple(self.image_size):
@@ -134,6 +172,7 @@ class RaggedMasks:
         bits = self.bits[source.masked_fill(unset, 0)] & ~unset
         return RaggedMasks(bits, grid, top, left, tuple(image_size))
 
+    @_in_parts(lambda parts: list(itertools.chain.from_iterable(parts)))
     def to_rle(self) -> list[dict]:
         """COCO's compressed run-length encodings, with ``counts`` as str, one a mask."""
         height, width = self.image_size
@@ -163,6 +202,17 @@ class RaggedMasks:
         top, left = torch.maximum(self.top[first], self.top[second]), torch.maximum(self.left[first], self.left[second])
         heights = torch.minimum(bottom[first], bottom[second]) - top
         widths = torch.minimum(right[first], right[second]) - left
+        lengths = share_out(heights * widths, _PART_PIXELS)
+        pairs = torch.stack([first, second, top, left, heights, widths])
+        intersection = torch.cat([self._intersections(*part) for part in pairs.split(lengths, 1)] or [first])
+        intersection = intersection.to(self.device)
+        area = self.area()
+        union = area[first.to(self.device)] + area[second.to(self.device)] - intersection
+        return intersection / union.clamp(min=1)
+
+    def _intersections(
+        self, first: Tensor, second: Tensor, top: Tensor, left: Tensor, heights: Tensor, widths: Tensor
+    ) -> Tensor:
         meet = RaggedGrid(heights, widths, self.device)
         pair, row, column = meet.pixels
         both = torch.ones(meet.num_pixels, dtype=torch.bool, device=self.device)
@@ -170,10 +220,8 @@ class RaggedMasks:
             shift = torch.stack([top - self.top[index], left - self.left[index], self.grid.widths[index], index])
             down, across, width, mask = shift.to(self.device).index_select(1, pair)
             both &= self.bits[self.grid.starts[mask] + (row + down) * width + column + across]
-        intersection = torch.zeros(len(first), dtype=torch.int64, device=self.device).index_add_(0, pair, both.long())
-        area = self.area()
-        union = area[first.to(self.device)] + area[second.to(self.device)] - intersection
-        return intersection / union.clamp(min=1)
+        intersection = torch.zeros(len(first), dtype=torch.int64, device=self.device)
+        return intersection.index_add_(0, pair, both.long())
 
     def non_maximum_suppression(self, order: Tensor, iou_threshold: float, groups: Tensor) -> Tensor:
         """Greedy suppression by mask IoU (II-B, released): the best are kept, those too much like a kept one are not.
@@ -228,29 +276,32 @@ class RaggedROIMasks(ROIMasks):
         self.grid_kind, self.image_size = grid_kind, image_size
 
     @staticmethod
-    def from_atlas(
-        atlas: RoiAtlas, probabilities: Tensor, boxes: list[Tensor], image_sizes: list[tuple[int, int]]
+    def from_atlases(
+        atlases: list[RoiAtlas], probabilities: list[Tensor], boxes: list[Tensor], image_sizes: list[tuple[int, int]]
     ) -> list[RaggedROIMasks]:
         """Split the ROIs of a batch into images, in the order of their boxes.
 
         Args:
-            probabilities: (P,) on the stride-1 grid of ``atlas``.
-            boxes: the enlarged boxes of each image, (R, 4); one that is not in the atlas gets an empty 1 x 1 mask.
+            probabilities: (P,) of each atlas, its ROIs one after the other.
+            boxes: the enlarged boxes of each image, (R, 4); one that is in no atlas gets an empty 1 x 1 mask.
         """
-        grid, order = atlas.grids[0], atlas.host_order
+        grids = [atlas.grids[0] for atlas in atlases]
+        order = torch.cat([atlas.host_order for atlas in atlases])
+        sizes = [torch.cat([getattr(grid, side) for grid in grids]) for side in ("heights", "widths")]
+        grid = RaggedGrid(*sizes, boxes[0].device)
         counts = [len(b) for b in boxes]
         heights, widths = torch.ones(2, sum(counts), dtype=torch.int64)
-        heights[order], widths[order] = grid.heights, grid.widths
-        # Boxes that are not in the atlas read the zero appended here.
+        heights[order], widths[order] = sizes
+        # Boxes that are in no atlas read the zero appended here.
         first = torch.full((sum(counts),), grid.num_pixels, device=grid.device)
-        first[atlas.order] = grid.starts[:-1]
+        first[torch.cat([atlas.order for atlas in atlases])] = grid.starts[:-1]
         whole = RaggedGrid(heights, widths, grid.device)
         first = first - whole.starts[:-1]
         source = torch.arange(whole.num_pixels, device=grid.device) + first.index_select(0, whole.pixels.roi)
-        probabilities = torch.cat([probabilities, probabilities.new_zeros(1)]).index_select(0, source)
+        probabilities = torch.cat([*probabilities, probabilities[0].new_zeros(1)]).index_select(0, source)
         areas = [int(part.sum()) for part in (heights * widths).split(counts)]
         return [
-            RaggedROIMasks(values, RaggedGrid(h, w, grid.device), b, atlas.grid_kind, size)
+            RaggedROIMasks(values, RaggedGrid(h, w, grid.device), b, atlases[0].grid_kind, size)
             for values, h, w, b, size in zip(
                 probabilities.split(areas), heights.split(counts), widths.split(counts), boxes, image_sizes
             )
@@ -278,6 +329,13 @@ class RaggedROIMasks(ROIMasks):
         """Detectron2's interface: ``boxes`` are ignored in favour of the unclipped ones that were cropped."""
         return self.paste((height, width), threshold, "bilinear").to_bitmasks()
 
+    def _slice(self, begin: int, end: int) -> RaggedROIMasks:
+        grid, pixels = self.grid.slice(begin, end)
+        return RaggedROIMasks(
+            self.probabilities[pixels], grid, self.boxes[begin:end], self.grid_kind, self.image_size
+        )
+
+    @_in_parts(RaggedMasks.cat)
     def paste(self, output_size: tuple[int, int], threshold: float, mode: str) -> RaggedMasks:
         """Binary masks in the image.
 

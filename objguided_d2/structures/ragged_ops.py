@@ -12,6 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precisions as float32; float32 and float64 as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def weighted_gather(source: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """Weighted sums of rows: ``out[p] = sum_k weight[p, k] * source[index[p, k]]``.
 
@@ -31,9 +36,14 @@ def gather_rows(source: Tensor, index: Tensor) -> Tensor:
     return _GatherRows.apply(source, index)
 
 
-def scatter_rows(values: Tensor, index: Tensor, num_rows: int) -> Tensor:
-    """Zeros (num_rows, C) with ``values`` (P, C) written at ``index`` (P,), which has no repeats."""
-    return _ScatterRows.apply(values, index, num_rows)
+def pointwise_conv(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1 convolution of pixels in a list: values (P, C), weight (C_out, C) -> (P, C_out)."""
+    if values.device.type != "cpu" or not len(values):
+        return F.linear(values, weight, bias)
+    # PyTorch's matrix products of float32 go through MKL, which was four times slower than oneDNN's convolutions on
+    # processors that are not Intel's.
+    plane = values[None, None].permute(0, 3, 1, 2)
+    return F.conv2d(plane, weight[:, :, None, None], bias).permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def segment_sum(values: Tensor, starts: Tensor, segment: Tensor) -> Tensor:
@@ -56,31 +66,27 @@ def segment_mean(values: Tensor, starts: Tensor, segment: Tensor) -> Tensor:
     return segment_sum(values, starts, segment) / count[:, None].to(values.dtype)
 
 
-def segment_instance_norm(
-    values: Tensor, starts: Tensor, segment: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+def segment_norm_relu(
+    values: Tensor, place: Tensor, starts: Tensor, segment: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """Instance norm (Eq. 6) of each run over its own rows, channels apart, with biased variance.
+    """ReLU of the instance norm (Eq. 6) of each run over its own rows, channels apart, with biased variance.
 
     Args:
-        values: (P, C) float; half precisions are normalised in float32.
-        starts, segment: as in :func:`segment_sum`.
+        values: (Q, C) float, rows in any order, some of no run; half precisions are normalised in float32.
+        place: (P,) int64, the rows of all runs, one run after the other.
+        starts: (R + 1,) int64, run r having the entries [starts[r], starts[r + 1]) of ``place``.
+        segment: (Q,) int64, the run of every row; R for rows of none, which get the ReLU of ``bias``.
         weight, bias: (C,) learned scale and shift, or None.
         eps: added to the variance.
 
     Returns:
-        (P, C), dtype of ``values``.
+        (Q, C), dtype of ``values``.
     """
-    normalised = _SegmentNormalise.apply(
-        values.float() if values.dtype != torch.float64 else values, starts, segment, eps
-    )
-    if weight is not None:
-        normalised = torch.addcmul(bias, normalised, weight)
-    return normalised.to(values.dtype)
+    return _SegmentNormRelu.apply(values, place, starts, segment, weight, bias, eps)
 
 
-def _run_sums(values: Tensor, starts: Tensor) -> Tensor:
-    rows = torch.arange(values.shape[0], device=values.device)
-    return F.embedding_bag(rows, values, starts, mode="sum", include_last_offset=True)
+def _run_sums(values: Tensor, place: Tensor, starts: Tensor) -> Tensor:
+    return F.embedding_bag(place, values, starts, mode="sum", include_last_offset=True)
 
 
 class _WeightedGather(torch.autograd.Function):
@@ -122,23 +128,11 @@ class _GatherRows(torch.autograd.Function):
         return grad.new_zeros(ctx.num_rows, grad.shape[1]).index_copy_(0, index, grad), None
 
 
-class _ScatterRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, values, index, num_rows):
-        ctx.save_for_backward(index)
-        return values.new_zeros(num_rows, values.shape[1]).index_copy_(0, index, values)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (index,) = ctx.saved_tensors
-        return grad.index_select(0, index), None, None
-
-
 class _SegmentSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, starts, segment):
         ctx.save_for_backward(segment)
-        return _run_sums(values, starts)
+        return _run_sums(values, torch.arange(len(values), device=values.device), starts)
 
     @staticmethod
     def backward(ctx, grad):
@@ -146,24 +140,53 @@ class _SegmentSum(torch.autograd.Function):
         return grad.index_select(0, segment), None, None
 
 
-class _SegmentNormalise(torch.autograd.Function):
+class _SegmentNormRelu(torch.autograd.Function):
+    """Few passes over memory: what differs from run to run is looked up in a table that ends with zeros, for rows of no
+    run."""
+
     @staticmethod
-    def forward(ctx, values, starts, segment, eps):
-        count = (starts[1:] - starts[:-1]).clamp(min=1)[:, None].to(values.dtype)
-        mean = _run_sums(values, starts) / count
-        # Two passes: the mean of squares minus the square of the mean cancels for nearly constant crops.
-        centered = values - mean.index_select(0, segment)
-        inverse_std = (_run_sums(centered * centered, starts) / count + eps).rsqrt()
-        normalised = centered.mul_(inverse_std.index_select(0, segment))
-        ctx.save_for_backward(normalised, inverse_std, count, starts, segment)
-        return normalised
+    def forward(ctx, values, place, starts, segment, weight, bias, eps):
+        is_half = values.dtype in (torch.float16, torch.bfloat16)
+        wide = at_least_float32(values)
+        count = (starts[1:] - starts[:-1]).clamp(min=1)[:, None].to(wide.dtype)
+        mean = _run_sums(wide, place, starts) / count
+        if is_half:
+            # The mean of squares minus the square of the mean, in float32, keeps what half precision has had.
+            variance = (_run_sums(wide * wide, place, starts) / count - mean * mean).clamp(min=0)
+        else:
+            # That difference would cancel for nearly constant crops.
+            centered = _look_up(mean, segment)
+            torch.sub(wide, centered, out=centered)
+            variance = _run_sums(centered * centered, place, starts) / count
+        inverse_std = (variance + eps).rsqrt()
+        scale = inverse_std if weight is None else inverse_std * weight
+        if is_half:
+            shift = -mean * scale if bias is None else bias - mean * scale
+            output = _look_up(shift.to(values.dtype), segment).addcmul_(values, _look_up(scale.to(values.dtype), segment))
+        else:
+            output = _look_up(scale, segment).mul_(centered)
+            output = output if bias is None else output.add_(bias)
+        output.relu_()
+        ctx.save_for_backward(output, values, mean, inverse_std, count, scale, place, starts, segment)
+        ctx.has_weight, ctx.has_bias = weight is not None, bias is not None
+        return output
 
     @staticmethod
     def backward(ctx, grad):
-        normalised, inverse_std, count, starts, segment = ctx.saved_tensors
-        grad = grad.contiguous()
-        mean_grad = _run_sums(grad, starts) / count
-        mean_product = _run_sums(grad * normalised, starts) / count
-        grad_values = grad - mean_grad.index_select(0, segment)
-        grad_values.addcmul_(normalised, mean_product.index_select(0, segment), value=-1)
-        return grad_values.mul_(inverse_std.index_select(0, segment)), None, None, None
+        output, values, mean, inverse_std, count, scale, place, starts, segment = ctx.saved_tensors
+        centered = _look_up(mean, segment)
+        torch.sub(values, centered, out=centered)
+        grad = (grad * (output > 0)).to(centered.dtype)
+        of_shift = _run_sums(grad, place, starts)
+        of_scale = _run_sums(grad * centered, place, starts) * inverse_std
+        factor = scale / count
+        grad_values = _look_up(scale, segment).mul_(grad).sub_(_look_up(factor * of_shift, segment))
+        grad_values.addcmul_(centered, _look_up(factor * of_scale * inverse_std, segment), value=-1)
+        grad_weight = of_scale.sum(0) if ctx.has_weight else None
+        grad_bias = of_shift.sum(0) if ctx.has_bias else None
+        return grad_values.to(output.dtype), None, None, None, grad_weight, grad_bias, None
+
+
+def _look_up(of_runs: Tensor, segment: Tensor) -> Tensor:
+    """(R, C) -> (Q, C): the value of each row's run, zeros for rows of none."""
+    return F.pad(of_runs, (0, 0, 0, 1)).index_select(0, segment)

@@ -1,7 +1,7 @@
 """All ROIs of a batch, cropped from every level at their own sizes, as one ragged batch (II-B).
 
 Glossary: N images, R boxes asked for, A ROIs in the atlas (those with at least one level), L levels, finest first,
-P pixels of one level over all ROIs, C channels.
+P pixels of one level over all ROIs, Q places of one level's canvas (see ``roi_canvas``), C channels.
 
 Coordinates. A box is XYXY in input pixels. Its ROI has int(h / s) x int(w / s) points at stride s, laid by ``grid``:
 
@@ -12,14 +12,17 @@ Coordinates. A box is XYXY in input pixels. Its ROI has int(h / s) x int(w / s) 
   pixel covers [x, x + 1)), read at index ``x / s - 1/2``. All levels then look at the same place, and the resize
   between levels (align_corners=False) keeps it so.
 
-ROIs are ordered by number of levels, most first, so that those having a level are a prefix of every finer one.
+ROIs are ordered by number of levels, most first, so that those having a level are a prefix of every finer one, and
+the first part of its canvas.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .ragged_grid import RaggedGrid
+from .ragged_grid import RaggedGrid, share_out
 from .ragged_ops import weighted_gather
+from .roi_canvas import Lines, RoiCanvas
 
 GRIDS = ("edges", "centers")
 
@@ -58,6 +61,24 @@ def image_of_boxes(counts: list[int], device: torch.device) -> Tensor:
     return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device, non_blocking=True)
 
 
+def linear_neighbours(position: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:
+    """The two neighbours of positions on lines of ``count`` values.
+
+    Args:
+        position: (K,) index coordinates (0 is the middle of the first cell).
+        count: of the line that each is read from, (K,) or int.
+
+    Returns:
+        index (K, 2) int64, clamped to the line, and weight (K, 2), zero for neighbours outside it.
+    """
+    first = position.floor()
+    share = position - first
+    index = torch.stack([first, first + 1], 1).long()
+    last = count[:, None] - 1 if isinstance(count, Tensor) else torch.as_tensor(count - 1, device=position.device)
+    inside = (index >= 0) & (index <= last)
+    return torch.minimum(index.clamp(min=0), last), torch.stack([1 - share, share], 1) * inside
+
+
 def bilinear_corners(x: Tensor, y: Tensor, width: Tensor | int, height: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
     """The four neighbours of points on maps of height x width.
 
@@ -68,23 +89,16 @@ def bilinear_corners(x: Tensor, y: Tensor, width: Tensor | int, height: Tensor |
     Returns:
         corner_y, corner_x: (P, 4) int64, clamped to the map. weight: (P, 4), zero for neighbours outside it.
     """
-    left, top = x.floor(), y.floor()
-    right_share, bottom_share = x - left, y - top
-    left, top = left.long(), top.long()
-    corner_x = torch.stack([left, left + 1, left, left + 1], 1)
-    corner_y = torch.stack([top, top, top + 1, top + 1], 1)
-    share_x = torch.stack([1 - right_share, right_share], 1).repeat(1, 2)
-    share_y = torch.stack([1 - bottom_share, bottom_share], 1).repeat_interleave(2, 1)
-    if isinstance(width, Tensor):
-        width, height = width[:, None], height[:, None]
-    inside = (corner_x >= 0) & (corner_x < width) & (corner_y >= 0) & (corner_y < height)
-    clamped_x = torch.minimum(corner_x.clamp(min=0), torch.as_tensor(width - 1, device=x.device))
-    clamped_y = torch.minimum(corner_y.clamp(min=0), torch.as_tensor(height - 1, device=x.device))
-    return clamped_y, clamped_x, share_x * share_y * inside
+    index_x, weight_x = linear_neighbours(x, width)
+    index_y, weight_y = linear_neighbours(y, height)
+    weight = (weight_y[:, :, None] * weight_x[:, None]).flatten(1)
+    return index_y.repeat_interleave(2, 1), index_x.repeat(1, 2), weight
 
 
 class RoiAtlas:
     """The plan of a ragged batch: which ROI has which points on which level. Holds no features.
+
+    Per-pixel values of a level are (Q, C) on its canvas.
 
     Args:
         boxes: (R, 4) XYXY in input pixels, already enlarged; any device. Not clipped: outside the map is zero.
@@ -96,56 +110,100 @@ class RoiAtlas:
     Attributes:
         order: (A,) int64, the boxes that are in the atlas, in its order; ``host_order`` on the CPU.
         boxes, image: those of the ROIs, (A, 4) and (A,).
-        grids: L :class:`RaggedGrid`; grid l covers the first ``len(grids[l])`` ROIs.
+        canvases: L :class:`RoiCanvas`; that of level l holds the first ``len(canvases[l])`` ROIs, those with a deeper
+            level as its first part.
     """
 
     def __init__(self, boxes: Tensor, image: Tensor, strides: tuple[int, ...], min_size: int = 2, grid: str = "edges"):
-        if grid not in GRIDS:
-            raise ValueError(f"MODEL.ROI_MASK_HEAD.GRID must be one of {GRIDS}, not {grid!r}")
+        self._set_up(boxes, image, strides, grid, *_levels(boxes, strides, min_size, grid))
+
+    @classmethod
+    def within_area(
+        cls,
+        boxes: Tensor,
+        image: Tensor,
+        strides: tuple[int, ...],
+        min_size: int = 2,
+        grid: str = "edges",
+        max_pixels: int = 0,
+    ) -> list["RoiAtlas"]:
+        """The same ROIs in one or more atlases, none with more stride-1 pixels than ``max_pixels`` and what one ROI adds
+        to them; 0 sets no limit. ROIs of like size share an atlas."""
+        sizes, order, has_level = _levels(boxes, strides, min_size, grid)
+        area = sizes[0].prod(0)
+        parts = [order]
+        if max_pixels and int(area[order].sum()) > max_pixels:
+            order = order[area[order].argsort(descending=True, stable=True)]
+            parts = order.split(share_out(area[order], max_pixels))
+        atlases = []
+        for part in parts:
+            atlas = cls.__new__(cls)
+            part = part[has_level.sum(0)[part].argsort(descending=True, stable=True)]
+            atlas._set_up(boxes, image, strides, grid, sizes, part, has_level)
+            atlases.append(atlas)
+        return atlases
+
+    def _set_up(self, boxes, image, strides, grid, sizes, order, has_level) -> None:
         self.strides, self.grid_kind = tuple(strides), grid
-        # The one place where the host waits for the device: every shape below follows from these sizes.
-        sizes = torch.stack([torch.stack(grid_sizes(boxes.detach(), s)) for s in strides]).cpu()
-        has_level = (sizes >= min_size).all(1).long().cumprod(0)
-        num_levels = has_level.sum(0)
-        order = num_levels.argsort(descending=True, stable=True)
-        order = order[: int((num_levels > 0).sum())]
         self.host_order = order
         self.order = order.to(boxes.device, non_blocking=True)
         self.boxes = boxes.detach().index_select(0, self.order)
         self.image = image.index_select(0, self.order)
-        self.grids = []
-        for level in range(len(strides)):
-            inside = order[: int(has_level[level].sum())]
-            self.grids.append(RaggedGrid(sizes[level, 0, inside], sizes[level, 1, inside], boxes.device))
+        counts = [int(has_level[level, order].sum()) for level in range(len(strides))]
+        self.canvases = [
+            RoiCanvas(RaggedGrid(*sizes[level][:, order[:count]].contiguous(), boxes.device), deeper)
+            for level, (count, deeper) in enumerate(zip(counts, [*counts[1:], 0]))
+        ]
 
     def __len__(self) -> int:
-        return len(self.grids[0])
+        return len(self.canvases[0])
+
+    @property
+    def grids(self) -> list[RaggedGrid]:
+        """Sizes of the ROIs on every level."""
+        return [canvas.grid for canvas in self.canvases]
+
+    def line_positions(self, level: int) -> tuple[Tensor, Tensor]:
+        """Index coordinates on the map of ``level``: y of every row line and x of every column line of its canvas."""
+        canvas = self.canvases[level]
+        stride = self.strides[level]
+        positions = []
+        for axis, lines, counts in (
+            (1, canvas.rows, canvas.grid.device_heights),
+            (0, canvas.columns, canvas.grid.device_widths),
+        ):
+            low, high = self.boxes[:, axis].index_select(0, lines.roi), self.boxes[:, axis + 2].index_select(0, lines.roi)
+            place = point_positions(low, high, counts.index_select(0, lines.roi), lines.position, self.grid_kind)
+            positions.append(place / stride if self.grid_kind == "edges" else (place + 0.5) / stride - 0.5)
+        return tuple(positions)
 
     def positions(self, level: int) -> tuple[Tensor, Tensor]:
-        """Index coordinates x and y on the map of ``level`` of every pixel of its grid: two (P,) float."""
-        grid = self.grids[level]
-        roi, row, column = grid.pixels
-        boxes = self.boxes.index_select(0, roi)
-        x, y = (
-            point_positions(boxes[:, axis], boxes[:, axis + 2], count.index_select(0, roi), index, self.grid_kind)
-            for axis, count, index in ((0, grid.device_widths, column), (1, grid.device_heights, row))
-        )
-        stride = self.strides[level]
-        if self.grid_kind == "edges":
-            return x / stride, y / stride
-        return (x + 0.5) / stride - 0.5, (y + 0.5) / stride - 0.5
+        """Index coordinates x and y on the map of ``level`` of every pixel, ROI after ROI: two (P,) float."""
+        canvas = self.canvases[level]
+        y, x = self.line_positions(level)
+        row, column = (lines.index_select(0, canvas.place) for lines in canvas.lines_of_places)
+        return x.index_select(0, column), y.index_select(0, row)
 
     def crop(self, level: int, feature: Tensor) -> Tensor:
-        """Read ``feature`` bilinearly at the grid of ``level``, zeros outside: (N, C, H, W) -> (P, C)."""
+        """Read ``feature`` bilinearly at the grid of ``level``, zeros outside and in the gutter.
+
+        Args:
+            feature: (N, C, H, W).
+
+        Returns:
+            (Q, C).
+        """
         _, channels, height, width = feature.shape
-        x, y = self.positions(level)
-        corner_y, corner_x, weight = bilinear_corners(x, y, width, height)
-        image = self.image.index_select(0, self.grids[level].pixels.roi)
-        index = (image[:, None] * height + corner_y) * width + corner_x
+        canvas = self.canvases[level]
+        y, x = self.line_positions(level)
+        column, column_weight = linear_neighbours(x, width)
+        row, row_weight = linear_neighbours(y, height)
+        row = (self.image.index_select(0, canvas.rows.roi)[:, None] * height + row) * width
+        index, weight = canvas.corners((row, row_weight), (column, column_weight))
         return weighted_gather(feature.permute(0, 2, 3, 1).reshape(-1, channels), index, weight)
 
     def image_positions(self, roi: Tensor, point_coords: Tensor) -> tuple[Tensor, Tensor]:
-        """Index coordinates x and y in the input image of points (Q, 2) of :meth:`read`: two (Q,)."""
+        """Index coordinates x and y in the input image of points (K, 2) of :meth:`read`: two (K,)."""
         boxes = self.boxes.index_select(0, roi)
         x, y = (boxes[:, :2] + point_coords * (boxes[:, 2:] - boxes[:, :2])).unbind(1)
         return (x, y) if self.grid_kind == "edges" else (x - 0.5, y - 0.5)
@@ -154,40 +212,59 @@ class RoiAtlas:
         """Bilinear resize (align_corners=False) of every ROI from the grid of ``level + 1`` to that of ``level``.
 
         Args:
-            values: (P of level + 1, C).
+            values: (Q of level + 1, C).
 
         Returns:
-            (P', C): pixels on ``level`` of the ROIs that have ``level + 1``, the first of its list.
+            (Q', C) on the first part of the canvas of ``level``, zeros in the gutter.
         """
-        low = self.grids[level + 1]
-        high = self.grids[level].prefix(len(low))
-        roi, row, column = high.pixels
-        low_height, low_width = low.device_heights.index_select(0, roi), low.device_widths.index_select(0, roi)
-        high_height, high_width = high.device_heights.index_select(0, roi), high.device_widths.index_select(0, roi)
-        y = ((row + 0.5) * (low_height / high_height) - 0.5).clamp(min=0)
-        x = ((column + 0.5) * (low_width / high_width) - 0.5).clamp(min=0)
-        # Points past the last row or column repeat it, as those before the first do.
-        y, x = torch.minimum(y, low_height - 1.0), torch.minimum(x, low_width - 1.0)
-        corner_y, corner_x, weight = bilinear_corners(x, y, low_width, low_height)
-        index = low.starts.index_select(0, roi)[:, None] + corner_y * low_width[:, None] + corner_x
+        low, high = self.canvases[level + 1], self.canvases[level]
+        dtype = torch.promote_types(values.dtype, torch.float32)
+        row, row_weight = _resize_lines(high.rows, low.grid.device_heights, high.grid.device_heights, dtype)
+        column, column_weight = _resize_lines(high.columns, low.grid.device_widths, high.grid.device_widths, dtype)
+        # Lines of ROIs without a deeper level are not looked up.
+        row = row * low.width + F.pad(low.origin, (0, len(high) - len(low))).index_select(0, high.rows.roi)[:, None]
+        index, weight = high.corners((row, row_weight), (column, column_weight), first_only=True)
         return weighted_gather(values, index, weight)
 
     def read(self, level: int, values: Tensor, roi: Tensor, point_coords: Tensor) -> Tensor:
         """Read per-pixel values bilinearly at points of their ROIs.
 
         Args:
-            values: (P, C) on ``level``.
-            roi: (Q,) int64 ROIs that have ``level``.
-            point_coords: (Q, 2), x first, 0 and 1 being the edges of the ROI's box (for the grid "edges" these are
+            values: (Q, C) on ``level``.
+            roi: (K,) int64 ROIs that have ``level``.
+            point_coords: (K, 2), x first, 0 and 1 being the edges of the ROI's box (for the grid "edges" these are
                 its first and last point; for "centers" half a cell outside them, where the border value is repeated).
 
         Returns:
-            (Q, C).
+            (K, C).
         """
-        grid = self.grids[level]
-        height, width = grid.device_heights.index_select(0, roi), grid.device_widths.index_select(0, roi)
-        size = torch.stack([width, height], 1)
-        place = share_to_index(point_coords, size, self.grid_kind)
+        canvas = self.canvases[level]
+        height, width = (n.index_select(0, roi) for n in (canvas.grid.device_heights, canvas.grid.device_widths))
+        place = share_to_index(point_coords, torch.stack([width, height], 1), self.grid_kind)
         corner_y, corner_x, weight = bilinear_corners(place[:, 0], place[:, 1], width, height)
-        index = grid.starts.index_select(0, roi)[:, None] + corner_y * width[:, None] + corner_x
+        index = canvas.origin.index_select(0, roi)[:, None] + corner_y * canvas.width + corner_x
         return weighted_gather(values, index, weight)
+
+
+def _resize_lines(
+    lines: Lines, low_counts: Tensor, high_counts: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The neighbours on the coarser grid of every line of the finer one, see :func:`linear_neighbours`."""
+    low = F.pad(low_counts, (0, len(high_counts) - len(low_counts)), value=1).index_select(0, lines.roi)
+    high = high_counts.index_select(0, lines.roi)
+    position = ((lines.position.to(dtype) + 0.5) * (low.to(dtype) / high) - 0.5).clamp(min=0)
+    # Points past the last value repeat it, as those before the first do.
+    return linear_neighbours(torch.minimum(position, (low - 1).to(dtype)), low)
+
+
+def _levels(boxes: Tensor, strides: tuple[int, ...], min_size: int, grid: str) -> tuple[Tensor, Tensor, Tensor]:
+    """On the CPU: heights and widths on every level (L, 2, R), the boxes with at least one level by their number of
+    levels, most first (A,), and which levels each has (L, R)."""
+    if grid not in GRIDS:
+        raise ValueError(f"MODEL.ROI_MASK_HEAD.GRID must be one of {GRIDS}, not {grid!r}")
+    # The one place where the host waits for the device: every shape follows from these sizes.
+    sizes = torch.stack([torch.stack(grid_sizes(boxes.detach(), s)) for s in strides]).cpu()
+    has_level = (sizes >= min_size).all(1).long().cumprod(0)
+    num_levels = has_level.sum(0)
+    order = num_levels.argsort(descending=True, stable=True)
+    return sizes, order[: int((num_levels > 0).sum())], has_level

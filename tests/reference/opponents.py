@@ -20,18 +20,18 @@ class LoopOpponents:
     def losses(
         self, head: ObjectGuidedMaskHead, maps: list[torch.Tensor], targets, seed: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        boxes = targets.gt_boxes.tensor
+        boxes = targets.gt_boxes.tensor.to(maps[0].dtype)
         expanded = expand_boxes(boxes, head.box_expansion)
         atlas = RoiAtlas(expanded, torch.zeros(len(boxes), dtype=torch.int64), head.strides)
         # Our head draws the points of all ROIs at once, in the order of its atlas.
         base = atlas.grids[0].heights * atlas.grids[0].widths / head.refinement.d
         drawn, kept = (base * head.refinement.k).long(), (base * head.refinement.beta).long()
         torch.manual_seed(seed)
-        points = torch.rand(int(drawn.sum()), 2).split(drawn.tolist())
+        points = torch.rand(int(drawn.sum()), 2, dtype=maps[0].dtype).split(drawn.tolist())
         mask_loss, refine_loss = mask_head_loop_losses(
             maps,
             boxes[atlas.host_order],
-            targets.gt_masks.tensor[atlas.host_order].float(),
+            targets.gt_masks.tensor[atlas.host_order].to(maps[0].dtype),
             loop_state(head),
             points,
             kept.tolist(),
