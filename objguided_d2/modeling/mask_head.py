@@ -52,8 +52,8 @@ class ModuleS(nn.Module):
         All are on the first part of the canvas.
         """
         if not len(low):
-            # Keeps every parameter in the graph, which distributed training needs.
-            return low.new_zeros(0, self.up.out_channels) + sum(p.sum() for p in self.parameters()) * 0
+            # Keeps every parameter in the graph, this module's and those of deeper ones; distributed training needs it.
+            return low.new_zeros(0, self.up.out_channels) + (low.sum() + sum(p.sum() for p in self.parameters())) * 0
         up, merge = self.up_norm, self.merge_norm
         low = canvas.norm_relu(canvas.conv3x3(low, self.up.weight, self.up.bias), up.weight, up.bias, up.eps)
         # The convolution of both side by side, without laying them so.
@@ -262,7 +262,9 @@ class ObjectGuidedMaskHead(nn.Module):
             mask_losses.append(self._mask_loss(grid, logits, labels))
             if self.refinement is not None:
                 refine_losses.append(self.refinement.loss(atlas, logits.detach().sigmoid(), ladder, masks))
-        losses = {"loss_mask": self.loss_weight * torch.cat(mask_losses).mean()}
+        # Keeps every parameter in the graph, whichever levels these ROIs start from.
+        unused = sum(p.sum() for p in self.entry.parameters()) * 0
+        losses = {"loss_mask": self.loss_weight * torch.cat(mask_losses).mean() + unused}
         if self.refinement is not None:
             losses["loss_refine"] = self.refinement.mean_loss(refine_losses)
         storage = get_event_storage()

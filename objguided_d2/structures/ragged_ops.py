@@ -161,8 +161,13 @@ class _SegmentNormRelu(torch.autograd.Function):
         inverse_std = (variance + eps).rsqrt()
         scale = inverse_std if weight is None else inverse_std * weight
         if is_half:
-            shift = -mean * scale if bias is None else bias - mean * scale
-            output = _look_up(shift.to(values.dtype), segment).addcmul_(values, _look_up(scale.to(values.dtype), segment))
+            # Taken off first, a mean rounded to half precision keeps small differences to it; what it is off by comes after.
+            middle = mean.to(values.dtype)
+            shift = (middle - mean) * scale if bias is None else torch.addcmul(bias, middle - mean, scale)
+            output = _look_up(middle, segment)
+            torch.sub(values, output, out=output)
+            of_scale, of_shift = (_look_up(table.to(values.dtype), segment) for table in (scale, shift))
+            output = torch.addcmul(of_shift, output, of_scale, out=output)
         else:
             output = _look_up(scale, segment).mul_(centered)
             output = output if bias is None else output.add_(bias)

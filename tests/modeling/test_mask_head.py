@@ -9,6 +9,7 @@ from objguided_d2.modeling.point_refine import PointRefinement
 from objguided_d2.modeling.released_checkpoint import convert_released_state_dict
 from objguided_d2.structures.ragged_grid import RaggedGrid
 from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
+from objguided_d2.structures.roi_canvas import RoiCanvas
 from tests.conftest import xyxy
 from tests.modeling.models import CHANNELS
 from tests.reference.mask_head_loop import mask_head_loop
@@ -50,8 +51,8 @@ def test_masks_and_ladder_equal_the_released_ones(golden, device):
         head.strides,
     )
     logits, (e1, e2, *_) = head.predict(features, atlas)
-    masks, e1 = (atlas.grids[0].split(v) for v in (logits.sigmoid(), e1))
-    e2 = atlas.grids[1].split(e2)
+    masks = atlas.grids[0].split(logits.sigmoid())
+    e1, e2 = (canvas.grid.split(canvas.to_list(e)) for canvas, e in zip(atlas.canvases, (e1, e2)))
     levels = torch.stack([torch.arange(len(atlas)) < len(grid) for grid in atlas.grids]).sum(0)
     for place, k in enumerate(atlas.order.tolist()):
         assert levels[place] == int(data[f"levels_{k}"])
@@ -71,9 +72,10 @@ def test_module_s_equals_the_released_one(golden, device):
     )
     number = len(low)
     grid = RaggedGrid(torch.full((number,), 11), torch.full((number,), 13), torch.device("cpu"))
+    canvas = RoiCanvas(grid, number)
     resized = torch.nn.functional.interpolate(low, size=skip.shape[2:], mode="bilinear", align_corners=False)
-    rows = [t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (resized, skip)]
-    output = module(grid, *rows).view(number, 11, 13, -1).permute(0, 3, 1, 2)
+    rows = [canvas.from_list(t.permute(0, 2, 3, 1).reshape(-1, t.shape[1])) for t in (resized, skip)]
+    output = canvas.to_list(module(canvas, *rows)).view(number, 11, 13, -1).permute(0, 3, 1, 2)
     torch.testing.assert_close(output, data["output"], atol=1e-5, rtol=1e-5)
 
 
@@ -173,6 +175,20 @@ def test_masks_come_in_the_order_of_their_boxes(golden):
     for k in range(8):
         torch.testing.assert_close(parts[k], data[f"mask_{k}"], atol=1e-4, rtol=0)
     assert parts[8].tolist() == [[0.0]]
+
+
+def test_masks_and_losses_do_not_depend_on_the_area_limit():
+    features, targets = make_targets()
+    boxes = [Boxes(torch.cat([t.gt_boxes.tensor, t.gt_boxes.tensor * 0.3])) for t in targets]
+    head, results = make_head(ladder_channels=[6, 6, 5, 5], refinement=None), []
+    for limit in (0, 500):
+        head.max_atlas_pixels = limit
+        with EventStorage():
+            loss = head.losses(features, targets)["loss_mask"]
+        gradient = torch.autograd.grad(loss, head.ladder[0].up.weight)[0]
+        masks = head(features, boxes, [t.image_size for t in targets])
+        results.append((loss, gradient, *(m.probabilities for m in masks)))
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize(

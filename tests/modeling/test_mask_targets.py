@@ -1,14 +1,18 @@
 import torch
-from detectron2.structures import BitMasks, Instances, PolygonMasks
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
-from objguided_d2.modeling.mask_targets import MaskTargets, jitter_boxes, sample_rois_within_area
+from objguided_d2.modeling.mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
+
+
+def instances(size: tuple[int, int], masks: BitMasks | PolygonMasks) -> Instances:
+    return Instances(size, gt_boxes=Boxes(torch.zeros(len(masks), 4)), gt_masks=masks)
 
 
 def test_masks_of_images_of_different_sizes_are_read_at_their_place():
     first, second = torch.zeros(2, 5, 9, dtype=torch.bool), torch.zeros(1, 12, 4, dtype=torch.bool)
     first[1, 2, 7] = second[0, 10, 1] = True
-    targets = [Instances((5, 9), gt_masks=BitMasks(first)), Instances((12, 4), gt_masks=BitMasks(second))]
-    masks = MaskTargets(targets, torch.tensor([2, 1]))
+    targets = [instances((5, 9), BitMasks(first)), instances((12, 4), BitMasks(second))]
+    masks = ObjectMasks(targets).of(torch.tensor([2, 1]))
     roi = torch.tensor([0, 1, 1, 0, 1])
     x, y = torch.tensor([1.0, 7.0, 7.5, 1.0, 8.9]), torch.tensor([10.0, 2.0, 2.0, 9.25, 20.0])
     torch.testing.assert_close(masks.read(roi, x, y), torch.tensor([1.0, 1.0, 0.5, 0.25, 0.0]))
@@ -16,7 +20,7 @@ def test_masks_of_images_of_different_sizes_are_read_at_their_place():
 
 def test_polygons_are_filled():
     square = PolygonMasks([[[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]])
-    masks = MaskTargets([Instances((8, 10), gt_masks=square)], torch.tensor([0]))
+    masks = ObjectMasks([instances((8, 10), square)]).of(torch.tensor([0]))
     assert masks.read(
         torch.zeros(2, dtype=torch.int64), torch.tensor([4.0, 8.0]), torch.tensor([2.0, 2.0])
     ).tolist() == [1, 0]

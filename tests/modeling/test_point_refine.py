@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import BitMasks, Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objguided_d2.modeling.mask_targets import MaskTargets
+from objguided_d2.modeling.mask_targets import ObjectMasks
 from objguided_d2.modeling.point_refine import PointRefinement, most_uncertain
 from objguided_d2.structures.roi_atlas import RoiAtlas
 from tests.reference import refine as reference
@@ -48,7 +48,8 @@ def test_sample_draws_kn_and_keeps_the_most_uncertain_beta_n():
     for roi, points, counts in (uniform, kept):
         assert torch.bincount(roi, minlength=3).tolist() == counts.tolist()
         assert (points >= 0).all() and (points <= 1).all()
-        mean.append(atlas.read(0, -(2 * probabilities - 1).abs()[:, None], roi, points).mean())
+        uncertainty = atlas.canvases[0].from_list(-(2 * probabilities - 1).abs()[:, None])
+        mean.append(atlas.read(0, uncertainty, roi, points).mean())
     assert mean[1] > mean[0] + 0.1
 
 
@@ -58,7 +59,7 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
     e1 = torch.randn(atlas.grids[0].num_pixels, 3)
     e2 = torch.randn(atlas.grids[1].num_pixels, 2)
     masks = BitMasks(torch.rand(3, 40, 40) > 0.5)
-    targets = MaskTargets([Instances((40, 40), gt_masks=masks)], atlas.order)
+    targets = ObjectMasks([Instances((40, 40), gt_boxes=Boxes(torch.zeros(3, 4)), gt_masks=masks)]).of(atlas.order)
     probabilities = torch.rand(atlas.grids[0].num_pixels)
     fixed = refinement.sample(atlas, probabilities)
     monkeypatch.setattr(refinement, "sample", lambda *_: fixed)
@@ -83,7 +84,9 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
             both_losses.append(F.binary_cross_entropy_with_logits(refinement.fine_and_coarse(both)[:, 0], labels))
     assert len(both_losses) == 2
     expected = torch.stack(fine_losses).mean() + torch.stack(both_losses).mean()
-    torch.testing.assert_close(refinement.loss(atlas, probabilities, [e1, e2], targets), expected)
+    ladder = [canvas.from_list(e) for canvas, e in zip(atlas.canvases, (e1, e2))]
+    loss = refinement.mean_loss([refinement.loss(atlas, probabilities, ladder, targets)])
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize("key, settings", [("K", {"k": 0}), ("D", {"d": -1}), ("BETA", {"k": 1, "beta": 2})])

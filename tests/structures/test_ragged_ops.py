@@ -4,9 +4,9 @@ import torch.nn.functional as F
 
 from objguided_d2.structures.ragged_ops import (
     gather_rows,
-    scatter_rows,
-    segment_instance_norm,
+    pointwise_conv,
     segment_mean,
+    segment_norm_relu,
     segment_sum,
     weighted_gather,
 )
@@ -35,14 +35,18 @@ def test_weighted_gather_leaves_unread_rows_without_gradient(device):
     assert (source.grad.abs().sum(1) > 0).tolist() == [False, True, False, True, False]
 
 
-def test_gather_and_scatter_rows_are_transposes(device):
-    values = double(4, 3).to(device).requires_grad_()
+def test_gather_rows_is_an_index_with_its_gradient(device):
+    source = double(8, 3).to(device).requires_grad_()
     index = torch.tensor([6, 0, 3, 2], device=device)
-    plane = scatter_rows(values, index, 8)
-    assert plane.shape == (8, 3) and plane[[1, 4, 5, 7]].abs().sum() == 0
-    torch.testing.assert_close(gather_rows(plane, index), values)
-    assert torch.autograd.gradcheck(lambda v: scatter_rows(v, index, 8), values)
-    assert torch.autograd.gradcheck(lambda p: gather_rows(p, index), plane.detach().requires_grad_())
+    torch.testing.assert_close(gather_rows(source, index), source[index])
+    assert torch.autograd.gradcheck(lambda s: gather_rows(s, index), source)
+
+
+@pytest.mark.parametrize("num_pixels", [0, 5])
+def test_pointwise_conv_is_a_matrix_product(num_pixels, device):
+    values, weight, bias = (v.to(device).requires_grad_() for v in (double(num_pixels, 3), double(4, 3), double(4)))
+    torch.testing.assert_close(pointwise_conv(values, weight, bias), F.linear(values, weight, bias))
+    assert torch.autograd.gradcheck(pointwise_conv, (values, weight, bias))
 
 
 def test_segment_sum_and_mean_handle_empty_runs(device):
@@ -56,35 +60,58 @@ def test_segment_sum_and_mean_handle_empty_runs(device):
     assert torch.autograd.gradcheck(lambda v: segment_mean(v, starts, segment), values)
 
 
+# The rows of the runs above in another order, with two rows of no run between them.
+PLACE = torch.tensor([4, 0, 9, 7, 1, 2, 3, 5, 10])
+ROW_SEGMENT = torch.full((11,), 4)
+ROW_SEGMENT[PLACE] = SEGMENT
+
+
+def norm_relu(values, weight=None, bias=None, eps=1e-5):
+    where = (part.to(values.device) for part in (PLACE, STARTS, ROW_SEGMENT))
+    return segment_norm_relu(values, *where, weight, bias, eps)
+
+
 @pytest.mark.parametrize("affine", [False, True])
-def test_segment_instance_norm_equals_torch_for_every_run(affine, device):
-    values = double(9, 2).to(device).requires_grad_()
-    weight, bias = (double(2).to(device), double(2).to(device) + 1) if affine else (None, None)
-    starts, segment = STARTS.to(device), SEGMENT.to(device)
+def test_segment_norm_relu_equals_torch_for_every_run(affine, device):
+    values = double(11, 2).to(device).requires_grad_()
+    weight, bias = (double(2).to(device).requires_grad_(), (double(2).to(device) + 1).requires_grad_())
+    affine_values = (weight, bias) if affine else (None, None)
+    result = norm_relu(values, *affine_values)
+    runs = PLACE.split(LENGTHS.tolist())
+    for run in runs:
+        # torch refuses an instance norm of one value, which is zero plus the bias.
+        if len(run) > 1:
+            expected = F.instance_norm(values[run].t()[None], weight=affine_values[0], bias=affine_values[1])[0].t()
+            torch.testing.assert_close(result[run], F.relu(expected))
+    torch.testing.assert_close(result[runs[2]], F.relu(bias[None] if affine else torch.zeros_like(result[runs[2]])))
 
-    def norm(v):
-        return segment_instance_norm(v, starts, segment, weight, bias, 1e-5)
+    def of_runs(v, *affine_values):
+        return norm_relu(v, *affine_values)[PLACE.to(v.device)]
 
-    # torch refuses an instance norm of one value, which is zero plus the bias.
-    long_runs = [part for part in values.split(LENGTHS.tolist()) if len(part) > 1]
-    expected = [F.instance_norm(part.t()[None], weight=weight, bias=bias)[0].t() for part in long_runs]
-    result = norm(values)
-    torch.testing.assert_close(result[[0, 1, 2, 4, 5, 6, 7, 8]], torch.cat(expected))
-    torch.testing.assert_close(result[3], torch.zeros_like(result[3]) if bias is None else bias)
-    assert torch.autograd.gradcheck(norm, values)
+    assert torch.autograd.gradcheck(of_runs, (values, weight, bias) if affine else values)
 
 
-def test_instance_norm_of_a_constant_far_from_zero_is_zero(device):
-    values = torch.full((9, 1), 1000.3, device=device)
-    assert segment_instance_norm(values, STARTS.to(device), SEGMENT.to(device), None, None, 1e-5).abs().max() < 0.1
+def test_rows_of_no_run_have_no_part_in_norms_or_gradients(device):
+    values = double(11, 2).to(device)
+    outside = [6, 8]
+    changed = values.clone()
+    changed[outside] = 1e4
+    torch.testing.assert_close(norm_relu(values)[PLACE], norm_relu(changed)[PLACE])
+    changed.requires_grad_()
+    norm_relu(changed)[PLACE.to(device)].pow(2).sum().backward()
+    assert changed.grad[outside].abs().sum() == 0 and changed.grad.abs().sum() > 0
+
+
+def test_norm_of_a_constant_far_from_zero_is_zero(device):
+    assert norm_relu(torch.full((11, 1), 1000.3, device=device)).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_values_keep_their_dtype(dtype, device):
-    values = double(9, 2).to(device, dtype).requires_grad_()
+def test_half_precision_keeps_its_dtype_and_comes_near_full(dtype, device):
+    values = double(11, 2).to(device, dtype).requires_grad_()
     index, weight = torch.tensor([[0, 8], [4, 4]], device=device), torch.tensor([[0.5, 0.5], [1, 0]], device=device)
-    out = weighted_gather(values, index, weight)
-    norm = segment_instance_norm(values, STARTS.to(device), SEGMENT.to(device), None, None, 1e-5)
+    out, norm = weighted_gather(values, index, weight), norm_relu(values)
     assert out.dtype == dtype and norm.dtype == dtype
+    torch.testing.assert_close(norm.double(), norm_relu(values.detach().double()), atol=0.02, rtol=0.02)
     (out.sum() + norm.sum()).backward()
     assert values.grad.dtype == dtype and values.grad.isfinite().all()

@@ -16,7 +16,7 @@ def test_crops_equal_the_released_ones(golden, device):
     data = golden("grid_crop")
     boxes = expand_boxes(xyxy(data["boxes_cxcywh"]), float(data["expand"])).to(device)
     atlas = RoiAtlas(boxes, one_image(boxes), (1,))
-    crops = atlas.grids[0].split(atlas.crop(0, data["feature"].to(device)))
+    crops = atlas.grids[0].split(atlas.canvases[0].to_list(atlas.crop(0, data["feature"].to(device))))
     expected = [data[f"crop_{k}"] for k in range(len(boxes))]
     assert sorted(atlas.order.tolist()) == [k for k, crop in enumerate(expected) if crop.numel()]
     for k, crop in zip(atlas.order.tolist(), crops):
@@ -57,9 +57,13 @@ def test_resize_equals_interpolate_for_every_roi(grid, device):
     boxes = torch.tensor([[0.0, 0, 37, 21], [3.3, 4.1, 24.9, 50.2], [10, 10, 17, 13], [2, 2, 7.9, 7.9]], device=device)
     atlas = RoiAtlas(boxes, one_image(boxes), STRIDES, grid=grid)
     for level in range(len(STRIDES) - 1):
-        low = torch.randn(atlas.grids[level + 1].num_pixels, 3, device=device)
-        high_grid = atlas.grids[level].prefix(len(atlas.grids[level + 1]))
-        for one, resized in zip(atlas.grids[level + 1].split(low), high_grid.split(atlas.resize(level, low))):
+        low_canvas, high_canvas = atlas.canvases[level + 1], atlas.canvases[level]
+        low = torch.randn(low_canvas.grid.num_pixels, 3, device=device)
+        high = atlas.resize(level, low_canvas.from_list(low))
+        assert high[high_canvas.roi[: len(high)] == len(high_canvas)].abs().sum() == 0
+        high_grid = high_canvas.grid.prefix(len(low_canvas))
+        high = high[high_canvas.place[: high_grid.num_pixels]]
+        for one, resized in zip(low_canvas.grid.split(low), high_grid.split(high)):
             size = resized.shape[:2]
             expected = F.interpolate(one.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)
             torch.testing.assert_close(resized.permute(2, 0, 1)[None], expected, atol=1e-5, rtol=1e-5)
@@ -70,7 +74,7 @@ def test_rois_of_several_images_read_their_own_image(device):
     boxes = torch.tensor([[2.0, 2, 9, 9], [1, 1, 15, 15], [3, 3, 8, 12]], device=device)
     image = torch.tensor([2, 0, 1], device=device)
     atlas = RoiAtlas(boxes, image, (1, 2))
-    for roi, crop in enumerate(atlas.grids[0].split(atlas.crop(0, feature))):
+    for roi, crop in enumerate(atlas.grids[0].split(atlas.canvases[0].to_list(atlas.crop(0, feature)))):
         assert (crop == atlas.image[roi]).all()
     assert atlas.image.tolist() == image[atlas.order].tolist()
 
@@ -96,7 +100,7 @@ def test_read_equals_the_released_uncertainty(golden):
     atlas = RoiAtlas(boxes, one_image(boxes), (1,))
     uncertainty = -(2 * data["mask"].reshape(-1, 1) - 1).abs()
     roi = torch.zeros(len(data["points_xy01"]), dtype=torch.int64)
-    read = atlas.read(0, uncertainty, roi, data["points_xy01"])[:, 0]
+    read = atlas.read(0, atlas.canvases[0].from_list(uncertainty), roi, data["points_xy01"])[:, 0]
     torch.testing.assert_close(read, data["uncertainty"], atol=1e-5, rtol=0)
     assert read.argsort(descending=True)[:50].tolist() == data["top_index"].tolist()
 
@@ -115,3 +119,18 @@ def test_image_positions_are_where_the_grid_is(device):
 def test_an_unknown_grid_is_refused_by_its_key():
     with pytest.raises(ValueError, match="MODEL.ROI_MASK_HEAD.GRID"):
         RoiAtlas(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), (1,), grid="corners")
+
+
+def test_an_area_limit_shares_the_rois_out():
+    sides = torch.tensor([4.0, 30, 9, 1, 30, 5, 17, 30])
+    boxes = torch.stack([sides * 0, sides * 0, sides, sides], 1)
+    image = torch.arange(len(boxes))
+    assert len(RoiAtlas.within_area(boxes, image, STRIDES)) == 1
+    atlases = RoiAtlas.within_area(boxes, image, STRIDES, max_pixels=1000)
+    assert sorted(torch.cat([atlas.order for atlas in atlases]).tolist()) == [0, 1, 2, 4, 5, 6, 7]
+    for atlas in atlases:
+        assert atlas.grids[0].num_pixels <= 1000 + 900
+        assert torch.equal(atlas.image, atlas.order)
+        levels = [len(grid) for grid in atlas.grids]
+        assert levels == sorted(levels, reverse=True)
+    assert len(atlases) > 2
