@@ -52,10 +52,13 @@ class RoomTimer:
 
         return timed
 
-    def _switch(self) -> None:
+    def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
+        return time.perf_counter()
+
+    def _switch(self) -> None:
+        now = self._now()
         if self._stack:
             self.seconds[self._stack[-1]] += now - self._since
         self._since = now

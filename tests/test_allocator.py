@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+from objguided_d2.allocator import OPT_OUT
+
+# Pages that the system has to clear for a second tensor of the size of one that was freed.
+COUNT_FAULTS = """
+import resource, torch, objguided_d2
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+before = faults()
+torch.ones(2**24)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is Linux's")
+@pytest.mark.parametrize("opt_out, kept", [("", True), ("1", False)])
+def test_a_tensor_gets_the_memory_of_one_that_was_freed(opt_out, kept, monkeypatch):
+    monkeypatch.setenv(OPT_OUT, opt_out)
+    output = subprocess.run([sys.executable, "-W", "ignore", "-c", COUNT_FAULTS], capture_output=True, text=True)
+    num_faults = int(output.stdout)
+    # 64 MiB are 16384 pages of 4 KiB.
+    assert num_faults < 200 if kept else num_faults > 1000
