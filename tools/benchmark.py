@@ -35,7 +35,9 @@ def main() -> None:
     models.add_argument("--weights", nargs="+", help="a file for each config; random without")
     models.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=["float32"])
     models.add_argument("--size", type=int, default=512, help="side of a random image (default: %(default)s)")
-    models.add_argument("--given-boxes", type=int, help="boxes of 30 px that all mask stages get in place of detections")
+    models.add_argument(
+        "--given-boxes", type=int, help="boxes of 30 px that all mask stages get in place of detections"
+    )
     models.add_argument("--training", action="store_true", help="training steps in place of inference; needs --dataset")
     both = parser.add_argument_group("real images")
     both.add_argument("--dataset", help="registered name (suite: dsb2018_val)")
@@ -75,7 +77,7 @@ def measure_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             result.name,
             f"{number / result.seconds.median:.2f} ({number / result.seconds.quartiles[1]:.2f} - "
             f"{number / result.seconds.quartiles[0]:.2f})",
-            "{:.2f} x".format(result.seconds.times_faster_than(results[0].seconds)[0]),
+            f"{result.seconds.times_faster_than(results[0].seconds)[0]:.2f} x",
             f"{result.parameters:.2f}",
             f"{result.gflops:.1f}",
             f"{result.peak_megabytes:.0f}",

@@ -82,9 +82,7 @@ def elliptic_targets(boxes: Tensor) -> Instances:
     """True masks: the ellipse in each box."""
     y, x = torch.meshgrid(torch.arange(IMAGE_SIZE) + 0.5, torch.arange(IMAGE_SIZE) + 0.5, indexing="ij")
     center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-    distance = sum(
-        ((axis - center[:, i, None, None]) / half[:, i, None, None]) ** 2 for i, axis in enumerate((x, y))
-    )
+    distance = sum(((axis - center[:, i, None, None]) / half[:, i, None, None]) ** 2 for i, axis in enumerate((x, y)))
     instances = Instances((IMAGE_SIZE, IMAGE_SIZE), gt_boxes=Boxes(boxes), gt_masks=BitMasks(distance < 1))
     instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
     return instances

@@ -48,9 +48,7 @@ class Opponents(Protocol):
     def masks(self, head: ObjectGuidedMaskHead, maps: list[Tensor], boxes: Tensor) -> list[Tensor]:
         """Probabilities (h, w) of every box of one image, by a good loop over ROIs."""
 
-    def losses(
-        self, head: ObjectGuidedMaskHead, maps: list[Tensor], targets: Instances, seed: int
-    ) -> Sequence[Tensor]:
+    def losses(self, head: ObjectGuidedMaskHead, maps: list[Tensor], targets: Instances, seed: int) -> Sequence[Tensor]:
         """Mask loss and refinement loss, weighted as the head's, with points drawn from the same seed."""
 
     def postprocess(self, masks: RaggedROIMasks, scores: Tensor, threshold: float, nms: float) -> list[dict]:
@@ -303,7 +301,9 @@ def blob_masks(count: int, side: int, image_size: int, seed: int = 0) -> tuple[R
     roi, y, x = grid.pixels
     distance = sum((2 * p / (n[roi] - 1) - 1) ** 2 for p, n in ((y, heights), (x, widths)))
     probabilities = torch.sigmoid(6 * (0.8 - distance))
-    return RaggedROIMasks(probabilities, grid, boxes, "edges", (image_size, image_size)), torch.linspace(0.99, 0.3, count)
+    return RaggedROIMasks(probabilities, grid, boxes, "edges", (image_size, image_size)), torch.linspace(
+        0.99, 0.3, count
+    )
 
 
 def postprocess_to_rle(masks: RaggedROIMasks, scores: Tensor, threshold: float, nms: float) -> list[dict]:
@@ -462,9 +462,7 @@ def _roi_pixels(head: ObjectGuidedMaskHead, boxes: Tensor) -> int:
     return int(size.prod(1).sum())
 
 
-def _speed_row(
-    what: str, timings: Mapping[str, Timing], ours: str, least: float | None, theirs: str = "loop"
-) -> Row:
+def _speed_row(what: str, timings: Mapping[str, Timing], ours: str, least: float | None, theirs: str = "loop") -> Row:
     ratio, low, high = timings[ours].times_faster_than(timings[theirs])
     return Row(
         what,

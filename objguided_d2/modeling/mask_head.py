@@ -237,7 +237,9 @@ class ObjectGuidedMaskHead(nn.Module):
             features: maps (N, C, H, W) in the order of ``in_features``.
             targets: one an image, with ``gt_boxes`` and ``gt_masks``.
         """
-        boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.to(torch.promote_types(features[0].dtype, torch.float32))
+        boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.to(
+            torch.promote_types(features[0].dtype, torch.float32)
+        )
         image = image_of_boxes([len(t) for t in targets], boxes.device)
         boxes = jitter_boxes(boxes, self.box_jitter_shift, self.box_jitter_scale)
         boxes = expand_boxes(boxes, self.box_expansion, self.box_expansion_pixels)

@@ -11,14 +11,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, BoxMode, Instances
 from torch import Tensor
 
-from ..data.mapper import InstanceMapper
+from ..benchmark.models import load_contestant, map_test_images
 from ..engine.ablation import STRATEGIES, Strategy
 from ..modeling.point_refine import PointRefinement
 from ..structures.roi_atlas import RoiAtlas
@@ -102,14 +100,8 @@ def predict_median_mask(config: CfgNode, weights: Path, dataset_name: str) -> Pr
     record, objects = _median_image(dataset_name)
     if not objects:
         return None
-    config = config.clone()
-    config.defrost()
-    if not torch.cuda.is_available():
-        config.MODEL.DEVICE = "cpu"
-    model = build_model(config).eval()
-    DetectionCheckpointer(model).load(str(weights))
-
-    inputs = InstanceMapper(config, is_train=False)(record)
+    model = load_contestant(config, "", weights).model
+    (inputs,) = map_test_images(config, [record])
     height, width = inputs["image"].shape[-2:]
     boxes = Boxes([BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in objects])
     boxes.scale(width / record["width"], height / record["height"])

@@ -331,9 +331,7 @@ class RaggedROIMasks(ROIMasks):
 
     def _slice(self, begin: int, end: int) -> RaggedROIMasks:
         grid, pixels = self.grid.slice(begin, end)
-        return RaggedROIMasks(
-            self.probabilities[pixels], grid, self.boxes[begin:end], self.grid_kind, self.image_size
-        )
+        return RaggedROIMasks(self.probabilities[pixels], grid, self.boxes[begin:end], self.grid_kind, self.image_size)
 
     @_in_parts(RaggedMasks.cat)
     def paste(self, output_size: tuple[int, int], threshold: float, mode: str) -> RaggedMasks:

@@ -67,7 +67,13 @@ def segment_mean(values: Tensor, starts: Tensor, segment: Tensor) -> Tensor:
 
 
 def segment_norm_relu(
-    values: Tensor, place: Tensor, starts: Tensor, segment: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    values: Tensor,
+    place: Tensor,
+    starts: Tensor,
+    segment: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> Tensor:
     """ReLU of the instance norm (Eq. 6) of each run over its own rows, channels apart, with biased variance.
 

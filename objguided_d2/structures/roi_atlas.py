@@ -172,7 +172,10 @@ class RoiAtlas:
             (1, canvas.rows, canvas.grid.device_heights),
             (0, canvas.columns, canvas.grid.device_widths),
         ):
-            low, high = self.boxes[:, axis].index_select(0, lines.roi), self.boxes[:, axis + 2].index_select(0, lines.roi)
+            low, high = (
+                self.boxes[:, axis].index_select(0, lines.roi),
+                self.boxes[:, axis + 2].index_select(0, lines.roi),
+            )
             place = point_positions(low, high, counts.index_select(0, lines.roi), lines.position, self.grid_kind)
             positions.append(place / stride if self.grid_kind == "edges" else (place + 0.5) / stride - 0.5)
         return tuple(positions)
@@ -246,9 +249,7 @@ class RoiAtlas:
         return weighted_gather(values, index, weight)
 
 
-def _resize_lines(
-    lines: Lines, low_counts: Tensor, high_counts: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _resize_lines(lines: Lines, low_counts: Tensor, high_counts: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The neighbours on the coarser grid of every line of the finer one, see :func:`linear_neighbours`."""
     low = F.pad(low_counts, (0, len(high_counts) - len(low_counts)), value=1).index_select(0, lines.roi)
     high = high_counts.index_select(0, lines.roi)

@@ -26,7 +26,9 @@ def test_mask_stages_get_the_given_boxes(make_cfg):
     seen = []
     stage = contestant.model.roi_heads
     original = stage.forward_with_given_boxes
-    stage.forward_with_given_boxes = lambda f, i: seen.append([x.pred_boxes.tensor.clone() for x in i]) or original(f, i)
+    stage.forward_with_given_boxes = lambda f, i: (
+        seen.append([x.pred_boxes.tensor.clone() for x in i]) or original(f, i)
+    )
     (result,) = contestant.inference(images, given)()
     torch.testing.assert_close(seen[0], given)
     assert len(result[0]["instances"]) <= 5

@@ -40,7 +40,9 @@ def plain_inference(model: nn.Module, inputs: dict, boxes: torch.Tensor) -> list
     features = model.backbone(image[None].contiguous())
     generator = model.proposal_generator
     feature = features[generator.in_feature].contiguous()
-    heatmap, wh, offset = (branch(feature) for branch in (generator.head.heatmap, generator.head.wh, generator.head.offset))
+    heatmap, wh, offset = (
+        branch(feature) for branch in (generator.head.heatmap, generator.head.wh, generator.head.offset)
+    )
     _, _, cell = find_peaks(heatmap.sigmoid(), generator.topk)
     wh, offset = (values[0].flatten(1).t()[cell[0]] for values in (wh, offset))
     decode(cell[0], wh, offset, heatmap.shape[-1], generator.stride)
@@ -54,5 +56,3 @@ def plain_inference(model: nn.Module, inputs: dict, boxes: torch.Tensor) -> list
     size = tuple(image.shape[1:])
     _, _, rles = postprocess_loop(probabilities, enlarged, scores, size, post.mask_thresh, post.mask_nms_thresh)
     return rles
-
-
