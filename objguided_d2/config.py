@@ -102,8 +102,8 @@ def _add_mask_head(cfg: CN) -> None:
     # Stride-1 pixels of training ROIs per image at most, 0 = no bound. ROIs are drawn at random, all objects with the
     # same chance. Ours: images with hundreds of objects would decide the memory and time of every step.
     head.MAX_TRAIN_ROI_PIXELS = 0
-    # Stride-1 pixels of ROIs that are worked on at once, 0 = no bound; more are worked on one part after the other, with
-    # the same results. Ours: bounds memory.
+    # Stride-1 pixels of ROIs that are worked on at once, 0 = no bound; more are worked on one part after the other,
+    # with the same results. Ours: bounds memory.
     head.MAX_ATLAS_PIXELS = 524288
     # "bce" (Eq. 7) or "bce_dice", which adds DICE_LOSS_WEIGHT x a soft Dice loss per ROI (ours, for small objects).
     head.LOSS_TYPE = "bce"

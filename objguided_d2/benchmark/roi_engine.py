@@ -101,7 +101,7 @@ def convolution_peak(dtype: torch.dtype, seconds: float = 0.5) -> float:
     for channels, side in ((64, 256), (96, 128), (128, 128), (256, 64)):
         weight = torch.randn(channels, channels, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
         image = torch.randn(1, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        call = lambda: F.conv2d(image, weight, padding=1)  # noqa: B023
+        call = partial(F.conv2d, image, weight, padding=1)
         with torch.no_grad():
             once = take_turns({"": call}, 3)[""].median
             timing = take_turns({"": call}, max(3, int(seconds / once)))[""]
@@ -267,7 +267,7 @@ def center_head(settings: Settings) -> Iterator[Row]:
 
 
 def postprocessing(settings: Settings) -> Iterator[Row]:
-    """Paste, suppress, boxes and RLE of 300 objects on 1024 x 1024 against a plain loop; memory of 500 on 2048 x 2048."""
+    """Paste, suppress, boxes and RLE of 300 objects on 1024 x 1024 against a plain loop; memory of 500 objects."""
     masks, scores = blob_masks(300, 40, 1024)
     threshold, nms = 0.53, 0.2
     calls = {
@@ -293,8 +293,8 @@ def postprocessing(settings: Settings) -> Iterator[Row]:
 
 
 def blob_masks(count: int, side: int, image_size: int, seed: int = 0) -> tuple[RaggedROIMasks, Tensor]:
-    """Masks as a trained head gives them, probabilities falling from the middle to the edge of ROIs that partly overlap,
-    and scores."""
+    """Masks as a trained head gives them, with probabilities that fall from the middle of an ROI to its edge, and scores;
+    ROIs partly overlap."""
     boxes = random_boxes(count, side, image_size, seed)
     heights, widths = (boxes[:, i + 2].sub(boxes[:, i]).long() for i in (1, 0))
     grid = RaggedGrid(heights, widths, boxes.device)
@@ -447,8 +447,8 @@ def _loss_and_gradients(
 
 
 def _relative_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
-    """Largest norm of a difference as a share of the norm, of losses and of gradients that are not zero but for rounding
-    (as those of biases before a norm are)."""
+    """Largest norm of a difference as a share of the norm, of losses and of gradients that are not zero but for
+    rounding, as those of biases before a norm are."""
     scale = max(float(value.norm()) for value in theirs if value is not None)
     return max(
         float((a - b).norm() / b.norm())

@@ -183,7 +183,11 @@ class ObjectGuidedMaskHead(nn.Module):
         }
 
     def predict(self, features: list[Tensor], atlas: RoiAtlas) -> tuple[Tensor, list[Tensor]]:
-        """Mask logits (P, 1), float32 or wider, of an atlas with ROIs, ROI after ROI, and the ladder [e1, e2, ...], (Q, C) each."""
+        """Masks and ladder of an atlas that has ROIs.
+
+        Returns:
+            logits (P, 1), float32 or wider, ROI after ROI, and [e1, e2, ...], (Q, C) each.
+        """
         ladder, e = [], None
         for level in reversed(range(len(self.strides))):
             canvas = atlas.canvases[level]

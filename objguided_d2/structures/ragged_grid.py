@@ -14,7 +14,7 @@ from .ragged_ops import segment_mean
 
 
 def share_out(areas: Tensor, max_pixels: int) -> list[int]:
-    """Lengths of consecutive parts of R rectangles, each with at most ``max_pixels`` and what its last one adds to them.
+    """Lengths of consecutive parts of R rectangles, each of at most ``max_pixels`` and what its last one adds to them.
 
     Args:
         areas: (R,) int64 on the CPU.

@@ -167,7 +167,8 @@ class _SegmentNormRelu(torch.autograd.Function):
         inverse_std = (variance + eps).rsqrt()
         scale = inverse_std if weight is None else inverse_std * weight
         if is_half:
-            # Taken off first, a mean rounded to half precision keeps small differences to it; what it is off by comes after.
+            # A mean rounded to half precision, taken off first, leaves small differences as they are; what the rounding
+            # has changed is part of the shift.
             middle = mean.to(values.dtype)
             shift = (middle - mean) * scale if bias is None else torch.addcmul(bias, middle - mean, scale)
             output = _look_up(middle, segment)

@@ -1,11 +1,11 @@
 """ROIs of one level laid out on a plane, so that one convolution serves all of them.
 
-Glossary: R ROIs, P pixels of all of them, C channels, H x W the canvas, Q = H W its places. Values on a canvas are (Q, C),
-row by row; the places between ROIs, the gutter, hold anything unless said otherwise.
+Glossary: R ROIs, P pixels of all of them, C channels, H x W the canvas, Q = H W its places. Values on a canvas are
+(Q, C), row by row; the places between ROIs, the gutter, hold anything unless said otherwise.
 
 A canvas consists of shelves, each with a run of ROIs side by side, one empty place between any two and between shelves.
-The ROIs of the first part (those that have a deeper level too) have shelves of their own on top, so that the part is the
-first rows of the canvas.
+The ROIs of the first part (those that have a deeper level too) have shelves of their own on top, so that the part is
+the first rows of the canvas.
 
 A pixel of an ROI lies on a line of pixels in either direction: ROI r has ``heights[r]`` row lines and ``widths[r]``
 column lines. What depends on x or y alone is computed once a line and looked up by place.
@@ -22,7 +22,7 @@ from torch import Tensor
 from .ragged_grid import RaggedGrid
 from .ragged_ops import at_least_float32, gather_rows, pointwise_conv, segment_norm_relu
 
-# Canvas widths that are tried: the length of all ROIs side by side, shared out to up to so many shelves, and a bit more.
+# Canvas widths that are tried: the length of all ROIs side by side, shared out to some shelves, and a bit more.
 _MAX_SHELVES = 16
 _STRETCHES = 1 + np.arange(8) / 32
 
@@ -192,8 +192,8 @@ class RoiCanvas:
 
 
 def _pack(heights: Tensor, widths: Tensor, num_first: int) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    """Put rectangles on shelves, the tallest first, each shelf filled before the next is begun, in the canvas width that
-    leaves the least empty.
+    """Put rectangles on shelves, the tallest first, each shelf filled before the next is begun, in the canvas width
+    that leaves the least empty.
 
     Args:
         heights, widths: (R,) int64 on the CPU.
