@@ -293,8 +293,8 @@ def postprocessing(settings: Settings) -> Iterator[Row]:
 
 
 def blob_masks(count: int, side: int, image_size: int, seed: int = 0) -> tuple[RaggedROIMasks, Tensor]:
-    """Masks as a trained head gives them, with probabilities that fall from the middle of an ROI to its edge, and scores;
-    ROIs partly overlap."""
+    """Masks as a trained head gives them, with probabilities that fall from the middle of an ROI to its edge, and
+    scores; ROIs partly overlap."""
     boxes = random_boxes(count, side, image_size, seed)
     heights, widths = (boxes[:, i + 2].sub(boxes[:, i]).long() for i in (1, 0))
     grid = RaggedGrid(heights, widths, boxes.device)

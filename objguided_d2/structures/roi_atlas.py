@@ -127,8 +127,8 @@ class RoiAtlas:
         grid: str = "edges",
         max_pixels: int = 0,
     ) -> list["RoiAtlas"]:
-        """The same ROIs in one or more atlases, each of at most ``max_pixels`` at stride 1 and what its last ROI adds to
-        them; 0 sets no limit. ROIs of like size share an atlas."""
+        """The same ROIs in one or more atlases, each of at most ``max_pixels`` at stride 1 and what its last ROI adds;
+        0 sets no limit. ROIs of like size share an atlas."""
         sizes, order, has_level = _levels(boxes, strides, min_size, grid)
         area = sizes[0].prod(0)
         parts = [order]
