@@ -97,6 +97,11 @@ def run_suite(args: argparse.Namespace) -> int:
     settings = roi_engine.Settings(
         LoopOpponents(), args.rounds, ROOT / "configs", args.runs, args.dataset or "dsb2018_val", args.num_images
     )
+    if "small-models" in args.rows:
+        try:
+            roi_engine.check_weights(settings)
+        except FileNotFoundError as error:
+            sys.exit(f"error: {error}")
     rows = []
     for name in args.rows:
         for row in roi_engine.ROWS[name](settings):

@@ -320,9 +320,27 @@ def _large_postprocessing(count: int, image_size: int) -> Callable[[], object]:
     return lambda: postprocess_to_rle(masks, scores, 0.53, 0.2)
 
 
+SMALL_MODELS = ("objguided_small_R_18", "mask_rcnn_R_18_FPN_256", "pointrend_rcnn_R_18_FPN_256")
+
+
+def check_weights(settings: Settings) -> None:
+    """
+    Raises:
+        FileNotFoundError: if the weights of a small model are not there; the message has the command that makes them.
+    """
+    for name in SMALL_MODELS:
+        weights = settings.runs / name / "model_final.pth"
+        if not weights.is_file():
+            config = settings.configs / "dsb2018" / f"{name}.yaml"
+            raise FileNotFoundError(
+                f"{weights} does not exist; train it: python tools/train_net.py --config-file {config} "
+                f"OUTPUT_DIR {weights.parent}"
+            )
+
+
 def small_models(settings: Settings) -> Iterator[Row]:
     """Whole inference of the trained small models on real images, each with its own detections."""
-    names = ("objguided_small_R_18", "mask_rcnn_R_18_FPN_256", "pointrend_rcnn_R_18_FPN_256")
+    names = SMALL_MODELS
     records = DatasetCatalog.get(settings.dataset)
     records = [records[i] for i in np.linspace(0, len(records) - 1, settings.num_images).astype(int)]
     calls = {}

@@ -76,3 +76,9 @@ def test_least_arithmetic_is_that_of_the_pixels_alone():
     head_products = 44**2 * (4 * 4 * 9 + 4 * 9)
     expected = 2 * (sum(p * (u + m) for p, u, m in zip(pixels, up, merge)) + head_products) / 1e9
     assert mh.least_gflops(head, box) == pytest.approx(expected)
+
+
+def test_missing_weights_are_named_with_the_command_that_makes_them(tmp_path):
+    settings = roi_engine.Settings(LoopOpponents(), 1, Path("configs"), tmp_path, "", 0)
+    with pytest.raises(FileNotFoundError, match=r"objguided_small_R_18.model_final.pth.*train_net.py --config-file"):
+        roi_engine.check_weights(settings)
