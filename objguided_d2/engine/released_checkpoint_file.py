@@ -35,8 +35,7 @@ def convert_file(source: str, target: str, config_file: str) -> None:
 
 
 def _check_fit(source: str, model: dict[str, torch.Tensor], config_file: str) -> None:
-    cfg = get_cfg()
-    cfg.merge_from_file(config_file)
+    cfg = get_cfg(config_file)
     cfg.MODEL.DEVICE = "cpu"
     last = model.get("proposal_generator.head.heatmap.2.weight")
     if last is not None:
