@@ -18,8 +18,9 @@ from detectron2.data import DatasetCatalog
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # The opponents of the suite are plain programs of the tests.
 
-from objguided_d2.benchmark import contest, roi_engine  # noqa: E402
+from objguided_d2.benchmark import contest, model_rows, roi_engine  # noqa: E402
 from objguided_d2.benchmark.models import PRECISIONS, random_boxes  # noqa: E402
+from objguided_d2.benchmark.rows import Settings  # noqa: E402
 from objguided_d2.benchmark.table import write_tables  # noqa: E402
 
 
@@ -94,12 +95,12 @@ def measure_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
 def run_suite(args: argparse.Namespace) -> int:
     from tests.reference.opponents import LoopOpponents
 
-    settings = roi_engine.Settings(
+    settings = Settings(
         LoopOpponents(), args.rounds, ROOT / "configs", args.runs, args.dataset or "dsb2018_val", args.num_images
     )
     if "small-models" in args.rows:
         try:
-            roi_engine.check_weights(settings)
+            model_rows.check_weights(settings)
         except FileNotFoundError as error:
             sys.exit(f"error: {error}")
     rows = []

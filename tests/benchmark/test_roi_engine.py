@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from objguided_d2.benchmark import mask_head as mh
-from objguided_d2.benchmark import roi_engine
+from objguided_d2.benchmark import mask_head_rows, model_rows, stage_rows
 from objguided_d2.benchmark.models import load_contestant, random_boxes
+from objguided_d2.benchmark.rows import Settings
 from tests.modeling.models import small_cfg
 from tests.reference.opponents import LoopOpponents
 
@@ -16,21 +17,21 @@ SMALL = mh.Widths((4, 4, 6, 8, 8), (8, 6, 5, 4), 4)
 
 
 @pytest.fixture
-def settings(monkeypatch) -> roi_engine.Settings:
+def settings(monkeypatch) -> Settings:
     monkeypatch.setattr(mh, "WIDTHS", {"paper": SMALL, "small": SMALL})
     monkeypatch.setattr(mh, "CASES", (mh.Case(3, 40), mh.Case(4, 20), mh.Case(3, 24), mh.Case(2, 70)))
-    monkeypatch.setattr(roi_engine, "convolution_peak", lambda dtype: 100.0)
-    return roi_engine.Settings(LoopOpponents(), 2, Path("configs"), Path("."), "", 0)
+    monkeypatch.setattr(mask_head_rows, "convolution_peak", lambda dtype: 100.0)
+    return Settings(LoopOpponents(), 2, Path("configs"), Path("."), "", 0)
 
 
 def test_masks_equal_those_of_the_loop(settings):
-    rows = [row for row in roi_engine.mask_head_inference(settings) if "largest_difference" in row.numbers]
+    rows = [row for row in mask_head_rows.inference(settings) if "largest_difference" in row.numbers]
     assert len(rows) == 8 and all(row.numbers["largest_difference"] < 1e-5 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["mask_head_training", "mask_head_small"])
+@pytest.mark.parametrize("name", ["training", "small_widths"])
 def test_losses_and_gradients_equal_those_of_the_loop(name, settings):
-    rows = [r for r in getattr(roi_engine, name)(settings) if "largest_relative_difference" in r.numbers]
+    rows = [r for r in getattr(mask_head_rows, name)(settings) if "largest_relative_difference" in r.numbers]
     assert len(rows) == 4 and all(row.numbers["largest_relative_difference"] < 1e-6 for row in rows)
 
 
@@ -39,18 +40,18 @@ def test_a_wrong_mask_is_not_met(settings):
         def masks(self, head, maps, boxes):
             return [mask + 0.01 for mask in super().masks(head, maps, boxes)]
 
-    row = next(roi_engine.mask_head_inference(replace(settings, opponents=Off())))
+    row = next(mask_head_rows.inference(replace(settings, opponents=Off())))
     assert not row.met
 
 
 def test_the_number_of_operations_does_not_grow_with_rois(settings):
-    (row,) = roi_engine.operations(settings)
+    (row,) = mask_head_rows.operations(settings)
     assert row.met, row.measured
 
 
 def test_postprocessing_equals_the_plain_loop():
-    masks, scores = roi_engine.blob_masks(25, 20, 96)
-    ours = roi_engine.postprocess_to_rle(masks, scores, 0.53, 0.2)
+    masks, scores = stage_rows.blob_masks(25, 20, 96)
+    ours = stage_rows.postprocess_to_rle(masks, scores, 0.53, 0.2)
     assert ours == LoopOpponents().postprocess(masks, scores, 0.53, 0.2)
     assert 0 < len(ours) < 25
 
@@ -61,10 +62,20 @@ def test_the_plain_path_gives_the_masks_of_the_model():
     contestant = load_contestant(cfg, "model")
     # Masks of an untrained head are all over 1/2 or none: put the threshold in the middle of them.
     torch.nn.init.normal_(contestant.model.roi_heads.mask_head.seg_head.predictor.weight)
-    image = roi_engine._drawn_image()
-    boxes = random_boxes(6, 60, roi_engine.SIZE)
+    image = model_rows.drawn_image()
+    boxes = random_boxes(6, 60, mh.IMAGE_SIZE)
     ours = contestant.inference([image], [boxes])()[0][0]["instances"].pred_masks.to_rle()
     assert ours == LoopOpponents().inference(contestant.model, image, boxes)
+
+
+def test_contiguous_images_change_the_layout_alone():
+    contestant = load_contestant(small_cfg(), "model")
+    image, boxes = model_rows.drawn_image(), random_boxes(4, 60, mh.IMAGE_SIZE)
+    contiguous = replace(contestant, model=model_rows._with_contiguous_images(contestant.model))
+    assert contiguous.model.preprocess_image([image]).tensor.is_contiguous()
+    assert not contestant.model.preprocess_image([image]).tensor.is_contiguous()
+    ours, theirs = (c.inference([image], [boxes])()[0][0]["instances"].pred_masks for c in (contestant, contiguous))
+    assert ours.to_rle() == theirs.to_rle()
 
 
 def test_least_arithmetic_is_that_of_the_pixels_alone():
@@ -79,6 +90,6 @@ def test_least_arithmetic_is_that_of_the_pixels_alone():
 
 
 def test_missing_weights_are_named_with_the_command_that_makes_them(tmp_path):
-    settings = roi_engine.Settings(LoopOpponents(), 1, Path("configs"), tmp_path, "", 0)
+    settings = Settings(LoopOpponents(), 1, Path("configs"), tmp_path, "", 0)
     with pytest.raises(FileNotFoundError, match=r"objguided_small_R_18.model_final.pth.*train_net.py --config-file"):
-        roi_engine.check_weights(settings)
+        model_rows.check_weights(settings)

@@ -11,7 +11,7 @@ from tests.reference.postprocess_loop import postprocess_loop
 
 
 class LoopOpponents:
-    """See ``objguided_d2.benchmark.roi_engine.Opponents``."""
+    """See ``objguided_d2.benchmark.rows.Opponents``."""
 
     def masks(self, head: ObjectGuidedMaskHead, maps: list[torch.Tensor], boxes: torch.Tensor) -> list[torch.Tensor]:
         logits, _, _ = mask_head_loop(maps, boxes, loop_state(head), head.box_expansion)
