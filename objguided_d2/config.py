@@ -152,6 +152,9 @@ def _add_input(cfg: CN) -> None:
     light.NOISE = 0.0
     # Chance that half of the objects of another training image are pasted over this one. Ours, for small data sets.
     cfg.INPUT.COPY_PASTE_PROB = 0.0
+    # The heatmap's loss takes nothing in COCO crowd regions for background. Ours: objects there have no masks of their
+    # own, and the head would learn not to find them. False = crowds are dropped, as Detectron2 does.
+    cfg.INPUT.IGNORE_CROWD_IN_TRAINING = True
     # How images of more than 8 bits become 8 bits, "percentile:LOW,HIGH" or "range:LOW,HIGH" (data/intensity.py), in
     # training and testing alike. Empty = such images are refused.
     cfg.INPUT.INTENSITY = ""

@@ -79,8 +79,8 @@ def convert_ctc(
 
     A frame's truth is its silver cells ("silver"), its gold cells ("gold"), or the silver ones with those that a gold
     cell covers replaced by it ("both"). Where cells have no outline - gold cells alone in a frame that has silver
-    ones too, or the strip at the image border - a crowd region says so, which the evaluation leaves out of account.
-    Frames whose truth is partial never train.
+    ones too, or the strip at the image border - a crowd region says so, which training and evaluation leave out of
+    account. Frames whose truth is partial never train.
 
     Args:
         source: folder or zip archive with ``NN/``, ``NN_GT/``, ``NN_ST/``; its name should be the challenge's.

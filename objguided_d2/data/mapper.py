@@ -12,6 +12,7 @@ from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
 from .cache import BoundedCache
 from .copy_paste import paste_instances
+from .crowd_region import merge_crowds, transform_region
 from .intensity import IntensityMapping
 from .label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
 from .pixels import read_image
@@ -19,14 +20,27 @@ from .transforms import build_augmentation
 
 
 class DecodedImage(NamedTuple):
-    """An image, (H, W, C) uint8, and its instances as label layers (see label_layers.py); no layers for polygons."""
+    """An image, (H, W, C) uint8, and its instances as label layers (see label_layers.py); no layers for polygons.
+
+    ``crowd`` is the (H, W) uint8 region of crowd_region.py, if the image has any crowd.
+    """
 
     image: np.ndarray
     layers: list[np.ndarray]
+    crowd: np.ndarray | None
 
     @property
     def num_bytes(self) -> int:
-        return self.image.nbytes + sum(layer.nbytes for layer in self.layers)
+        arrays = [self.image, *self.layers] if self.crowd is None else [self.image, *self.layers, self.crowd]
+        return sum(array.nbytes for array in arrays)
+
+
+class AugmentedImage(NamedTuple):
+    """An image, (H', W', C) uint8, and in training its instances and its (H', W') bool crowd region, if any."""
+
+    image: np.ndarray
+    instances: Instances | None
+    ignore_region: np.ndarray | None
 
 
 class InstanceMapper:
@@ -43,6 +57,7 @@ class InstanceMapper:
         intensity: how images of more than 8 bits become 8 bits (intensity.py); None refuses them.
         copy_paste_prob: chance that objects of one of ``paste_source`` are pasted over a training image.
         paste_source: dataset dicts with objects, see ``copy_paste.py``.
+        ignore_crowd: whether training samples say where the image has crowds; otherwise crowds are dropped.
     """
 
     @configurable
@@ -57,6 +72,7 @@ class InstanceMapper:
         intensity: IntensityMapping | None = None,
         copy_paste_prob: float = 0.0,
         paste_source: Sequence[dict] = (),
+        ignore_crowd: bool = True,
     ) -> None:
         if mask_format not in ("bitmask", "polygon"):
             raise ValueError(f"INPUT.MASK_FORMAT is {mask_format!r}; use 'bitmask' or 'polygon'")
@@ -68,6 +84,7 @@ class InstanceMapper:
         self.intensity = intensity
         self.copy_paste_prob = copy_paste_prob if is_train else 0.0
         self.paste_source = paste_source
+        self.ignore_crowd = ignore_crowd and is_train
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, paste_source: Sequence[dict] = ()) -> dict:
@@ -86,6 +103,7 @@ class InstanceMapper:
             "intensity": IntensityMapping.parse(cfg.INPUT.INTENSITY) if cfg.INPUT.INTENSITY else None,
             "copy_paste_prob": cfg.INPUT.COPY_PASTE_PROB,
             "paste_source": paste_source,
+            "ignore_crowd": cfg.INPUT.IGNORE_CROWD_IN_TRAINING,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -96,53 +114,72 @@ class InstanceMapper:
         Returns:
             a copy of it without "annotations", with "image", a (C, H', W') uint8 tensor, and in training
             "instances", in the frame of that image: gt_boxes (XYXY, tight around the mask, right and bottom edges
-            exclusive), gt_classes and gt_masks. Crowd regions and objects without a pixel left are dropped.
+            exclusive), gt_classes and gt_masks. Objects without a pixel left are dropped, and crowds are no instances.
+            Where a pixel of a crowd is left, "ignore_region" is the (H', W') bool tensor of all crowds, without the
+            pixels of annotated objects and False outside of the image; so for either mask format, since a crowd may
+            have polygons, RLE or a mask in both. A crowd without a segmentation has no region.
         Raises:
             SizeMismatchError, ValueError: image or annotation do not fit together; the file is named.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        image, instances = self._augmented(sample, dataset_dict.get("annotations", ()))
+        augmented = self._augmented(sample, dataset_dict.get("annotations", ()))
         if self.copy_paste_prob and self.paste_source and np.random.uniform() < self.copy_paste_prob:
             other = self.paste_source[np.random.randint(len(self.paste_source))]
-            source, source_instances = self._augmented({**other}, other["annotations"])
-            chosen = np.random.uniform(size=len(source_instances)) < 0.5
-            image, instances = paste_instances(image, instances, source, source_instances, chosen)
+            source = self._augmented({**other}, other["annotations"])
+            chosen = np.random.uniform(size=len(source.instances)) < 0.5
+            augmented = AugmentedImage(*paste_instances(*augmented, source.image, source.instances, chosen))
         # A copy, so that nobody writes into the cached image.
-        sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        sample["image"] = torch.from_numpy(augmented.image.transpose(2, 0, 1).copy())
         if self.is_train:
-            sample["instances"] = instances
+            sample["instances"] = augmented.instances
+        if augmented.ignore_region is not None and augmented.ignore_region.any():
+            sample["ignore_region"] = torch.from_numpy(augmented.ignore_region)
         return sample
 
-    def _augmented(self, sample: dict, annotations: Sequence[dict]) -> tuple[np.ndarray, Instances | None]:
-        """The augmented image, (H', W', C) uint8, and in training its instances."""
-        annotations = [a for a in annotations if not a.get("iscrowd", 0)] if self.is_train else []
+    def _augmented(self, sample: dict, annotations: Sequence[dict]) -> AugmentedImage:
+        objects = [a for a in annotations if not a.get("iscrowd", 0)] if self.is_train else []
+        crowds = [a for a in annotations if a.get("iscrowd", 0) and "segmentation" in a] if self.ignore_crowd else []
         decoded = self.cache.get(
             key=(sample["file_name"], sample.get("image_id")),
-            load=lambda: self._decode(sample, annotations),
+            load=lambda: self._decode(sample, objects, crowds),
             num_bytes=lambda value: value.num_bytes,
         )
         augmented = T.AugInput(decoded.image)
         transforms = self.augmentations(augmented)
         image_size = augmented.image.shape[:2]
         if not self.is_train:
-            return augmented.image, None
+            return AugmentedImage(augmented.image, None, None)
         if self.mask_format == "bitmask":
-            return augmented.image, _bitmask_instances(decoded.layers, annotations, transforms, image_size)
-        return augmented.image, _polygon_instances(sample["file_name"], annotations, transforms, image_size)
+            instances = _bitmask_instances(decoded.layers, objects, transforms, image_size)
+        else:
+            instances = _polygon_instances(sample["file_name"], objects, transforms, image_size)
+        ignore_region = None if decoded.crowd is None else transform_region(decoded.crowd, transforms)
+        return AugmentedImage(augmented.image, instances, ignore_region)
 
-    def _decode(self, sample: dict, annotations: list[dict]) -> DecodedImage:
+    def _decode(self, sample: dict, objects: list[dict], crowds: list[dict]) -> DecodedImage:
         image = read_image(sample["file_name"], self.image_format, self.intensity)
         detection_utils.check_image_size(sample, image)
-        if not self.is_train or self.mask_format == "polygon":
-            return DecodedImage(image, [])
+        needs_layers = self.is_train and self.mask_format == "bitmask"
+        if not needs_layers and not crowds:
+            return DecodedImage(image, [], None)
         height, width = image.shape[:2]
-        rles = []
-        for index, annotation in enumerate(annotations):
-            try:
-                rles.append(segmentation_to_rle(annotation["segmentation"], height, width))
-            except (KeyError, ValueError) as error:
-                raise ValueError(f"{sample['file_name']}, annotation {index}: {error}") from error
-        return DecodedImage(image, pack_masks(rles, height, width))
+        rles = _to_rles(f"{sample['file_name']}, annotation", objects, height, width)
+        crowd_rles = _to_rles(f"{sample['file_name']}, crowd region", crowds, height, width)
+        return DecodedImage(
+            image,
+            pack_masks(rles, height, width) if needs_layers else [],
+            merge_crowds(crowd_rles, rles) if crowds else None,
+        )
+
+
+def _to_rles(name: str, annotations: list[dict], height: int, width: int) -> list[dict]:
+    rles = []
+    for index, annotation in enumerate(annotations):
+        try:
+            rles.append(segmentation_to_rle(annotation["segmentation"], height, width))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{name} {index}: {error}") from error
+    return rles
 
 
 def _bitmask_instances(

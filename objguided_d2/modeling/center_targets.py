@@ -2,7 +2,8 @@
 
 Boxes are XYXY in input pixels, continuous coordinates as in Detectron2 (a pixel covers [x, x + 1)). On a map of stride
 n, an object with box center (u, v) belongs to the cell (floor(v / n), floor(u / n)) and its offset is what the floor
-leaves over, so that ``center = n * (cell + offset)`` (Eq. 4); sizes are (w / n, h / n).
+leaves over, so that ``center = n * (cell + offset)`` (Eq. 4); sizes are (w / n, h / n). Cell (i, j) thus covers the
+n x n pixels [n i, n (i + 1)) x [n j, n (j + 1)).
 
 Glossary: N images, M objects of the batch, K classes, H x W the map.
 """
@@ -134,6 +135,23 @@ def encode(
     heatmap = draw_gaussians(shape, image, classes, cell, reach, sigma)
     flat = (image * height + cell[:, 1]) * width + cell[:, 0]
     return CenterTargets(heatmap, flat, wh, offset)
+
+
+def ignored_cells(region: Tensor, stride: int) -> Tensor:
+    """The cells whose pixels all lie in a region that the heatmap's loss ignores.
+
+    All, not most: a cell with a pixel of an annotated object, or of annotated background, counts.
+
+    Args:
+        region: (N, H n, W n) bool.
+        stride: n.
+
+    Returns:
+        (N, H, W) bool.
+    """
+    num_images, height, width = region.shape
+    cells = region.view(num_images, height // stride, stride, width // stride, stride)
+    return cells.all(dim=4).all(dim=2)
 
 
 class Centers(NamedTuple):

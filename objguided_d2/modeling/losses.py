@@ -5,12 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def heatmap_focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
+def heatmap_focal_loss(
+    logits: Tensor, target: Tensor, alpha: float = 2.0, beta: float = 4.0, ignored: Tensor | None = None
+) -> Tensor:
     """Focal loss of the center heatmap, summed over cells and divided by the number of centers (Eq. 1).
 
     Args:
         logits: (N, K, H, W).
         target: (N, K, H, W) in [0, 1], 1 exactly at centers.
+        ignored: (N, H, W) bool, cells that do not count as background in any class; their centers count.
 
     Returns:
         Scalar float32. Without any center the sum of the negative part alone.
@@ -22,6 +25,8 @@ def heatmap_focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, beta:
     is_center = target == 1
     positive = log_p * (1 - p) ** alpha
     negative = log_not_p * p**alpha * (1 - target) ** beta
+    if ignored is not None:
+        negative = negative.masked_fill(ignored[:, None], 0)
     loss = -torch.where(is_center, positive, negative).sum()
     return loss / is_center.sum().clamp(min=1)
 

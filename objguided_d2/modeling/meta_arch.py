@@ -42,13 +42,17 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         return images
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time."""
+        """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time.
+
+        A training input may have "ignore_region", (height, width) bool as its image, where objects are not annotated.
+        """
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         gt_instances = [x["instances"].to(self.device) for x in batched_inputs]
         features = self.backbone(images.tensor)
-        _, proposal_losses = self.proposal_generator(images, features, gt_instances)
+        ignore_region = _batch_ignore_regions(batched_inputs, images.tensor)
+        _, proposal_losses = self.proposal_generator(images, features, gt_instances, ignore_region=ignore_region)
         _, mask_losses = self.roi_heads(images, features, [], gt_instances)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
             draw_training_images(self, batched_inputs[0], gt_instances[0], features)
@@ -73,3 +77,16 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
             {"instances": self.postprocessor(of_image, inputs.get("height", height), inputs.get("width", width))}
             for of_image, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
+
+
+def _batch_ignore_regions(batched_inputs: list[dict], images: Tensor) -> Tensor | None:
+    """The inputs' "ignore_region" as (N, H, W) bool, False in the padding of ``images`` (N, C, H, W); None if none."""
+    if not any("ignore_region" in inputs for inputs in batched_inputs):
+        return None
+    num_images, _, height, width = images.shape
+    regions = images.new_zeros((num_images, height, width), dtype=torch.bool)
+    for padded, inputs in zip(regions, batched_inputs):
+        if "ignore_region" in inputs:
+            region = inputs["ignore_region"]
+            padded[: region.shape[0], : region.shape[1]].copy_(region, non_blocking=True)
+    return regions

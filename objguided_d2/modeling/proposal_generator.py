@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..structures.roi_atlas import image_of_boxes
 from .center_head import CenterHead
-from .center_targets import GAUSSIAN_RULES, GAUSSIAN_SIGMAS, CenterTargets, decode, encode, find_peaks
+from .center_targets import GAUSSIAN_RULES, GAUSSIAN_SIGMAS, CenterTargets, decode, encode, find_peaks, ignored_cells
 from .losses import center_regression_loss, heatmap_focal_loss
 
 REGRESSION_LOSSES = ("smooth_l1", "l1")
@@ -98,13 +98,19 @@ class CenterKeypointProposals(nn.Module):
         }
 
     def forward(
-        self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        gt_instances: list[Instances] | None = None,
+        ignore_region: Tensor | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Proposals at test time, losses in training.
 
         Args:
             features: holds ``in_feature``, (N, C, H, W).
             gt_instances: one an image with ``gt_boxes`` (XYXY, input pixels) and ``gt_classes``; needed in training.
+            ignore_region: (N, H n, W n) bool in input pixels, used in training: the heatmap's loss takes nothing there
+                for background, see :func:`center_targets.ignored_cells`. None = nowhere.
 
         Returns:
             At test time one ``Instances`` an image with ``proposal_boxes``, ``objectness_logits`` and
@@ -117,7 +123,8 @@ class CenterKeypointProposals(nn.Module):
             return self.propose(heatmap, feature, images.image_sizes), {}
         targets = self.targets(heatmap.shape, gt_instances)
         wh, offset = self.head.wh_and_offset(feature, targets.cell)
-        return [], self.losses(heatmap, wh, offset, targets)
+        ignored = None if ignore_region is None else ignored_cells(ignore_region, self.stride)
+        return [], self.losses(heatmap, wh, offset, targets, ignored)
 
     def targets(self, heatmap_shape: torch.Size, gt_instances: list[Instances]) -> CenterTargets:
         """Targets of a batch; see :func:`center_targets.encode`."""
@@ -126,10 +133,16 @@ class CenterKeypointProposals(nn.Module):
         classes = torch.cat([t.gt_classes for t in gt_instances])
         return encode(boxes, image, classes, tuple(heatmap_shape), self.stride, **self.gaussian)
 
-    def losses(self, heatmap: Tensor, wh: Tensor, offset: Tensor, targets: CenterTargets) -> dict[str, Tensor]:
-        """Weighted losses of the heatmap (N, K, H, W) and of wh and offset (M, 2) at the true centers (Eq. 1-5)."""
+    def losses(
+        self, heatmap: Tensor, wh: Tensor, offset: Tensor, targets: CenterTargets, ignored: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Weighted losses of the heatmap (N, K, H, W) and of wh and offset (M, 2) at the true centers (Eq. 1-5).
+
+        ``ignored``, (N, H, W) bool, are cells of the heatmap that do not count as background.
+        """
+        focal = heatmap_focal_loss(heatmap, targets.heatmap, self.focal_alpha, self.focal_beta, ignored)
         losses = {
-            "loss_center_heatmap": heatmap_focal_loss(heatmap, targets.heatmap, self.focal_alpha, self.focal_beta),
+            "loss_center_heatmap": focal,
             "loss_wh": center_regression_loss(wh, targets.wh, self.reg_loss_type, self.smooth_l1_beta),
             "loss_offset": center_regression_loss(offset, targets.offset, self.reg_loss_type, self.smooth_l1_beta),
         }

@@ -130,6 +130,56 @@ def test_objects_outside_the_crop_and_crowds_are_dropped(image_file, mask_format
         assert nothing.gt_masks.tensor.shape == (0, 20, 20)
 
 
+def with_crowd(dataset_dict, x1, y1, x2, y2):
+    """A further annotation: a crowd over a box, as compressed RLE."""
+    crowd = rle([[x1, y1, x2, y1, x2, y2, x1, y2]])
+    annotation = {"segmentation": crowd, "category_id": 0, "iscrowd": 1, "bbox": [0, 0, 1, 1]}
+    return {**dataset_dict, "annotations": [annotation, *dataset_dict["annotations"]]}
+
+
+@pytest.mark.parametrize("mask_format", ["bitmask", "polygon"])
+def test_crowds_become_the_ignored_region_without_the_objects(image_file, mask_format):
+    plain = make_dict(image_file, "polygon")
+    dataset_dict = with_crowd(plain, 20, 0, 64, 12)
+    objects = np.any([mask_util.decode(rle(polygons)) for polygons in POLYGONS], axis=0)
+    region = np.zeros((HEIGHT, WIDTH), bool)
+    region[:12, 20:] = True
+    region &= ~objects
+    # A horizontal flip, then columns 0 - 39 and rows 2 - 41 of the flipped image.
+    transforms = [T.HFlipTransform(WIDTH), SquareCropTransform(0, 2, 40, 40)]
+    sample = make_mapper(transforms, mask_format=mask_format)(dataset_dict)
+    assert sample["ignore_region"].dtype == torch.bool
+    assert np.array_equal(sample["ignore_region"].numpy(), region[:, ::-1][2:42, :40])
+    expected = make_mapper(transforms, mask_format=mask_format)(plain)
+    assert sample["instances"].gt_classes.tolist() == expected["instances"].gt_classes.tolist()
+    assert torch.equal(sample["instances"].gt_boxes.tensor, expected["instances"].gt_boxes.tensor)
+    assert torch.equal(sample["image"], expected["image"])
+
+
+def test_no_region_without_a_crowd_in_sight(image_file):
+    plain = make_dict(image_file, "rle")
+    dataset_dict = with_crowd(plain, 40, 30, 64, 48)
+    assert "ignore_region" in make_mapper([])(dataset_dict)
+    assert "ignore_region" not in make_mapper([])(plain)
+    assert "ignore_region" not in make_mapper([T.CropTransform(0, 0, 40, 48)])(dataset_dict)
+    # A crowd that is a box alone, as Detectron2 reads it from a JSON without its mask.
+    del dataset_dict["annotations"][0]["segmentation"]
+    assert "ignore_region" not in make_mapper([])(dataset_dict)
+    assert "ignore_region" not in InstanceMapper(is_train=False, augmentations=[], image_format="BGR")(dataset_dict)
+
+
+def test_crowds_are_dropped_if_the_config_says_so(image_file):
+    cfg = get_cfg()
+    cfg.INPUT.MASK_FORMAT, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = "bitmask", (48,), "none"
+    dataset_dict = with_crowd(make_dict(image_file, "rle"), 40, 30, 64, 48)
+    assert "ignore_region" in InstanceMapper(cfg)(dataset_dict)
+    cfg.INPUT.IGNORE_CROWD_IN_TRAINING = False
+    sample, expected = InstanceMapper(cfg)(dataset_dict), InstanceMapper(cfg)(make_dict(image_file, "rle"))
+    assert set(sample) == set(expected)
+    assert torch.equal(sample["image"], expected["image"])
+    assert_same(sample["instances"], expected["instances"])
+
+
 def test_image_without_objects(image_file):
     instances = make_mapper(FLIPS)({**make_dict(image_file, "rle"), "annotations": []})["instances"]
     assert set(instances.get_fields()) == {"gt_boxes", "gt_classes", "gt_masks"}
@@ -138,7 +188,7 @@ def test_image_without_objects(image_file):
 
 @pytest.mark.parametrize("image_format", ["BGR", "L"])
 def test_cache_changes_nothing(image_file, image_format):
-    dataset_dict = make_dict(image_file, "rle")
+    dataset_dict = with_crowd(make_dict(image_file, "rle"), 5, 0, 64, 30)
     before = copy.deepcopy(dataset_dict)
     augmentations = [RandomSquareCrop("longer", (0.5, 1.5), 40), T.RandomFlip(), TransposeTransform()]
     mappers = [
@@ -152,8 +202,10 @@ def test_cache_changes_nothing(image_file, image_format):
             samples.append(mapper(dataset_dict))
         assert torch.equal(samples[0]["image"], samples[1]["image"])
         assert_same(samples[0]["instances"], samples[1]["instances"])
+        assert torch.equal(samples[0]["ignore_region"], samples[1]["ignore_region"])
         # A model that writes into its input must not reach the cached image.
         samples[1]["image"].zero_()
+        samples[1]["ignore_region"].zero_()
         samples[1]["instances"].gt_masks.tensor.zero_()
     assert mappers[1].cache.free_bytes < 2**20
     assert dataset_dict == before
@@ -200,6 +252,10 @@ def test_bad_annotations_name_file_and_fix(image_file):
     del dataset_dict["annotations"][1]["segmentation"]
     with pytest.raises(ValueError, match="image.png, annotation 1: .*segmentation"):
         make_mapper([])(dataset_dict)
+    bad_crowd = with_crowd(make_dict(image_file, "rle"), 0, 0, 9, 9)
+    bad_crowd["annotations"][0]["segmentation"] = np.ones((3, 3), np.uint8)
+    with pytest.raises(ValueError, match="image.png, crowd region 0: mask of height x width"):
+        make_mapper([])(bad_crowd)
     with pytest.raises(detection_utils.SizeMismatchError, match="image.png"):
         make_mapper([])({**dataset_dict, "width": 9})
 

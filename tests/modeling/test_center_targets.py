@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objguided_d2.modeling.center_targets import decode, encode, find_peaks, gaussian_radius
+from objguided_d2.modeling.center_targets import decode, encode, find_peaks, gaussian_radius, ignored_cells
 from tests.reference import centers as reference
 from tests.reference.rois import cxcywh_to_xyxy
 
@@ -127,6 +127,43 @@ class TestEncode:
         empty = torch.zeros(0, dtype=torch.int64)
         with pytest.raises(ValueError, match="GAUSSIAN_SIGMA"):
             encode(torch.zeros(0, 4), empty, empty, (1, 1, 8, 8), STRIDE, sigma_rule="third")
+
+
+class TestIgnoredCells:
+    def test_a_cell_is_ignored_if_all_its_pixels_are(self):
+        # Rows 3 - 15 and columns 8 - 22 hold the cells of rows 1 - 3 and columns 2 - 4; of (2, 3) a pixel is missing.
+        region = torch.zeros(2, 20, 28, dtype=torch.bool)
+        region[1, 3:16, 8:23] = True
+        region[1, 11, 15] = False
+        got = ignored_cells(region, STRIDE)
+        assert got.shape == (2, 5, 7) and got.dtype == torch.bool
+        assert not got[0].any()
+        assert got[1].int().tolist() == [
+            [0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 1, 1, 1, 0, 0],
+            [0, 0, 1, 0, 1, 0, 0],
+            [0, 0, 1, 1, 1, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0],
+        ]
+
+    @pytest.mark.parametrize("stride", [1, 2, 4, 5])
+    def test_equals_a_loop_over_cells(self, stride):
+        region = torch.rand(2, 20, 40, generator=torch.Generator().manual_seed(stride)) < 0.9
+        got = ignored_cells(region, stride)
+        for n in range(2):
+            for y in range(20 // stride):
+                for x in range(40 // stride):
+                    pixels = region[n, stride * y : stride * (y + 1), stride * x : stride * (x + 1)]
+                    assert got[n, y, x] == pixels.all()
+
+    def test_an_object_belongs_to_the_cell_that_its_center_pixel_is_in(self):
+        """The cell of a center by ``encode`` is the one cell that a region of its own pixels makes ignored."""
+        box = torch.tensor([[9.0, 4, 14, 15]])  # center (11.5, 9.5): column 2, row 2
+        none = torch.zeros(1, dtype=torch.int64)
+        cell = encode(box, none, none, (1, 1, 5, 7), STRIDE).cell
+        region = torch.zeros(1, 20, 28, dtype=torch.bool)
+        region[0, 8:12, 8:12] = True
+        assert ignored_cells(region, STRIDE).flatten().nonzero().flatten().tolist() == cell.tolist() == [2 * 7 + 2]
 
 
 class TestDecode:

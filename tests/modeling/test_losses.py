@@ -50,6 +50,52 @@ class TestHeatmapFocalLoss:
         assert heatmap_focal_loss(target * 60 - 30, target).item() < 1e-9
 
 
+class TestIgnoredCells:
+    """Two images, three classes, about a third of the cells ignored, two centers of which one is in an ignored cell."""
+
+    @pytest.fixture
+    def example(self):
+        generator = torch.Generator().manual_seed(0)
+        logits = 3 * torch.randn(2, 3, 7, 9, generator=generator)
+        target = torch.rand(2, 3, 7, 9, generator=generator)
+        ignored = torch.rand(2, 7, 9, generator=generator) < 0.3
+        target[0, 0, 2, 3] = target[1, 2, 6, 8] = 1
+        ignored[0, 2, 3], ignored[1, 6, 8] = True, False
+        return logits, target, ignored
+
+    @pytest.mark.parametrize("alpha, beta", [(2.0, 4.0), (1.5, 0.0)])
+    def test_equals_the_reference(self, example, alpha, beta):
+        logits, target, ignored = example
+        loss = heatmap_focal_loss(logits, target, alpha, beta, ignored)
+        expected = reference.heatmap_focal_loss_loop(logits.double().sigmoid(), target.double(), ignored, alpha, beta)
+        torch.testing.assert_close(loss.double(), expected, atol=0, rtol=1e-5)
+        assert loss < heatmap_focal_loss(logits, target, alpha, beta)
+
+    def test_nothing_ignored_is_the_plain_loss(self, example):
+        logits, target, ignored = example
+        plain = heatmap_focal_loss(logits, target)
+        assert torch.equal(heatmap_focal_loss(logits, target, ignored=torch.zeros_like(ignored)), plain)
+        none = torch.zeros_like(ignored)
+        expected = reference.heatmap_focal_loss_loop(logits.double().sigmoid(), target.double(), none)
+        torch.testing.assert_close(plain.double(), expected, atol=0, rtol=1e-5)
+
+    def test_only_centers_learn_in_ignored_cells(self, example):
+        logits, target, ignored = example
+        background = ignored[:, None] & (target != 1)
+        logits.requires_grad_()
+        loss = heatmap_focal_loss(logits, target, ignored=ignored)
+        loss.backward()
+        assert torch.equal(logits.grad == 0, background)
+        others = torch.where(background, 90.0, logits.detach())
+        assert torch.equal(heatmap_focal_loss(others, target, ignored=ignored), loss.detach())
+
+    def test_half_precision_logits(self, example):
+        logits, target, ignored = example
+        loss = heatmap_focal_loss(logits.bfloat16(), target, ignored=ignored)
+        assert loss.dtype == torch.float32
+        assert torch.equal(loss, heatmap_focal_loss(logits.bfloat16().float(), target, ignored=ignored))
+
+
 class TestCenterRegressionLoss:
     @pytest.mark.parametrize("beta", [1.0, 0.3])
     def test_equals_the_reference(self, beta):

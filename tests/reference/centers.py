@@ -108,6 +108,20 @@ def heatmap_focal_loss(
     return -total / max(1, int(is_center.sum()))
 
 
+def heatmap_focal_loss_loop(
+    probability: torch.Tensor, target: torch.Tensor, ignored: torch.Tensor, alpha: float = 2.0, beta: float = 4.0
+) -> torch.Tensor:
+    """Eq. 1 cell by cell; cells of ``ignored``, (N, H, W) bool, count at centers only."""
+    total, num_centers = probability.new_zeros(()), 0
+    for n, k, y, x in itertools.product(*map(range, probability.shape)):
+        p, t = probability[n, k, y, x], target[n, k, y, x]
+        if t == 1:
+            total, num_centers = total - torch.log(p) * (1 - p) ** alpha, num_centers + 1
+        elif not ignored[n, y, x]:
+            total = total - torch.log(1 - p) * p**alpha * (1 - t) ** beta
+    return total / max(1, num_centers)
+
+
 def center_smooth_l1_loss(
     maps: torch.Tensor, targets: list[torch.Tensor], indices: list[torch.Tensor], beta: float = 1.0
 ) -> torch.Tensor:
