@@ -182,7 +182,7 @@ def _tables(
         (
             "Cost",
             "Training as far as the run folder tells. Speed and memory measured here: one image at a time, the models "
-            "taking turns, median and quartiles; the image with the median number of objects.",
+            "taking turns, median and quartiles; the image of median object count among those with objects.",
             [
                 "method",
                 "training minutes",

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from ..engine.ablation import STRATEGIES, Strategy
 from ..modeling.point_refine import PointRefinement
 from ..structures.roi_atlas import RoiAtlas
 from .contact_sheet import Tile, contact_sheet
+from .median_image import median_image
 from .page import Figure
 from .runs import Run, weights_of
 
@@ -97,7 +97,7 @@ def predict_median_mask(config: CfgNode, weights: Path, dataset_name: str) -> Pr
     Returns:
         None if no image has an object, or the object is too small for an ROI.
     """
-    record, objects = _median_image(dataset_name)
+    record, objects = median_image(dataset_name)
     if not objects:
         return None
     model = load_contestant(config, "", weights).model
@@ -115,15 +115,6 @@ def predict_median_mask(config: CfgNode, weights: Path, dataset_name: str) -> Pr
     strides = tuple(shapes[name].stride for name in head.IN_FEATURES)
     atlas = RoiAtlas(median.boxes, torch.zeros(1, dtype=torch.int64), strides, head.MIN_CROP_SIZE, head.GRID)
     return PredictedMask(record["file_name"], len(objects), atlas, median.probabilities) if len(atlas) else None
-
-
-def _median_image(dataset_name: str) -> tuple[dict, list[dict]]:
-    """The record and the objects of the image of median object count among those with objects, if there are any."""
-    records = DatasetCatalog.get(dataset_name)
-    images = [(record, [a for a in record["annotations"] if not a.get("iscrowd", 0)]) for record in records]
-    images.sort(key=lambda image: len(image[1]))
-    with_objects = [image for image in images if image[1]] or images
-    return with_objects[len(with_objects) // 2]
 
 
 def sample_points(mask: PredictedMask, strategy: Strategy, config: CfgNode, seed: int = SEED) -> np.ndarray:

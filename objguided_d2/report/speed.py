@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
-
 from ..benchmark.memory import peak_megabytes
 from ..benchmark.models import load_contestant, map_test_images
 from ..benchmark.timing import take_turns
+from .median_image import median_image
 from .runs import Run, config_of, weights_of
 
 
@@ -38,7 +37,7 @@ def measure_speeds(runs: Sequence[Run], dataset_name: str, repetitions: int = 7)
     with_model = {run.name: (run, weights) for run in runs if run.config and (weights := weights_of(run.path))}
     if not with_model:
         return {}
-    record = _median_record(dataset_name)
+    record, _ = median_image(dataset_name)
     models = {name: load_contestant(run.config, name, weights) for name, (run, weights) in with_model.items()}
     images = {name: map_test_images(model.cfg, [record]) for name, model in models.items()}
     calls = {name: model.inference(images[name]) for name, model in models.items()}
@@ -52,12 +51,6 @@ def measure_speeds(runs: Sequence[Run], dataset_name: str, repetitions: int = 7)
         )
         for name, model in models.items()
     }
-
-
-def _median_record(dataset_name: str) -> dict:
-    """The image with the median number of objects."""
-    records = sorted(DatasetCatalog.get(dataset_name), key=lambda record: len(record["annotations"]))
-    return records[len(records) // 2]
 
 
 def _infer_one(path: Path, weights: Path, record: dict) -> Callable[[], object]:
