@@ -25,6 +25,7 @@ setup(
         "Pillow>=10.0",
         "opencv-python-headless>=4.8",
         "pycocotools>=2.0.7",
+        "faster-coco-eval>=1.8",
         "scipy>=1.11",
         "tifffile>=2023.7",
         "imagecodecs>=2023.7",

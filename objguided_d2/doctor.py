@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "pycocotools", "cv2")
+PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "pycocotools", "faster_coco_eval", "cv2")
 REGISTERED = {
     "META_ARCH_REGISTRY": "ObjectGuidedRCNN",
     "BACKBONE_REGISTRY": "build_resnet_unet_backbone",

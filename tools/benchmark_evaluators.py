@@ -7,6 +7,8 @@ import torch
 from tabulate import tabulate
 
 from objguided_d2.evaluation.benchmark import time_evaluators
+from objguided_d2.evaluation.build import EVALUATORS
+from objguided_d2.evaluation.coco_ap import LIBRARIES
 
 
 def main() -> None:
@@ -14,10 +16,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--objects", type=int, default=50, help="an image (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="side of an image (default: %(default)s)")
+    parser.add_argument("--evaluators", nargs="+", choices=EVALUATORS, default=list(EVALUATORS), help="default: all")
+    parser.add_argument("--coco-eval", choices=LIBRARIES, default="faster_coco_eval", help="default: %(default)s")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    seconds = time_evaluators(args.images, args.objects, args.size)
+    seconds = time_evaluators(args.images, args.objects, args.size, args.evaluators, coco_eval=args.coco_eval)
     print(f"{args.images} images of {args.size} x {args.size} with {args.objects} objects, one thread")
     print(tabulate([(name, f"{time:.1f}") for name, time in seconds.items()], headers=("evaluator", "seconds")))
 

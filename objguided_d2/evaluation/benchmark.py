@@ -21,7 +21,12 @@ _NAME = "evaluator_benchmark"
 
 
 def time_evaluators(
-    num_images: int, objects_per_image: int, size: int = 256, names: Sequence[str] = tuple(EVALUATORS), seed: int = 0
+    num_images: int,
+    objects_per_image: int,
+    size: int = 256,
+    names: Sequence[str] = tuple(EVALUATORS),
+    seed: int = 0,
+    coco_eval: str = "faster_coco_eval",
 ) -> dict[str, float]:
     """Seconds that each evaluator takes for all images, from encoded masks to metrics, in this process.
 
@@ -29,6 +34,7 @@ def time_evaluators(
         objects_per_image: disks of 5 to 12 pixels radius, one in ten of them missed, the others found up to 2 pixels
             off their place, and as many invented as missed.
         size: side of the images.
+        coco_eval: TEST.COCO_EVAL.
     """
     rng = np.random.default_rng(seed)
     truth = [_disks(rng, objects_per_image, size) for _ in range(num_images)]
@@ -43,15 +49,16 @@ def time_evaluators(
             json_file=json_file, thing_classes=["cell"], thing_dataset_id_to_contiguous_id={1: 0}
         )
         try:
-            return {name: _time_one(name, outputs, folder, objects_per_image) for name in names}
+            return {name: _time_one(name, outputs, folder, objects_per_image, coco_eval) for name in names}
         finally:
             DatasetCatalog.remove(_NAME)
             MetadataCatalog.remove(_NAME)
 
 
-def _time_one(name: str, outputs: list[Instances], folder: str, limit: int) -> float:
+def _time_one(name: str, outputs: list[Instances], folder: str, limit: int, coco_eval: str) -> float:
     cfg = get_cfg()
     cfg.TEST.EVALUATORS = [name]
+    cfg.TEST.COCO_EVAL = coco_eval
     cfg.TEST.DETECTIONS_PER_IMAGE = limit
     evaluator = build_evaluator(cfg, _NAME, folder)
     start = time.perf_counter()

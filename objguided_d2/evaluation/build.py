@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from .boundary_evaluator import BoundaryEvaluator
+from .coco_ap import LIBRARIES
 from .coco_evaluator import COCOInstanceEvaluator
 from .ctc_evaluator import CellTrackingEvaluator
 from .ground_truth import load_ground_truth, warn_of_images_above_limit
@@ -16,7 +17,7 @@ from .voc2010_evaluator import VOC2010Evaluator
 
 EVALUATORS = {
     "coco": lambda cfg, name, folder, ground_truth: COCOInstanceEvaluator(
-        name, folder, detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE
+        name, folder, detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE, library=cfg.TEST.COCO_EVAL
     ),
     "voc2010": lambda cfg, name, folder, ground_truth: VOC2010Evaluator(name, ground_truth),
     "matching": lambda cfg, name, folder, ground_truth: MatchingEvaluator(
@@ -38,8 +39,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     """Build what ``TEST.EVALUATORS`` names, all on the same predictions.
 
     Args:
-        cfg: reads TEST.EVALUATORS, TEST.DETECTIONS_PER_IMAGE, TEST.LABEL_MAP_SCORE_THRESH, TEST.BOUNDARY_DISTANCE,
-            OUTPUT_DIR.
+        cfg: reads TEST.EVALUATORS, TEST.COCO_EVAL, TEST.DETECTIONS_PER_IMAGE, TEST.LABEL_MAP_SCORE_THRESH,
+            TEST.BOUNDARY_DISTANCE, OUTPUT_DIR.
         dataset_name: a registered data set.
         output_folder: for files of the evaluators; by default ``OUTPUT_DIR/inference/<dataset_name>``.
 
@@ -48,13 +49,15 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
         voc_seg for "voc2010", and one task of the same name for each of the others.
 
     Raises:
-        ValueError: if TEST.EVALUATORS is empty or holds an unknown name, or TEST.DETECTIONS_PER_IMAGE or
-            TEST.BOUNDARY_DISTANCE is under 1.
+        ValueError: if TEST.EVALUATORS is empty or holds an unknown name, TEST.COCO_EVAL is unknown, or
+            TEST.DETECTIONS_PER_IMAGE or TEST.BOUNDARY_DISTANCE is under 1.
     """
     names = list(cfg.TEST.EVALUATORS)
     unknown = [name for name in names if name not in EVALUATORS]
     if unknown or not names:
         raise ValueError(f"TEST.EVALUATORS is {names}; name one or more of {sorted(EVALUATORS)}")
+    if cfg.TEST.COCO_EVAL not in LIBRARIES:
+        raise ValueError(f"TEST.COCO_EVAL is '{cfg.TEST.COCO_EVAL}'; choose one of {sorted(LIBRARIES)}")
     limit = cfg.TEST.DETECTIONS_PER_IMAGE
     if limit < 1:
         raise ValueError(f"TEST.DETECTIONS_PER_IMAGE is {limit}; it must be at least 1")

@@ -1,17 +1,14 @@
 """COCO AP of a data set: Detectron2's evaluator for crowded images and masks that are encoded already."""
 
-import contextlib
-import io
 import itertools
 import logging
 import os
 
 from detectron2.evaluation import COCOEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
-from pycocotools.coco import COCO
 
-from .coco_matching import SparseCOCOeval
-from .ground_truth import coco_json_file, without_annotations
+from .coco_ap import evaluate_coco
+from .ground_truth import coco_json_file
 from .masks import encode_masks
 from .metrics_file import write_json
 
@@ -22,24 +19,33 @@ class COCOInstanceEvaluator(COCOEvaluator):
     """COCO AP of boxes and masks at a chosen number of detections per image.
 
     Differs from Detectron2's: masks may come as RLEs, images with hundreds of objects take no minutes, a limit under
-    10 holds, and AP without any prediction or any object is 0 instead of nan. APs, APm and APl are nan where no object
-    has that size.
+    10 holds, ids of images and annotations may be text, negative or 0, and AP without any prediction or any object is 0
+    instead of nan. APs, APm and APl are nan where no object has that size.
     """
 
-    def __init__(self, dataset_name: str, output_folder: str, *, detections_per_image: int, distributed: bool = True):
+    def __init__(
+        self,
+        dataset_name: str,
+        output_folder: str,
+        *,
+        detections_per_image: int,
+        library: str = "faster_coco_eval",
+        distributed: bool = True,
+    ):
         """
         Args:
             dataset_name: a registered data set with masks.
             output_folder: for ``coco_instances_results.json`` and the data set converted to COCO's format.
             detections_per_image: the best-scored that count, per image and class.
+            library: that computes AP, one of :data:`.coco_ap.LIBRARIES` (TEST.COCO_EVAL).
             distributed: gather the predictions of all processes; otherwise evaluate those of this one alone.
         """
         coco_json_file(dataset_name, output_folder)  # Detectron2's own conversion may reuse an outdated file.
         super().__init__(
             dataset_name, tasks=("bbox", "segm"), distributed=distributed, output_dir=output_folder, use_fast_impl=False
         )
-        # COCOeval sorts its three limits and reports AP at the last.
-        self._max_dets_per_image = [1, min(10, detections_per_image), detections_per_image]
+        self._detections_per_image = detections_per_image
+        self._library = library
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """See :meth:`.instance_evaluators.InstanceEvaluators.process`."""
@@ -70,26 +76,13 @@ class COCOInstanceEvaluator(COCOEvaluator):
         if not has_objects:
             logger.warning(f"{self._metadata.name}: no objects in any image, nothing to find, so COCO AP is set to 0")
         for task in self._tasks:
-            metrics = self._derive_coco_results(
-                self._evaluate_task(results, task, img_ids), task, self._metadata.get("thing_classes")
+            evaluation = evaluate_coco(
+                self._coco_api,
+                results,
+                task,
+                limit=self._detections_per_image,
+                library=self._library,
+                image_ids=img_ids,
             )
+            metrics = self._derive_coco_results(evaluation, task, self._metadata.get("thing_classes"))
             self._results[task] = metrics if has_objects else dict.fromkeys(metrics, 0.0)
-
-    def _evaluate_task(self, results: list[dict], task: str, img_ids: list | None) -> SparseCOCOeval:
-        # With a box, COCO takes its area for that of the mask. The copy is there because loadRes adds keys.
-        unused = "bbox" if task == "segm" else "segmentation"
-        copies = [{key: value for key, value in result.items() if key != unused} for result in results]
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco_eval = SparseCOCOeval(self._coco_api, self._load_results(copies), task)
-            coco_eval.params.maxDets = self._max_dets_per_image
-            if img_ids is not None:
-                coco_eval.params.imgIds = img_ids
-            coco_eval.evaluate()
-            coco_eval.accumulate()
-            coco_eval.summarize()
-        return coco_eval
-
-    def _load_results(self, results: list[dict]) -> COCO:
-        if results:
-            return self._coco_api.loadRes(results)  # which rejects an empty list
-        return without_annotations(self._coco_api)

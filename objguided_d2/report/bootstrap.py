@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-
-from ..evaluation.coco_matching import SparseCOCOeval
+from pycocotools.cocoeval import COCOeval
 
 RECALLS = np.linspace(0, 1, 101)
 
@@ -32,8 +31,8 @@ class MatchedDetections:
     num_objects: np.ndarray
 
     @classmethod
-    def from_coco(cls, evaluated: SparseCOCOeval, category_id: int) -> "MatchedDetections":
-        """Take over the matches of a COCO evaluation of all sizes, after its ``evaluate()``."""
+    def from_coco(cls, evaluated: COCOeval, category_id: int) -> "MatchedDetections":
+        """Take over the matches of an evaluation whose first size range is all, after its ``evaluate()``."""
         params = evaluated.params
         category = list(params.catIds).index(category_id)
         num_images = len(params.imgIds)

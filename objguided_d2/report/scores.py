@@ -3,8 +3,6 @@
 T IoU thresholds 0.50:0.05:0.95.
 """
 
-import contextlib
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +12,7 @@ from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
 from ..evaluation.boundary_evaluator import BoundaryEvaluator
-from ..evaluation.coco_matching import SparseCOCOeval
-from ..evaluation.ground_truth import without_annotations
+from ..evaluation.coco_ap import evaluate_coco, match_coco
 from ..evaluation.masks import EncodedMasks
 from ..evaluation.matching import MatchCounts
 from ..evaluation.matching_evaluator import MatchingEvaluator
@@ -89,18 +86,11 @@ def score_run(
 
 
 def _coco(run: Run, ground_truth: COCO, limit: int) -> tuple[dict[str, float], list[MatchedDetections]]:
-    results = [dict(result) for of_image in run.results.values() for result in of_image]
-    for result in results:
-        result.pop("bbox", None)  # With a box, COCO takes its area for that of the mask.
-    with contextlib.redirect_stdout(io.StringIO()):
-        predictions = ground_truth.loadRes(results) if results else without_annotations(ground_truth)
-        evaluated = SparseCOCOeval(ground_truth, predictions, "segm")
-        evaluated.params.maxDets = [1, min(10, limit), limit]
-        evaluated.evaluate()
-        evaluated.accumulate()
-        evaluated.summarize()
-    values = [100 * value if value >= 0 else np.nan for value in evaluated.stats[:6]]
-    matched = [MatchedDetections.from_coco(evaluated, category_id) for category_id in evaluated.params.catIds]
+    results = [result for of_image in run.results.values() for result in of_image]
+    stats = evaluate_coco(ground_truth, results, "segm", limit=limit).stats
+    values = [100 * value if value >= 0 else np.nan for value in stats[:6]]
+    matches = match_coco(ground_truth, results, "segm", limit=limit)
+    matched = [MatchedDetections.from_coco(matches, category_id) for category_id in matches.params.catIds]
     return (
         {f"segm/{name}": float(value) for name, value in zip(_COCO_NAMES, values)},
         [one for one in matched if one.num_objects.sum()],

@@ -12,6 +12,7 @@ from detectron2.utils import logger as detectron2_logger
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
+from objguided_d2.evaluation.coco_ap import LIBRARIES
 from objguided_d2.evaluation.masks import EncodedMasks, encode_masks
 
 from .rectangles import rectangle_instances, rectangle_mask, rectangle_record
@@ -303,6 +304,30 @@ def test_object_without_mask_is_named(register, tmp_path):
 def test_unknown_evaluator_names_the_key_and_the_choices(names):
     with pytest.raises(ValueError, match=r"TEST.EVALUATORS .* \['boundary', 'coco', .*'voc2010'\]"):
         build_evaluator(config(names), "unused")
+
+
+def test_unknown_coco_library_names_the_key_and_the_choices():
+    cfg = config()
+    cfg.TEST.COCO_EVAL = "coco"
+    with pytest.raises(
+        ValueError, match=r"TEST.COCO_EVAL is 'coco'; choose one of \['faster_coco_eval', 'pycocotools'\]"
+    ):
+        build_evaluator(cfg, "unused")
+
+
+@pytest.mark.parametrize("library", ["faster_coco_eval", "pycocotools"])
+def test_coco_library_is_the_configured_one(register, tmp_path, monkeypatch, library):
+    used = []
+    for name, kind in LIBRARIES.items():
+        monkeypatch.setitem(LIBRARIES, name, lambda *args, name=name, kind=kind: used.append(name) or kind(*args))
+    record = grid_record("a", 8)
+    cfg = config(["coco"])
+    cfg.TEST.COCO_EVAL = library
+    evaluator = build_evaluator(cfg, register([record]), str(tmp_path))
+    evaluator.reset()
+    evaluator.process([{"image_id": "a"}], [{"instances": perfect(record)}])
+    assert evaluator.evaluate()["segm"]["AP"] == pytest.approx(100)
+    assert used == [library, library]
 
 
 def test_limit_must_be_positive():

@@ -2,8 +2,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from objguided_d2.evaluation.coco_matching import SparseCOCOeval
 from objguided_d2.report.bootstrap import MatchedDetections, draw_weights, interval, paired_p_value
 from tests.evaluation.rectangles import rectangle_mask
 
@@ -41,7 +41,7 @@ def evaluate(image_ids, seed=0):
         coco.dataset = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
         coco.createIndex()
         cocos.append(coco)
-    evaluation = SparseCOCOeval(*cocos, "segm")
+    evaluation = COCOeval(*cocos, "segm")
     evaluation.params.maxDets = [1, 10, 100]
     evaluation.evaluate()
     evaluation.accumulate()
