@@ -18,7 +18,7 @@ from ..evaluation.ground_truth import load_ground_truth, true_objects
 from ..evaluation.metrics_file import write_json, write_text
 from .contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
-from .panels import PANEL_SIDE, choose_images, panel_row
+from .panels import KIND_COLOR_NAMES, PANEL_SIDE, choose_images, panel_row
 from .plots import (
     plot_ablation,
     plot_ap_by_threshold,
@@ -260,7 +260,7 @@ def _panels(
     chosen = choose_images(accuracy, np.array([len(true_masks[image_id]) for image_id in image_ids]))
     figures = []
     for zoomed, title, caption in (
-        (False, "Examples", "Chosen by rule. Truth in white; found objects by kind, missed ones filled in yellow."),
+        (False, "Examples", f"Chosen by rule. Truth in white; the rest is {KIND_COLOR_NAMES}."),
         (True, "Examples in detail", "The part of the same images where the methods disagree most."),
     ):
         tiles = []

@@ -23,6 +23,9 @@ KIND_COLORS = {
     "missed": (240, 228, 66),
     "spurious": (213, 94, 0),
 }
+KIND_COLOR_NAMES = (
+    "correct (green), boundary (light blue), merged (orange), split (pink), missed (yellow), spurious (red)"
+)
 TRUTH_COLOR = (255, 255, 255)
 ZOOM_SIDE = 96  # pixels of the image in a zoomed panel
 PANEL_SIDE = 384  # pixels of a panel on the page
