@@ -175,9 +175,9 @@ def _tables(
         (
             "How sure",
             f"COCO AP of masks with its 95 % bootstrap interval over images ({options.resamples} resamples, the same "
-            "for all methods), the difference to the first method with its interval, and its two-sided p-value, which the "
-            f"resamples resolve to {1 / options.resamples:.3g}. This is about other images: what another seed of the same "
-            "training would give is not in it.",
+            "for all methods), the difference to the first method with its interval, and its two-sided p-value, which "
+            f"the resamples resolve to {1 / options.resamples:.3g}. This is about other images: what another seed of "
+            "the same training would give is not in it.",
             ["method", "AP", "difference", "p"],
             uncertainty_rows(list(scores), certainty, list(scores.values())),
         ),
