@@ -13,13 +13,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", type=Path, default="configs/dsb2018/objguided_small_R_18.yaml")
     parser.add_argument("--output", type=Path, default="output/ablation", help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: %(default)s")
+    # One value each: what takes several would swallow the KEY VALUE pairs behind it.
+    parser.add_argument("--seeds", type=_seeds, default=(1, 2, 3), help="default: 1,2,3")
     parser.add_argument(
-        "--strategies",
-        type=Strategy.parse,
-        nargs="+",
-        default=STRATEGIES,
-        help="K,BETA or none (default: a table of nine)",
+        "--strategies", type=_strategies, default=STRATEGIES, help='as "none 1,1 3,0.75", K,BETA each (default: nine)'
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all runs, e.g. SOLVER.MAX_MINUTES 10.0"
@@ -32,6 +29,20 @@ def main() -> None:
         sys.exit(
             f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept"
         )
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, as 1,2,3") from None
+
+
+def _strategies(text: str) -> list[Strategy]:
+    try:
+        return [Strategy.parse(strategy) for strategy in text.split()]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":
