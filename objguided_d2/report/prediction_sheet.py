@@ -24,7 +24,7 @@ def draw_prediction_sheet(
     num_images: int = 6,
     score_thresh: float = 0.4,
 ) -> None:
-    """Write a sheet with a row an image: input, true objects, predicted objects.
+    """Write a sheet with a row an image: input, true objects (no crowds), predicted objects.
 
     Args:
         model: any Detectron2 model with ``pred_masks``.
@@ -41,7 +41,8 @@ def draw_prediction_sheet(
             instances = instances[instances.scores >= score_thresh]
             image = cv2.cvtColor(cv2.imread(record["file_name"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             height, width = image.shape[:2]
-            rles = [segmentation_to_rle(a["segmentation"], height, width) for a in record["annotations"]]
+            objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+            rles = [segmentation_to_rle(a["segmentation"], height, width) for a in objects]
             truth = decode_masks(rles, height, width)
             zoom = max(1, 512 // max(height, width))
             plain = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
