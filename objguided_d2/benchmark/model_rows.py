@@ -44,7 +44,7 @@ def small_models(settings: Settings) -> Iterator[Row]:
     records = [records[i] for i in np.linspace(0, len(records) - 1, settings.num_images).astype(int)]
     calls = {}
     for name in names:
-        cfg = get_cfg(settings.configs / "dsb2018" / f"{name}.yaml")
+        cfg = _config(settings, name)
         contestant = load_contestant(cfg, name, settings.runs / name / "model_final.pth")
         calls[name] = contestant.inference(map_test_images(cfg, records))
     timings = take_turns(calls, settings.rounds)
@@ -64,7 +64,7 @@ def large_models(settings: Settings) -> Iterator[Row]:
     boxes = mh.Case(100, 30).boxes()
     calls = {}
     for name in names:
-        contestant = _untrained(settings, name)
+        contestant = load_contestant(_config(settings, name), name)
         calls[name] = contestant.inference([drawn_image()], [boxes])
     timings = take_turns(calls, settings.rounds)
     for other in names[1:]:
@@ -100,7 +100,7 @@ def layout(settings: Settings) -> Iterator[Row]:
 
 def precision(settings: Settings) -> Iterator[Row]:
     """bfloat16 against float32 in training steps of our small model."""
-    cfg = get_cfg(settings.configs / "dsb2018" / f"{SMALL_MODELS[0]}.yaml")
+    cfg = _config(settings, SMALL_MODELS[0])
     calls = {
         name: load_contestant(cfg, name, dtype=dtype).training_steps(_four_batches(settings, cfg))
         for name, dtype in CPU_PRECISIONS.items()
@@ -115,17 +115,15 @@ def training_step(settings: Settings) -> Iterator[Row]:
     names = SMALL_MODELS[:2]
     calls = {}
     for name in names:
-        contestant = load_contestant(get_cfg(settings.configs / "dsb2018" / f"{name}.yaml"), name)
+        contestant = load_contestant(_config(settings, name), name)
         calls[name] = contestant.training_steps(_four_batches(settings, contestant.cfg))
     timings = take_turns(calls, max(2, settings.rounds // 2))
     what = f"four training steps on the same crops, {names[0]} against {names[1]}"
     yield speed_row(what, timings, names[0], 5.0, names[1])
 
 
-def _untrained(settings: Settings, name: str) -> Contestant:
-    cfg = get_cfg(settings.configs / "dsb2018" / f"{name}.yaml")
-    cfg.MODEL.WEIGHTS = ""
-    return load_contestant(cfg, name)
+def _config(settings: Settings, name: str) -> CfgNode:
+    return get_cfg(settings.configs / "dsb2018" / f"{name}.yaml")
 
 
 def drawn_image() -> dict:
@@ -135,8 +133,7 @@ def drawn_image() -> dict:
 
 def _hundred_objects(settings: Settings) -> tuple[Contestant, dict, Tensor]:
     """The paper's model, an image, and the 100 boxes that its mask stage is given."""
-    cfg = get_cfg(settings.configs / "dsb2018" / f"{PAPER_MODEL}.yaml")
-    cfg.MODEL.WEIGHTS = ""
+    cfg = _config(settings, PAPER_MODEL)
     # Without training every cell is a center by its score; a trained model detects about as many as it masks.
     cfg.MODEL.CENTER_HEAD.TOPK = 100
     return load_contestant(cfg, PAPER_MODEL), drawn_image(), mh.Case(100, 30).boxes()
