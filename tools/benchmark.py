@@ -11,7 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 
@@ -22,6 +21,7 @@ from objguided_d2.benchmark import contest, model_rows, roi_engine  # noqa: E402
 from objguided_d2.benchmark.models import PRECISIONS, random_boxes  # noqa: E402
 from objguided_d2.benchmark.rows import Settings  # noqa: E402
 from objguided_d2.benchmark.table import write_tables  # noqa: E402
+from objguided_d2.data.evenly_taken import evenly_taken  # noqa: E402
 
 
 def main() -> None:
@@ -70,9 +70,10 @@ def measure_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         number, unit = 2, "training steps a second"
     else:
         given = [random_boxes(args.given_boxes, 30, args.size)] if args.given_boxes else None
-        images = contest.RealImages(tuple(_records(args))) if args.dataset else contest.RandomImage(args.size)
+        records = _records(args) if args.dataset else []
+        images = contest.RealImages(tuple(records)) if args.dataset else contest.RandomImage(args.size)
         results = contest.hold_contest(entries, images, given=given, rounds=args.rounds)
-        number, unit = (args.num_images if args.dataset else 1), "images a second"
+        number, unit = max(1, len(records)), "images a second"
     rows = [
         [
             result.name,
@@ -125,7 +126,7 @@ def run_suite(args: argparse.Namespace) -> int:
 
 def _records(args: argparse.Namespace) -> list[dict]:
     records = [record for record in DatasetCatalog.get(args.dataset) if record["annotations"]]
-    return [records[i] for i in np.linspace(0, len(records) - 1, args.num_images).astype(int)]
+    return evenly_taken(records, args.num_images)
 
 
 if __name__ == "__main__":

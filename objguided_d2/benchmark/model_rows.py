@@ -12,6 +12,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from ..config import get_cfg
+from ..data.evenly_taken import evenly_taken
 from ..data.synthetic import make_image
 from . import mask_head as mh
 from .models import Contestant, load_contestant, map_test_images, map_training_batch
@@ -40,8 +41,7 @@ def check_weights(settings: Settings) -> None:
 def small_models(settings: Settings) -> Iterator[Row]:
     """Whole inference of the trained small models on real images, each with its own detections."""
     names = SMALL_MODELS
-    records = DatasetCatalog.get(settings.dataset)
-    records = [records[i] for i in np.linspace(0, len(records) - 1, settings.num_images).astype(int)]
+    records = evenly_taken(DatasetCatalog.get(settings.dataset), settings.num_images)
     calls = {}
     for name in names:
         cfg = _config(settings, name)
@@ -155,6 +155,5 @@ def _with_contiguous_images(model: nn.Module) -> nn.Module:
 def _four_batches(settings: Settings, cfg: CfgNode) -> list[list[dict]]:
     """Training crops, the same for every config with the same INPUT."""
     records = [record for record in DatasetCatalog.get(settings.dataset) if record["annotations"]]
-    chosen = [records[i] for i in np.linspace(0, len(records) - 1, 4 * cfg.SOLVER.IMS_PER_BATCH).astype(int)]
-    crops = map_training_batch(cfg, chosen)
+    crops = map_training_batch(cfg, evenly_taken(records, 4 * cfg.SOLVER.IMS_PER_BATCH))
     return [crops[i::4] for i in range(4)]

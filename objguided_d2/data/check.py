@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..report.contact_sheet import Tile, contact_sheet, draw_instances
 from .builtin import register_prepared
+from .evenly_taken import evenly_taken
 from .label_layers import decode_masks, segmentation_to_rle
 
 MAX_LISTED = 10
@@ -139,10 +140,8 @@ def draw_check_sheet(json_file: Path, image_root: Path, path: Path) -> None:
     of_image = defaultdict(list)
     for annotation in content["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
-    images = content["images"]
     tiles = []
-    for k in np.unique(np.linspace(0, len(images) - 1, SHEET_IMAGES).astype(int)):
-        record = images[k]
+    for record in evenly_taken(content["images"], SHEET_IMAGES):
         height, width = record["height"], record["width"]
         image = cv2.cvtColor(cv2.imread(str(image_root / record["file_name"])), cv2.COLOR_BGR2RGB)
         annotations = [a for a in of_image[record["id"]] if not a.get("iscrowd", 0)]

@@ -18,12 +18,13 @@ from ..evaluation.ground_truth import load_ground_truth, true_objects
 from ..evaluation.metrics_file import write_json, write_text
 from .contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
-from .panels import KIND_COLOR_NAMES, PANEL_SIDE, choose_images, panel_row
+from .panels import PANEL_SIDE, choose_images, legend_in_words, panel_row
 from .plots import (
     plot_ablation,
     plot_ap_by_threshold,
     plot_bars,
     plot_calibration,
+    plot_f1_by_score,
     plot_precision_recall,
     plot_recall_by_size,
     plot_training,
@@ -224,6 +225,12 @@ def _plots(runs: Sequence[Run], scores: dict[str, Scores], certainty: Sequence[U
         Figure("AP with its interval", "COCO AP of masks, 95 % bootstrap interval.", plot_bars(bars, "AP, %")),
         Figure("Precision and recall", "At IoU 0.5, precision made monotone.", plot_precision_recall(scores)),
         Figure("Recall by size", "Objects found at IoU 0.5 in the label map.", plot_recall_by_size(scores)),
+        Figure(
+            "F1 by score threshold",
+            "F1 at IoU 0.5 of the detections from a score on. The legend has each method's best and the score for it: "
+            "what a threshold of its own, chosen on these images, would give.",
+            plot_f1_by_score(scores),
+        ),
         Figure("Calibration", "How often detections of a score are true at IoU 0.5.", plot_calibration(scores)),
     ]
     if (training := plot_training(runs)) is not None:
@@ -262,7 +269,7 @@ def _panels(
     chosen = choose_images(accuracy, np.array([len(true_masks[image_id]) for image_id in image_ids]))
     figures = []
     for zoomed, title, caption in (
-        (False, "Examples", f"Chosen by rule. Truth in white; the rest is {KIND_COLOR_NAMES}."),
+        (False, "Examples", f"Chosen by rule. Truth in white; the rest is {legend_in_words()}."),
         (True, "Examples in detail", "The part of the same images where the methods disagree most."),
     ):
         tiles = []

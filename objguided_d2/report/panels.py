@@ -5,6 +5,7 @@ R runs, N images.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,18 +15,23 @@ from .contact_sheet import Tile, draw_instances
 from .error_kinds import KINDS, classify
 from .runs import Run
 
+
+class Color(NamedTuple):
+    """A colour, its values 0 to 255."""
+
+    name: str
+    rgb: tuple[int, int, int]
+
+
 # Okabe and Ito's colours: told apart by colour-blind people on dark and light images.
 KIND_COLORS = {
-    "correct": (0, 158, 115),
-    "boundary": (86, 180, 233),
-    "merged": (230, 159, 0),
-    "split": (204, 121, 167),
-    "missed": (240, 228, 66),
-    "spurious": (213, 94, 0),
+    "correct": Color("green", (0, 158, 115)),
+    "boundary": Color("light blue", (86, 180, 233)),
+    "merged": Color("orange", (230, 159, 0)),
+    "split": Color("pink", (204, 121, 167)),
+    "missed": Color("yellow", (240, 228, 66)),
+    "spurious": Color("red", (213, 94, 0)),
 }
-KIND_COLOR_NAMES = (
-    "correct (green), boundary (light blue), merged (orange), split (pink), missed (yellow), spurious (red)"
-)
 TRUTH_COLOR = (255, 255, 255)
 ZOOM_SIDE = 96  # pixels of the image in a zoomed panel
 PANEL_SIDE = 384  # pixels of a panel on the page
@@ -96,7 +102,7 @@ def panel_row(
         missed = truth[kinds.true == KINDS.index("missed")]
         masks = np.concatenate([_stack([label_map[window] == label for label in labels], (height, width)), missed])
         names = [KINDS[kinds.predicted[label - 1]] for label in labels] + ["missed"] * len(missed)
-        colors = np.array([KIND_COLORS[kind] for kind in names], np.uint8).reshape(-1, 3)
+        colors = np.array([KIND_COLORS[kind].rgb for kind in names], np.uint8).reshape(-1, 3)
         tiles.append(Tile(draw_instances(image[window], masks, colors=colors, fill=0.15, zoom=zoom), run.name))
     return tiles
 
@@ -137,4 +143,9 @@ def _stack(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 
 def legend_colors() -> Mapping[str, str]:
     """Kind -> CSS colour."""
-    return {kind: "#{:02x}{:02x}{:02x}".format(*color) for kind, color in KIND_COLORS.items()}
+    return {kind: "#{:02x}{:02x}{:02x}".format(*color.rgb) for kind, color in KIND_COLORS.items()}
+
+
+def legend_in_words() -> str:
+    """The kinds with the names of their colours, as a part of a sentence."""
+    return ", ".join(f"{kind} ({color.name})" for kind, color in KIND_COLORS.items())

@@ -27,6 +27,7 @@ KIND_COLORS = {"no refinement": "#808080", "uniform": COLORS[0], "uncertain": CO
 _INK = "#010203"
 SIZE_BINS = np.array([0, 8, 12, 16, 24, 32, 48, 64, 96, np.inf])  # sqrt(area), pixels
 CALIBRATION_BINS = np.linspace(0, 1, 11)
+SCORE_THRESHOLDS = np.linspace(0, 1, 101)
 
 
 def style_of(index: int) -> dict:
@@ -81,6 +82,22 @@ def plot_recall_by_size(scores: Mapping[str, Scores]) -> str:
     return _svg(draw)
 
 
+def plot_f1_by_score(scores: Mapping[str, Scores]) -> str:
+    """F1 at IoU 0.5 of the detections from a score on; the best and where it lies in the legend."""
+
+    def draw(axes: Axes) -> None:
+        for k, (name, score) in enumerate(scores.items()):
+            if not score.matched:
+                continue
+            values = 100 * score.f1_by_score(SCORE_THRESHOLDS)
+            best = int(np.argmax(values))
+            label = f"{name}: {values[best]:.1f} from {SCORE_THRESHOLDS[best]:.2f}"
+            axes.plot(SCORE_THRESHOLDS, values, label=label, **style_of(k))
+        axes.set(xlabel="score from", ylabel="F1 at IoU 0.5, %", xlim=(0, 1), ylim=(0, 100))
+
+    return _svg(draw)
+
+
 def plot_calibration(scores: Mapping[str, Scores]) -> str:
     """Share of true detections (IoU 0.5) among those of a score."""
 
@@ -101,9 +118,9 @@ def plot_calibration(scores: Mapping[str, Scores]) -> str:
 
 
 def plot_training(runs: Sequence[Run], metric: str = "segm/AP") -> str | None:
-    """The metric at each evaluation of the training, against minutes; None if no run was evaluated while it trained."""
-    known = [(k, run) for k, run in enumerate(runs) if len(run.curve) > 0 and run.minutes]
-    if not known:
+    """The metric at each evaluation of the training, against minutes; None if no run was evaluated before its end."""
+    known = [(k, run) for k, run in enumerate(runs) if run.curve and run.minutes]
+    if all(len(run.curve) == 1 for _, run in known):
         return None
 
     def draw(axes: Axes) -> None:
@@ -158,8 +175,8 @@ def plot_ablation(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> 
 
 
 def write_svg(path: str | os.PathLike, svg: str) -> None:
-    """Write a plot as a file of its own, where no page gives it a text colour."""
-    write_text(path, svg.replace("currentColor", "#222222"))
+    """Write a plot as a file of its own, where no page gives it colours: dark on white, on any background."""
+    write_text(path, svg.replace("currentColor", "#222222").replace("<svg ", '<svg style="background: #ffffff" ', 1))
 
 
 def _svg(draw: Callable[..., None], legend: bool = True, columns: int = 1) -> str:

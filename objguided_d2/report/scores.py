@@ -45,6 +45,27 @@ class Scores:
         """COCO AP of masks in [0, 1], mean over classes."""
         return float(np.mean([matched.average_precision for matched in self.matched])) if self.matched else 0.0
 
+    def f1_by_score(self, score_thresholds: np.ndarray, threshold_index: int = 0) -> np.ndarray:
+        """F1 of the detections from a score on, classes with objects counted together, at one of the T thresholds.
+
+        Better-scored detections choose their objects first, so leaving out the others changes no match.
+
+        Args:
+            score_thresholds: (S,).
+
+        Returns:
+            (S,) in [0, 1]; nan if there is no object.
+        """
+        if not self.matched:
+            return np.full(len(score_thresholds), np.nan)
+        counted = [~matched.ignored[threshold_index] for matched in self.matched]
+        values = np.concatenate([m.scores[c] for m, c in zip(self.matched, counted)])
+        true = np.concatenate([m.true[threshold_index][c] for m, c in zip(self.matched, counted)])
+        order = np.argsort(-values, kind="stable")
+        num_kept = np.searchsorted(-values[order], -np.asarray(score_thresholds), side="right")
+        num_found = np.concatenate([[0], np.cumsum(true[order])])[num_kept]
+        return 2 * num_found / (num_kept + sum(m.num_objects.sum() for m in self.matched))
+
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(B,) COCO AP of masks, see :meth:`MatchedDetections.resampled`."""
         if not self.matched:

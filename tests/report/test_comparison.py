@@ -41,6 +41,7 @@ def test_files(page):
     names = {path.name for path in folder.iterdir()}
     assert {"index.html", "tables.md", "metrics.json", "examples.png", "examples-in-detail.png"} <= names
     assert {"ap-by-iou-threshold.svg", "precision-and-recall.svg", "training.svg", "calibration.svg"} <= names
+    assert "f1-by-score-threshold.svg" in names
     assert not [name for name in names if name.endswith(".tmp")]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["metrics"]["perfect"]["segm/AP"] == pytest.approx(100)

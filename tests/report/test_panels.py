@@ -30,5 +30,5 @@ def test_row_has_truth_first_and_colours_by_kind(cells, tmp_path):
         assert [tile.caption for tile in tiles] == ["worst: image0, truth", "perfect", "shifted", "cellpose"]
         pixels = [set(map(tuple, tile.image.reshape(-1, 3).tolist())) for tile in tiles]
         assert (255, 255, 255) in pixels[0]
-        assert KIND_COLORS["correct"] in pixels[1] and KIND_COLORS["boundary"] in pixels[2]
-        assert KIND_COLORS["merged"] in pixels[3] or len(masks) == 1
+        assert KIND_COLORS["correct"].rgb in pixels[1] and KIND_COLORS["boundary"].rgb in pixels[2]
+        assert KIND_COLORS["merged"].rgb in pixels[3] or len(masks) == 1

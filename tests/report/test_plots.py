@@ -1,9 +1,14 @@
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from objguided_d2.engine.ablation import METRICS, Strategy
-from objguided_d2.report.plots import COLORS, plot_ablation, write_svg
+from objguided_d2.report.bootstrap import MatchedDetections
+from objguided_d2.report.plots import COLORS, plot_ablation, plot_f1_by_score, plot_training, write_svg
+from objguided_d2.report.runs import Run
+from objguided_d2.report.scores import Scores
 
 
 def runs(*values: float) -> list[dict[str, float]]:
@@ -44,8 +49,30 @@ def test_one_strategy_and_one_seed_make_a_plot():
     assert ">uncertain (3, 0.75)</text>" in plot_ablation({Strategy(3, 0.75): runs(0.0)})
 
 
-def test_file_of_its_own_has_a_dark_text_colour(tmp_path):
+@pytest.mark.filterwarnings("error")
+def test_best_f1_and_its_score_are_in_the_legend():
+    # From 0.5 on, three of four detections find three of four objects: 2 * 3 / (4 + 4).
+    values, true = np.array([0.9, 0.8, 0.7, 0.5, 0.2]), np.array([[True, True, False, True, False]])
+    matched = MatchedDetections(values, np.zeros(5, int), true, np.zeros((1, 5), bool), np.array([4]))
+    methods = {"found": Scores({}, [matched], {}, np.zeros((0, 4))), "empty": Scores({}, [], {}, np.zeros((0, 4)))}
+    legend = re.findall(r">([^<>]*: [^<>]*)</text>", plot_f1_by_score(methods))
+    assert legend == ["found: 75.0 from 0.21"]
+
+
+def test_training_is_drawn_where_a_run_was_evaluated_before_its_end():
+    points = [(10, 1.0, {"segm/AP": 30.0}), (20, 2.0, {"segm/AP": 40.0})]
+    long, short = (
+        Run(name, Path(name), {}, curve=curve, minutes=2.0) for name, curve in (("a", points), ("b", points[1:]))
+    )
+    assert plot_training([short]) is plot_training([]) is None
+    svg = plot_training([long, short])
+    assert svg.count(">a</text>") == svg.count(">b</text>") == 1
+
+
+def test_file_of_its_own_is_dark_on_white(tmp_path):
     svg = plot_ablation({Strategy(3, 0.75): runs(40)})
     assert "currentColor" in svg
     write_svg(tmp_path / "new" / "ablation.svg", svg)
-    assert (tmp_path / "new" / "ablation.svg").read_text() == svg.replace("currentColor", "#222222")
+    written = (tmp_path / "new" / "ablation.svg").read_text()
+    assert written.startswith('<svg style="background: #ffffff" ') and "currentColor" not in written
+    assert len(written) == len(svg.replace("currentColor", "#222222")) + len('style="background: #ffffff" ')

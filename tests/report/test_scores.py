@@ -3,6 +3,7 @@ import pytest
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
+from objguided_d2.evaluation.coco_ap import match_coco
 from objguided_d2.evaluation.masks import EncodedMasks
 from objguided_d2.report.runs import load_run
 from objguided_d2.report.scores import _instances, score_run
@@ -44,6 +45,22 @@ def test_same_numbers_as_the_evaluation_of_training(cells, scores, tmp_path):
         assert metrics.keys() == expected.keys()
         assert [metrics[key] for key in expected] == pytest.approx(list(expected.values()), nan_ok=True)
         assert 100 * scores[0][run.name].average_precision == pytest.approx(metrics["segm/AP"])
+
+
+def test_f1_from_a_score_on_is_that_of_the_kept_detections_alone(cells, scores):
+    _, ground_truth, _ = cells
+    by_name, runs = scores
+    for run in runs:
+        everything = [result for of_image in run.results.values() for result in of_image]
+        for threshold_index in (0, 5):
+            for score in (0.0, 0.7, everything[0]["score"], 1.1):
+                kept = [result for result in everything if result["score"] >= score]
+                matches = [m for m in match_coco(ground_truth, kept, "segm", limit=100).evalImgs if m is not None]
+                num_found = sum(np.count_nonzero(m["dtMatches"][threshold_index]) for m in matches)
+                expected = 2 * num_found / (len(kept) + len(ground_truth.anns))
+                measured = by_name[run.name].f1_by_score(np.array([score]), threshold_index)
+                assert measured == pytest.approx([expected])
+    assert by_name["perfect"].f1_by_score(np.array([0.0, 1.1])).tolist() == [1, 0]
 
 
 def test_tables(scores):
