@@ -5,8 +5,8 @@ import pytest
 
 from objguided_d2.allocator import OPT_OUT
 
-# Pages that the system has to clear for a tensor of the size of ones that were freed, at the least of many: a small block
-# that settles beside a freed tensor leaves too little room, once aligned, for the next.
+# Pages that the system has to clear for a tensor of the size of ones that were freed. The least of many, since a small
+# block that settles beside a freed tensor leaves too little room, once aligned, for the next.
 COUNT_FAULTS = """
 import resource, torch, objguided_d2
 def faults_of_a_tensor():
