@@ -196,7 +196,8 @@ function open() {
 document.getElementById("close").addEventListener("click", () => dialog.close());
 document.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (!step || ["INPUT", "SELECT"].includes(event.target.tagName)) return;
+  // These use the arrow keys themselves.
+  if (!step || event.target.matches("select, input[type=range]")) return;
   event.preventDefault();
   select(state.current + step);
 });

@@ -116,3 +116,16 @@ def test_zoom_and_arrow_keys(page):
 
 def test_nothing_is_wider_than_the_screen(page):
     assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth + 1")
+
+
+def test_arrow_keys_walk_after_a_checkbox_but_move_the_slider(page):
+    current = (
+        "return [...document.querySelectorAll('#cards article')].findIndex((e) => e.classList.contains('current'))"
+    )
+    box = page.find_element("css selector", "input[data-run]")
+    box.click()
+    box.send_keys(webdriver.Keys.ARROW_DOWN)
+    assert page.execute_script(current) == 1
+    slider = page.find_element("id", "threshold")
+    slider.send_keys(webdriver.Keys.ARROW_RIGHT)
+    assert page.execute_script(current) == 1 and float(slider.get_attribute("value")) == 0.31
