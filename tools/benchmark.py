@@ -70,10 +70,9 @@ def measure_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         number, unit = 2, "training steps a second"
     else:
         given = [random_boxes(args.given_boxes, 30, args.size)] if args.given_boxes else None
-        records = _records(args) if args.dataset else []
-        images = contest.RealImages(tuple(records)) if args.dataset else contest.RandomImage(args.size)
+        images = contest.RealImages(tuple(_records(args))) if args.dataset else contest.RandomImage(args.size)
         results = contest.hold_contest(entries, images, given=given, rounds=args.rounds)
-        number, unit = max(1, len(records)), "images a second"
+        number, unit = (len(images.records) if args.dataset else 1), "images a second"
     rows = [
         [
             result.name,

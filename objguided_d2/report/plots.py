@@ -106,8 +106,7 @@ def plot_calibration(scores: Mapping[str, Scores]) -> str:
         for k, (name, score) in enumerate(scores.items()):
             if not score.matched:
                 continue
-            values = np.concatenate([m.scores[~m.ignored[0]] for m in score.matched])
-            true = np.concatenate([m.true[0][~m.ignored[0]] for m in score.matched])
+            values, true = score.counted_detections()
             bins = np.clip(np.digitize(values, CALIBRATION_BINS) - 1, 0, len(CALIBRATION_BINS) - 2)
             used = np.unique(bins)
             points = [values[bins == b].mean() for b in used], [true[bins == b].mean() for b in used]

@@ -45,6 +45,16 @@ class Scores:
         """COCO AP of masks in [0, 1], mean over classes."""
         return float(np.mean([matched.average_precision for matched in self.matched])) if self.matched else 0.0
 
+    def counted_detections(self, threshold_index: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (D,) of the detections that are true or false at one of the T thresholds, and whether true (D,) bool.
+
+        Class after class; needs a class with objects.
+        """
+        counted = [~matched.ignored[threshold_index] for matched in self.matched]
+        values = np.concatenate([matched.scores[c] for matched, c in zip(self.matched, counted)])
+        true = np.concatenate([matched.true[threshold_index][c] for matched, c in zip(self.matched, counted)])
+        return values, true
+
     def f1_by_score(self, score_thresholds: np.ndarray, threshold_index: int = 0) -> np.ndarray:
         """F1 of the detections from a score on, classes with objects counted together, at one of the T thresholds.
 
@@ -58,9 +68,7 @@ class Scores:
         """
         if not self.matched:
             return np.full(len(score_thresholds), np.nan)
-        counted = [~matched.ignored[threshold_index] for matched in self.matched]
-        values = np.concatenate([m.scores[c] for m, c in zip(self.matched, counted)])
-        true = np.concatenate([m.true[threshold_index][c] for m, c in zip(self.matched, counted)])
+        values, true = self.counted_detections(threshold_index)
         order = np.argsort(-values, kind="stable")
         num_kept = np.searchsorted(-values[order], -np.asarray(score_thresholds), side="right")
         num_found = np.concatenate([[0], np.cumsum(true[order])])[num_kept]
