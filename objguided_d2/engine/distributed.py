@@ -1,5 +1,6 @@
 """Training processes on GPUs or, where there are none, on CPU cores."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -55,6 +56,17 @@ def _run_process(num_threads: int, main_func: Callable[..., Any], main_args: tup
         torch.set_num_threads(num_threads)
     main_func(*main_args)
     comm.synchronize()
+    _end_process_groups()
+
+
+def _end_process_groups() -> None:
+    """End the threads of the process groups: one that frees a tensor while Python exits would abort the process.
+
+    They end once nothing refers to their group: neither a model that it trained nor what Detectron2 remembers.
+    """
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 

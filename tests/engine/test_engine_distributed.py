@@ -1,15 +1,19 @@
 """Two CPU processes, started as tools/train_net.py starts them."""
 
+import atexit
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
 from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
 from torch import nn
 
 from objguided_d2.engine import ConfigError, Trainer, launch
@@ -35,6 +39,29 @@ def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
     assert 0 < results["segm/AP"] < 100
     for key, value in weights(tmp_path / "two/model_final.pth").items():
         torch.testing.assert_close(value, one.model.state_dict()[key])
+
+
+def thread_names() -> list[str]:
+    return [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+
+
+def train_a_step_and_name_threads(folder: Path) -> None:
+    """Write the names of this process's threads after collective work, and again when Python exits."""
+    create_ddp_model(nn.Linear(2, 2))(torch.ones(1, 2)).sum().backward()
+    comm.gather(torch.ones(3))
+    atexit.register(lambda: (folder / f"{os.getpid()}_exit.json").write_text(json.dumps(thread_names())))
+    (folder / f"{os.getpid()}_work.json").write_text(json.dumps(thread_names()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are told by Linux's /proc")
+def test_no_thread_of_a_process_group_is_left_when_python_exits(tmp_path):
+    launch(train_a_step_and_name_threads, args(), (tmp_path,))
+    for when, there in (("work", True), ("exit", False)):
+        files = list(tmp_path.glob(f"*_{when}.json"))
+        assert len(files) == 2
+        for file in files:
+            assert any("gloo" in name for name in json.loads(file.read_text())) == there
 
 
 def test_more_gpus_than_there_are(monkeypatch):
