@@ -4,8 +4,9 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from .boundary import boundary_f, boundary_iou
+from .compared_image import ComparedImage
 from .label_map import decode_in_box
-from .label_map_evaluator import ComparedImage, LabelMapEvaluator
+from .label_map_evaluator import LabelMapEvaluator
 from .matching import match
 
 MATCH_IOU = 0.5

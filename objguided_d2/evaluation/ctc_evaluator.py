@@ -6,8 +6,9 @@ import numpy as np
 import tifffile
 from pycocotools.coco import COCO
 
+from .compared_image import ComparedImage
 from .ctc import FrameMatches, det, match_frame, seg
-from .label_map_evaluator import ComparedImage, LabelMapEvaluator
+from .label_map_evaluator import LabelMapEvaluator
 
 MAX_LABEL = np.iinfo(np.uint16).max
 

@@ -84,12 +84,17 @@ def true_objects(ground_truth: COCO, image_id: Any, metadata: Metadata) -> Objec
     )
 
 
-def warn_of_images_above_limit(ground_truth: COCO, dataset_name: str, limit: int) -> None:
-    """Log, once per process, that some images hold more objects than ``limit`` detections can find."""
-    counts = {
+def count_objects(ground_truth: COCO) -> dict[Any, int]:
+    """Image id -> number of its objects; crowd regions are none."""
+    return {
         image_id: sum(not annotation.get("iscrowd", 0) for annotation in ground_truth.imgToAnns[image_id])
         for image_id in ground_truth.imgs
     }
+
+
+def warn_of_images_above_limit(ground_truth: COCO, dataset_name: str, limit: int) -> None:
+    """Log, once per process, that some images hold more objects than ``limit`` detections can find."""
+    counts = count_objects(ground_truth)
     above = [image_id for image_id, count in counts.items() if count > limit]
     if not above:
         return

@@ -3,7 +3,8 @@
 import numpy as np
 import pycocotools.mask as mask_util
 
-from .label_map_evaluator import ComparedImage, LabelMapEvaluator
+from .compared_image import ComparedImage
+from .label_map_evaluator import LabelMapEvaluator
 from .leaf import foreground_dice, symmetric_best_dice
 
 

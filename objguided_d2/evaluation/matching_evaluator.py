@@ -5,7 +5,8 @@ from operator import add
 
 import numpy as np
 
-from .label_map_evaluator import ComparedImage, LabelMapEvaluator
+from .compared_image import ComparedImage
+from .label_map_evaluator import LabelMapEvaluator
 from .matching import MatchCounts, count_matches
 from .voc2010 import IOU_THRESHOLDS
 

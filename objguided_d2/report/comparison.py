@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
-from pycocotools.coco import COCO
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from ..data.builtin import register_prepared
 from ..engine.ablation import read_ablation
 from ..engine.trainer import Trainer
-from ..evaluation.ground_truth import load_ground_truth, true_objects
+from ..evaluation.compared_image import ComparedImage
+from ..evaluation.ground_truth import count_objects, load_ground_truth
 from ..evaluation.metrics_file import write_json, write_text
 from .contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
@@ -35,7 +35,7 @@ from .sampling_points import sampling_figure
 from .scores import Scores, score_run
 from .speed import Speed, measure_speeds
 from .tables import METRICS, Uncertainty, metric_rows, uncertainties, uncertainty_rows
-from .viewer_data import viewer_image, viewer_predictions
+from .viewer_data import viewer_image
 
 logger = logging.getLogger(__name__)
 
@@ -99,24 +99,44 @@ def compare(
     speeds = measure_speeds(runs, dataset_name) if options.with_speed else {}
 
     certainty = uncertainties(list(scores.values()), options.resamples)
-    metadata = MetadataCatalog.get(dataset_name)
-    true_masks = {image_id: _true_masks(ground_truth, image_id, metadata) for image_id in ground_truth.imgs}
-    image_root = Path(metadata.image_root)
+    num_objects = count_objects(ground_truth)
+    image_root = Path(MetadataCatalog.get(dataset_name).image_root)
+
+    def compared(image_id: int, score_threshold: float) -> dict[str, ComparedImage]:
+        return {
+            run.name: run.compared_image(
+                image_id,
+                ground_truth,
+                MetadataCatalog.get(dataset_name),
+                limit=options.limit,
+                score_threshold=score_threshold,
+            )
+            for run in runs
+        }
 
     tables = _tables(runs, scores, certainty, speeds, options)
     figures = _plots(runs, scores, certainty) + ablation_figures
-    figures += _panels(runs, scores, ground_truth.imgs, true_masks, image_root, options)
+    chosen = choose_images(
+        np.array([list(score.image_accuracy.values()) for score in scores.values()]),
+        np.array(list(num_objects.values())),
+    )
+    image_ids = list(ground_truth.imgs)
+    examples = {reason: compared(image_ids[index], options.score_threshold) for reason, index in chosen.items()}
+    figures += _panels(examples, image_root)
     if (sampling := sampling_figure(runs, dataset_name)) is not None:
         figures.append(sampling)
     page = Page(
         title=f"{dataset_name}: {', '.join(scores)}",
         introduction=f"{len(runs)} methods on the {len(ground_truth.imgs)} images of {dataset_name}, "
-        f"{sum(map(len, true_masks.values()))} objects.",
+        f"{sum(num_objects.values())} objects.",
         runs=list(scores),
         score_threshold=options.score_threshold,
         tables=tables,
         figures=figures,
-        images=_viewer_images(runs, ground_truth.imgs, true_masks, image_root, options),
+        images=[
+            viewer_image(list(compared(image_id, 0.0).values()), image_root, options.max_side)
+            for image_id in tqdm(image_ids, desc="viewer", unit="image", disable=None)
+        ],
     )
     for figure in figures:
         stem = figure.title.lower().replace(" ", "-").replace(",", "")
@@ -250,52 +270,19 @@ def _ablation_figure(path: Path) -> Figure:
     )
 
 
-def _true_masks(ground_truth: COCO, image_id: int, metadata: Metadata) -> list[dict]:
-    """Masks of an image's objects; crowd regions are none."""
-    truth = true_objects(ground_truth, image_id, metadata)
-    return [mask for mask, is_crowd in zip(truth.masks, truth.is_crowd) if not is_crowd]
-
-
-def _panels(
-    runs: Sequence[Run],
-    scores: dict[str, Scores],
-    records: Mapping[int, dict],
-    true_masks: Mapping[int, list[dict]],
-    image_root: Path,
-    options: Options,
-) -> list[Figure]:
-    image_ids = list(records)
-    accuracy = np.array([[score.image_accuracy[image_id] for image_id in image_ids] for score in scores.values()])
-    chosen = choose_images(accuracy, np.array([len(true_masks[image_id]) for image_id in image_ids]))
+def _panels(examples: Mapping[str, Mapping[str, ComparedImage]], image_root: Path) -> list[Figure]:
+    """Of each image, why it was chosen -> name of each run -> its predictions there."""
+    if not examples:
+        return []
     figures = []
     for zoomed, title, caption in (
         (False, "Examples", f"Chosen by rule. Truth in white; the rest is {legend_in_words()}."),
         (True, "Examples in detail", "The part of the same images where the methods disagree most."),
     ):
-        tiles = []
-        for reason, index in chosen.items():
-            record, masks = records[image_ids[index]], true_masks[image_ids[index]]
-            tiles += panel_row(record, image_root, masks, runs, options.score_threshold, reason, zoomed=zoomed)
-        if tiles:
-            sheet = contact_sheet(tiles, 1 + len(runs), tile_size=(PANEL_SIDE, PANEL_SIDE))
-            figures.append(Figure(title, caption, sheet, wide=True))
+        rows = [panel_row(compared, image_root, reason, zoomed=zoomed) for reason, compared in examples.items()]
+        sheet = contact_sheet(sum(rows, []), len(rows[0]), tile_size=(PANEL_SIDE, PANEL_SIDE))
+        figures.append(Figure(title, caption, sheet, wide=True))
     return figures
-
-
-def _viewer_images(
-    runs: Sequence[Run],
-    records: Mapping[int, dict],
-    true_masks: Mapping[int, list[dict]],
-    image_root: Path,
-    options: Options,
-) -> list[dict]:
-    images = []
-    for image_id, record in tqdm(records.items(), desc="viewer", unit="image", disable=None):
-        masks = true_masks[image_id]
-        image = viewer_image(record, image_root, masks, options.max_side)
-        image["predictions"] = [viewer_predictions(run.results[image_id], record, masks) for run in runs]
-        images.append(image)
-    return images
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -1,20 +1,20 @@
 """What went wrong with each object: the kinds of errors that people tell apart by eye.
 
-P predicted instances and G true objects of one image and class, as a label map and masks (``evaluation/label_map.py``).
+P predicted instances and G true objects of one image, as a label map and masks (``evaluation/compared_image.py``).
 
-A prediction *holds* an object, and an object a prediction, if it covers more than half of it.
+A prediction *holds* an object of its class, and an object a prediction, if it covers more than half of it.
 
 - merged: objects that one prediction holds, two or more of them, and that prediction;
 - split: an object that holds two or more predictions, and these;
 - correct, boundary: what is left, paired at IoU 0.5, from IoU 0.75 on or below it;
-- missed, spurious: objects and predictions without any of these.
+- missed, spurious: objects and predictions without any of these, but for predictions in crowd regions.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.label_map import Overlaps
+from ..evaluation.compared_image import ComparedImage
 from ..evaluation.matching import match
 
 KINDS = ("correct", "boundary", "merged", "split", "missed", "spurious")
@@ -24,7 +24,7 @@ CORRECT_IOU = 0.75
 
 @dataclass(frozen=True)
 class ErrorKinds:
-    """Index into KINDS of each prediction (P,) and object (G,); a prediction without a pixel left is -1."""
+    """Index into KINDS of each prediction (P,) and object (G,); -1 for a prediction that counts as nothing."""
 
     predicted: np.ndarray
     true: np.ndarray
@@ -36,12 +36,9 @@ class ErrorKinds:
         return counts
 
 
-def classify(overlaps: Overlaps) -> ErrorKinds:
-    """Tell the kind of every prediction and object.
-
-    Args:
-        overlaps: of the label map with the true objects.
-    """
+def classify(image: ComparedImage) -> ErrorKinds:
+    """Tell the kind of every prediction and object."""
+    overlaps = image.overlaps_in_class
     shared, predicted_area, true_area = overlaps.intersection, overlaps.predicted_area, overlaps.true_area
     predicted = np.full(len(predicted_area), KINDS.index("spurious"))
     true = np.full(len(true_area), KINDS.index("missed"))
@@ -60,5 +57,5 @@ def classify(overlaps: Overlaps) -> ErrorKinds:
     p, g = match(iou, PAIR_IOU)
     kind = np.where(iou[p, g] >= CORRECT_IOU, KINDS.index("correct"), KINDS.index("boundary"))
     predicted[rows[p]], true[columns[g]] = kind, kind
-    predicted[predicted_area == 0] = -1
+    predicted[image.uncounted & (predicted == KINDS.index("spurious"))] = -1
     return ErrorKinds(predicted, true)

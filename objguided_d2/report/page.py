@@ -36,7 +36,7 @@ class Page:
         tables: (title, note, header, rows), plain text.
         figures: in their order.
         runs: names of the methods.
-        images: see :func:`.viewer_data.viewer_image`, with ``predictions`` of each run.
+        images: see :func:`.viewer_data.viewer_image`.
         score_threshold: where the viewer's slider starts.
     """
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..evaluation.label_map import count_overlaps, decode_in_box, paint_label_map
+from ..evaluation.compared_image import ComparedImage
+from ..evaluation.label_map import decode_in_box
 from .contact_sheet import Tile, draw_instances
 from .error_kinds import KINDS, classify
-from .runs import Run
 
 
 class Color(NamedTuple):
@@ -66,50 +66,41 @@ def choose_images(accuracy: np.ndarray, num_objects: np.ndarray) -> dict[str, in
     return chosen
 
 
-def panel_row(
-    record: dict,
-    image_root: Path,
-    true_masks: Sequence[dict],
-    runs: Sequence[Run],
-    score_threshold: float,
-    reason: str,
-    zoomed: bool = False,
-) -> list[Tile]:
+def panel_row(compared: Mapping[str, ComparedImage], image_root: Path, reason: str, zoomed: bool = False) -> list[Tile]:
     """Truth and each run on one image.
 
     Args:
-        record: of the data set's COCO file.
-        true_masks: compressed RLEs.
+        compared: name of each run -> its predictions on the image beside the truth.
+        image_root: folder of the data set's images.
         reason: why the image is shown.
         zoomed: show the window where the runs disagree most instead of the whole image.
 
     Returns:
         1 + R tiles.
     """
-    image = cv2.cvtColor(cv2.imread(str(image_root / record["file_name"])), cv2.COLOR_BGR2RGB)
+    first = next(iter(compared.values()))
+    file_name = first.record["file_name"]
+    image = cv2.cvtColor(cv2.imread(str(image_root / file_name)), cv2.COLOR_BGR2RGB)
     size = image.shape[:2]
-    label_maps = [_label_map(run.results[record["id"]], score_threshold, size) for run in runs]
-    window = _disagreement_window(label_maps, size) if zoomed else (slice(0, size[0]), slice(0, size[1]))
+    window = slice(0, size[0]), slice(0, size[1])
+    if zoomed:
+        window = _disagreement_window([of_run.label_map for of_run in compared.values()], size)
     height, width = (axis.stop - axis.start for axis in window)
     zoom = max(1, PANEL_SIDE // max(height, width))
-    truth = _stack([_cut(rle, window) for rle in true_masks], (height, width))
-    name = Path(record["file_name"]).stem[:12]
+    truth = _stack([_cut(rle, window) for rle in first.true_masks], (height, width))
+    name = Path(file_name).stem[:12]
     colors = np.full((len(truth), 3), TRUTH_COLOR, np.uint8)
     tiles = [Tile(draw_instances(image[window], truth, colors=colors, fill=0.0, zoom=zoom), f"{reason}: {name}, truth")]
-    for run, label_map in zip(runs, label_maps):
-        kinds = classify(count_overlaps(label_map, int(label_map.max()), true_masks))
+    for run_name, of_run in compared.items():
+        kinds = classify(of_run)
         labels = 1 + np.flatnonzero(kinds.predicted >= 0)
         missed = truth[kinds.true == KINDS.index("missed")]
-        masks = np.concatenate([_stack([label_map[window] == label for label in labels], (height, width)), missed])
+        shown = _stack([of_run.label_map[window] == label for label in labels], (height, width))
+        masks = np.concatenate([shown, missed])
         names = [KINDS[kinds.predicted[label - 1]] for label in labels] + ["missed"] * len(missed)
         colors = np.array([KIND_COLORS[kind].rgb for kind in names], np.uint8).reshape(-1, 3)
-        tiles.append(Tile(draw_instances(image[window], masks, colors=colors, fill=0.15, zoom=zoom), run.name))
+        tiles.append(Tile(draw_instances(image[window], masks, colors=colors, fill=0.15, zoom=zoom), run_name))
     return tiles
-
-
-def _label_map(results: Sequence[dict], score_threshold: float, size: tuple[int, int]) -> np.ndarray:
-    kept = [result for result in results if result["score"] >= score_threshold]
-    return paint_label_map([r["segmentation"] for r in kept], np.array([r["score"] for r in kept]), size)
 
 
 def _disagreement_window(label_maps: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[slice, slice]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.config import CfgNode
+from detectron2.data import Metadata
 from pycocotools.coco import COCO
 
 from ..config import get_cfg
@@ -16,6 +17,7 @@ from ..data.conversion import ConversionNotes, SourceError
 from ..data.label_objects import label_objects
 from ..data.labelmaps import LABEL_ENDINGS
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
+from ..evaluation.compared_image import ComparedImage, compare_image
 
 RESULTS_FILE = "coco_instances_results.json"
 WEIGHTS_FILES = ("model_final.pth", "model_best.pth")
@@ -45,6 +47,27 @@ class Run:
     minutes: float | None = None
     images_seen: int | None = None
     curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
+
+    def compared_image(
+        self, image_id: int, ground_truth: COCO, metadata: Metadata, *, limit: int, score_threshold: float
+    ) -> ComparedImage:
+        """The ``limit`` best predictions on an image, those of scores from ``score_threshold`` on, beside its truth."""
+        kept = [result for result in self.results[image_id][:limit] if result["score"] >= score_threshold]
+        return compare_image(
+            ground_truth,
+            metadata,
+            image_id,
+            [result["segmentation"] for result in kept],
+            np.array([result["score"] for result in kept]),
+            classes_of(kept, metadata),
+        )
+
+
+def classes_of(results: Sequence[dict], metadata: Metadata) -> np.ndarray:
+    """The contiguous class indices (P,) of COCO results, int64."""
+    class_of = metadata.get("thing_dataset_id_to_contiguous_id") or {}
+    ids = [result["category_id"] for result in results]
+    return np.array([class_of.get(category_id, category_id) for category_id in ids], np.int64)
 
 
 def load_runs(paths: Sequence[Path], dataset_name: str, ground_truth: COCO) -> list[Run]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
@@ -19,7 +19,7 @@ from ..evaluation.matching_evaluator import MatchingEvaluator
 from ..evaluation.voc2010 import IOU_THRESHOLDS
 from ..evaluation.voc2010_evaluator import VOC2010Evaluator
 from .bootstrap import MatchedDetections
-from .runs import Run
+from .runs import Run, classes_of
 
 _COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -95,11 +95,11 @@ def score_run(
     matching = MatchingEvaluator(dataset_name, ground_truth, **options)
     boundary = BoundaryEvaluator(dataset_name, ground_truth, distance=boundary_distance, **options)
     evaluators = [VOC2010Evaluator(dataset_name, ground_truth, distributed=False), matching, boundary]
-    class_of = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id") or {}
+    metadata = MetadataCatalog.get(dataset_name)
     for evaluator in evaluators:
         evaluator.reset()
     for image_id, image in ground_truth.imgs.items():
-        instances = _instances(run.results[image_id][:limit], (image["height"], image["width"]), class_of)
+        instances = _instances(run.results[image_id][:limit], (image["height"], image["width"]), metadata)
         for evaluator in evaluators:
             evaluator.process([{"image_id": image_id}], [{"instances": instances}])
     metrics, matched = _coco(run, ground_truth, limit)
@@ -126,7 +126,7 @@ def _coco(run: Run, ground_truth: COCO, limit: int) -> tuple[dict[str, float], l
     )
 
 
-def _instances(results: list[dict], size: tuple[int, int], class_of: dict[int, int]) -> Instances:
+def _instances(results: list[dict], size: tuple[int, int], metadata: Metadata) -> Instances:
     boxes = torch.tensor([result["bbox"] for result in results], dtype=torch.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return Instances(
@@ -134,7 +134,5 @@ def _instances(results: list[dict], size: tuple[int, int], class_of: dict[int, i
         pred_boxes=Boxes(boxes),
         pred_masks=EncodedMasks([result["segmentation"] for result in results]),
         scores=torch.tensor([result["score"] for result in results], dtype=torch.float64),
-        pred_classes=torch.tensor(
-            [class_of.get(result["category_id"], result["category_id"]) for result in results], dtype=torch.int64
-        ),
+        pred_classes=torch.from_numpy(classes_of(results, metadata)),
     )

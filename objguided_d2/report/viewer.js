@@ -5,10 +5,14 @@ const PAIR_IOU = 0.5, CORRECT_IOU = 0.75;
 const state = { threshold: data.threshold, runs: data.runs.map(() => true), kinds: {}, current: 0, order: [] };
 data.kinds.forEach((kind) => { state.kinds[kind] = true; });
 
+function aboveThreshold(predictions) {
+  return predictions.filter((p) => p.score >= state.threshold);
+}
+
 // The same rules as report/error_kinds.py, on the predictions from the score threshold on.
 function classify(image, predictions) {
   const numTrue = image.areas.length;
-  const active = predictions.filter((p) => p.score >= state.threshold);
+  const active = aboveThreshold(predictions);
   const holds = active.map((p) => p.overlaps.filter(([g, n]) => 2 * n > image.areas[g]).map(([g]) => g));
   const merging = holds.map((h) => h.length >= 2);
   const merged = new Set(holds.flatMap((h, i) => (merging[i] ? h : [])));
@@ -18,28 +22,35 @@ function classify(image, predictions) {
   const split = new Set(heldBy.flatMap((h, g) => (splitting[g] ? h.filter((i) => !merging[i]) : [])));
   const predicted = active.map((p, i) => (merging[i] ? "merged" : split.has(i) ? "split" : "spurious"));
   const truth = image.areas.map((a, g) => (merged.has(g) ? "merged" : splitting[g] ? "split" : "missed"));
-  const pairs = [];
-  active.forEach((p, i) => {
-    if (predicted[i] !== "spurious") return;
-    p.overlaps.forEach(([g, n]) => {
-      const iou = n / (p.area + image.areas[g] - n);
-      if (truth[g] === "missed" && iou >= PAIR_IOU) pairs.push([iou, i, g]);
-    });
-  });
-  pairs.sort((a, b) => b[0] - a[0]);
-  for (const [iou, i, g] of pairs) {
+  for (const [iou, i, g] of candidates(image, active)) {
     if (predicted[i] === "spurious" && truth[g] === "missed") {
       predicted[i] = truth[g] = iou >= CORRECT_IOU ? "correct" : "boundary";
     }
   }
+  active.forEach((p, i) => { if (p.in_crowd && predicted[i] === "spurious") predicted[i] = null; });
   return { active, predicted, truth };
 }
 
+// Pairs [IoU, prediction, object] that may be matched, best first.
+function candidates(image, active) {
+  const pairs = [];
+  active.forEach((p, i) => p.overlaps.forEach(([g, n]) => {
+    const iou = n / (p.area + image.areas[g] - n);
+    if (iou >= PAIR_IOU) pairs.push([iou, i, g]);
+  }));
+  return pairs.sort((a, b) => b[0] - a[0]);
+}
+
+// As evaluation/matching.py has it at IoU 0.5, where a greedy pairing is the best one.
 function accuracy(image, run) {
-  const { predicted, truth } = classify(image, image.predictions[run]);
-  const found = truth.filter((k) => k === "correct" || k === "boundary").length;
-  const total = truth.length + predicted.length - found;
-  return total ? found / total : 1;
+  const active = aboveThreshold(image.predictions[run]);
+  const paired = new Set(), found = new Set();
+  for (const [, i, g] of candidates(image, active)) {
+    if (!paired.has(i) && !found.has(g)) { paired.add(i); found.add(g); }
+  }
+  const invented = active.filter((p, i) => !p.in_crowd && !paired.has(i)).length;
+  const total = image.areas.length + invented;
+  return total ? found.size / total : 1;
 }
 
 const pictures = new Map();

@@ -5,36 +5,40 @@ others: overlaps are computed once, and hold for every score threshold.
 """
 
 import base64
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ..evaluation.label_map import count_overlaps, decode_in_box, paint_label_map
+from ..evaluation.compared_image import ComparedImage
+from ..evaluation.label_map import decode_in_box
 
 OUTLINE_TOLERANCE = 0.6  # pixels
 
 
-def viewer_image(record: dict, image_root: Path, true_masks: list[dict], max_side: int) -> dict[str, Any]:
-    """One image with its true objects.
+def viewer_image(compared: Sequence[ComparedImage], image_root: Path, max_side: int) -> dict[str, Any]:
+    """One image with its true objects and the predictions of each run.
 
     Args:
-        record: of the data set's COCO file.
-        image_root: its folder.
-        true_masks: compressed RLEs.
+        compared: all predictions of each run, however low their scores, beside the truth.
+        image_root: folder of the data set's images.
         max_side: a larger image is shrunk to it; outlines keep the coordinates of the original.
 
     Returns:
-        name, width, height, src (a data URI), truth (outlines, see :func:`outline`), areas (of the true objects).
+        name, width, height, src (a data URI), truth (outlines, see :func:`outline`), areas (of the true objects),
+        predictions (of each run, see :func:`viewer_predictions`).
     """
+    record = compared[0].record
     pixels = cv2.imread(str(image_root / record["file_name"]), cv2.IMREAD_COLOR)
     scale = min(1.0, max_side / max(pixels.shape[:2]))
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 80])
     outlines, areas = [], []
-    for rle in true_masks:
+    for rle in compared[0].true_masks:
         box, mask = decode_in_box(rle)
         outlines.append(outline(mask, box[1].start, box[0].start))
         areas.append(int(mask.sum()))
@@ -45,37 +49,34 @@ def viewer_image(record: dict, image_root: Path, true_masks: list[dict], max_sid
         "src": "data:image/jpeg;base64," + base64.b64encode(encoded).decode("ascii"),
         "truth": outlines,
         "areas": areas,
+        "predictions": [viewer_predictions(of_run) for of_run in compared],
     }
 
 
-def viewer_predictions(results: list[dict], record: dict, true_masks: list[dict]) -> list[dict[str, Any]]:
-    """The predictions of one run on one image, best score first.
+def viewer_predictions(compared: ComparedImage) -> list[dict[str, Any]]:
+    """The predictions of one run on one image, in their order.
 
     Args:
-        results: COCO results.
-        record, true_masks: see :func:`viewer_image`.
+        compared: all predictions, however low their scores, beside the truth.
 
     Returns:
-        score, outline, area (of the pixels it has in the label map) and overlaps ([object, shared pixels], ...) of each
-        prediction that has a pixel.
+        score, outline, area (of the pixels it has in the label map), overlaps ([object of its class, shared pixels],
+        ...) of each prediction that has a pixel, and in_crowd of those that lie in crowd regions.
     """
-    size = record["height"], record["width"]
-    rles = [result["segmentation"] for result in results]
-    scores = np.array([result["score"] for result in results])
-    label_map = paint_label_map(rles, scores, size)
-    overlaps = count_overlaps(label_map, len(rles), true_masks)
+    overlaps = compared.overlaps_in_class
     predictions = []
-    for p in range(len(rles)):
-        if not overlaps.predicted_area[p]:
+    for p, box in enumerate(compared.boxes):
+        if box is None:
             continue
-        (rows, columns), _ = decode_in_box(rles[p])
         shared = np.flatnonzero(overlaps.intersection[p])
         predictions.append(
             {
-                "score": round(float(scores[p]), 3),
-                "outline": outline(label_map[rows, columns] == p + 1, columns.start, rows.start),
+                # Cut off, not rounded: a score under a threshold of up to three digits stays under it.
+                "score": math.floor(1000 * float(compared.scores[p]) + 1e-6) / 1000,
+                "outline": outline(compared.label_map[box] == p + 1, box[1].start, box[0].start),
                 "area": int(overlaps.predicted_area[p]),
                 "overlaps": [[int(g), int(overlaps.intersection[p, g])] for g in shared],
+                **({"in_crowd": True} if compared.uncounted[p] else {}),
             }
         )
     return predictions

@@ -1,19 +1,16 @@
 import numpy as np
-import pycocotools.mask as mask_util
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from objguided_d2.evaluation.label_map import count_overlaps
 from objguided_d2.report.error_kinds import KINDS, classify
 
+from .label_maps import compared_label_maps
 
-def kinds(predicted, true):
+
+def kinds(predicted, true, **others):
     """Names of the kinds of predictions and objects, from label maps."""
-    rles = [
-        mask_util.encode(np.asfortranarray(true == label, dtype=np.uint8)) for label in range(1, int(true.max()) + 1)
-    ]
-    found = classify(count_overlaps(predicted, int(predicted.max()), rles))
+    found = classify(compared_label_maps(predicted, true, **others))
     return [KINDS[k] if k >= 0 else None for k in found.predicted], [KINDS[k] for k in found.true], found.count()
 
 
@@ -46,6 +43,25 @@ def test_covered_prediction_has_no_kind():
     predicted = boxes((0, 0, 10, 10), (20, 0, 30, 10))
     predicted[predicted == 1] = 0
     assert kinds(predicted, boxes((20, 0, 30, 10)))[0] == [None, "correct"]
+
+
+def test_an_object_of_another_class_is_none():
+    true = boxes((0, 0, 10, 10), (20, 0, 30, 10))
+    p, g, _ = kinds(true, true, predicted_classes=[0, 0], true_classes=[0, 1])
+    assert p == ["correct", "spurious"] and g == ["correct", "missed"]
+    # One prediction over two objects merges them only if both are of its class.
+    p, g, _ = kinds(boxes((0, 0, 30, 10)), boxes((0, 0, 24, 10), (24, 0, 30, 10)), true_classes=[0, 1])
+    assert p == ["correct"] and g == ["correct", "missed"]
+
+
+def test_prediction_in_a_crowd_region_has_no_kind_unless_it_has_an_object():
+    true = boxes((0, 0, 10, 10))
+    crowd = boxes((0, 0, 80, 10)) > 0
+    assert kinds(boxes((0, 0, 10, 10), (20, 0, 30, 10), (20, 20, 30, 30)), true, crowd=crowd) == (
+        ["correct", None, "spurious"],
+        ["correct"],
+        {"correct": 1, "boundary": 0, "merged": 0, "split": 0, "missed": 0, "spurious": 1},
+    )
 
 
 @given(arrays(np.int32, (6, 8), elements=st.integers(0, 4)))

@@ -1,6 +1,5 @@
-from pathlib import Path
-
 import numpy as np
+from detectron2.data import MetadataCatalog
 
 from objguided_d2.report.panels import KIND_COLORS, choose_images, panel_row
 from objguided_d2.report.runs import load_run
@@ -23,12 +22,17 @@ def test_few_images_give_few_rows():
 
 def test_row_has_truth_first_and_colours_by_kind(cells, tmp_path):
     _, ground_truth, paths = cells
-    runs = [load_run(path, path.name, DATASET, ground_truth) for path in paths]
-    masks = [a["segmentation"] for a in ground_truth.imgToAnns[1]]
+    metadata = MetadataCatalog.get(DATASET)
+    compared = {
+        path.name: load_run(path, path.name, DATASET, ground_truth).compared_image(
+            1, ground_truth, metadata, limit=500, score_threshold=0.3
+        )
+        for path in paths
+    }
     for zoomed in (False, True):
-        tiles = panel_row(ground_truth.imgs[1], Path(tmp_path / "val"), masks, runs, 0.3, "worst", zoomed=zoomed)
+        tiles = panel_row(compared, tmp_path / "val", "worst", zoomed=zoomed)
         assert [tile.caption for tile in tiles] == ["worst: image0, truth", "perfect", "shifted", "cellpose"]
         pixels = [set(map(tuple, tile.image.reshape(-1, 3).tolist())) for tile in tiles]
         assert (255, 255, 255) in pixels[0]
         assert KIND_COLORS["correct"].rgb in pixels[1] and KIND_COLORS["boundary"].rgb in pixels[2]
-        assert KIND_COLORS["merged"].rgb in pixels[3] or len(masks) == 1
+        assert KIND_COLORS["merged"].rgb in pixels[3] or len(ground_truth.imgToAnns[1]) == 1

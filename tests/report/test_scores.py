@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
@@ -36,7 +37,7 @@ def test_same_numbers_as_the_evaluation_of_training(cells, scores, tmp_path):
         evaluator = build_evaluator(cfg, name, str(tmp_path / "inference"))
         evaluator.reset()
         for image_id, image in ground_truth.imgs.items():
-            instances = _instances(run.results[image_id], (image["height"], image["width"]), {1: 0})
+            instances = _instances(run.results[image_id], (image["height"], image["width"]), MetadataCatalog.get(name))
             assert isinstance(instances.pred_masks, EncodedMasks)
             evaluator.process([{"image_id": image_id}], [{"instances": instances}])
         results = evaluator.evaluate()

@@ -3,20 +3,27 @@ import base64
 import cv2
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 
-from objguided_d2.evaluation.label_map import count_overlaps, paint_label_map
-from objguided_d2.report.runs import load_run
+from objguided_d2.report.runs import load_run, load_runs
 from objguided_d2.report.viewer_data import outline, viewer_image, viewer_predictions
 
 from .conftest import DATASET, SIZE
+from .label_maps import compared_label_maps
+
+
+def compared(run, ground_truth, image_id, score_threshold=0.0):
+    metadata = MetadataCatalog.get(DATASET)
+    return run.compared_image(image_id, ground_truth, metadata, limit=500, score_threshold=score_threshold)
 
 
 def test_image(cells, tmp_path):
-    _, ground_truth, _ = cells
-    record = ground_truth.imgs[1]
-    masks = [a["segmentation"] for a in ground_truth.imgToAnns[1]]
-    image = viewer_image(record, tmp_path / "val", masks, max_side=32)
-    assert image["areas"] == [121] * len(masks) and len(image["truth"]) == len(masks)
+    _, ground_truth, paths = cells
+    runs = load_runs(paths, DATASET, ground_truth)
+    image = viewer_image([compared(run, ground_truth, 1) for run in runs], tmp_path / "val", max_side=32)
+    num_objects = len(ground_truth.imgToAnns[1])
+    assert image["areas"] == [121] * num_objects and len(image["truth"]) == num_objects
+    assert [len(predictions) for predictions in image["predictions"]] == [num_objects, num_objects, 1]
     data = np.frombuffer(base64.b64decode(image["src"].split(",")[1]), np.uint8)
     assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (32, 32, 3)
     assert (image["width"], image["height"]) == (SIZE, SIZE)
@@ -30,19 +37,30 @@ def test_image(cells, tmp_path):
 def test_overlaps_hold_for_every_score_threshold(cells, threshold):
     _, ground_truth, paths = cells
     run = load_run(paths[1], "x", DATASET, ground_truth)
-    for image_id, record in ground_truth.imgs.items():
-        masks = [a["segmentation"] for a in ground_truth.imgToAnns[image_id]]
-        kept = [r for r in run.results[image_id] if r["score"] >= threshold]
-        label_map = paint_label_map(
-            [r["segmentation"] for r in kept], np.array([r["score"] for r in kept]), (SIZE, SIZE)
-        )
-        expected = count_overlaps(label_map, len(kept), masks)
-        found = [
-            p for p in viewer_predictions(run.results[image_id], record, masks) if p["score"] >= round(threshold, 3)
-        ]
-        assert [p["area"] for p in found] == [a for a in expected.predicted_area if a]
-        shared = [[[g, n] for g, n in enumerate(row.tolist()) if n] for row in expected.intersection]
-        assert [p["overlaps"] for p in found] == [s for s, a in zip(shared, expected.predicted_area) if a]
+    for image_id in ground_truth.imgs:
+        expected = compared(run, ground_truth, image_id, threshold)
+        found = viewer_predictions(compared(run, ground_truth, image_id))
+        found = [p for p in found if p["score"] >= threshold]
+        assert [p["area"] for p in found] == [a for a in expected.overlaps.predicted_area if a]
+        shared = [[[g, n] for g, n in enumerate(row.tolist()) if n] for row in expected.overlaps.intersection]
+        assert [p["overlaps"] for p in found] == [s for s, a in zip(shared, expected.overlaps.predicted_area) if a]
+
+
+@pytest.mark.parametrize("score, shown", [(0.3, 0.3), (0.2996, 0.299), (0.7, 0.7), (np.float32(0.3), 0.3), (1.0, 1.0)])
+def test_scores_stay_on_their_side_of_a_threshold(score, shown):
+    labels = np.ones((2, 2), int)
+    (prediction,) = viewer_predictions(compared_label_maps(labels, labels, scores=np.array([score])))
+    assert prediction["score"] == shown
+
+
+def test_objects_of_other_classes_are_left_out_and_crowd_regions_told():
+    true = np.array([[1, 1, 2, 2, 0, 0, 0]])
+    predicted = np.array([[0, 1, 1, 0, 0, 2, 2]])
+    first, second = viewer_predictions(
+        compared_label_maps(predicted, true, true_classes=[0, 1], crowd=np.arange(7)[None] > 3)
+    )
+    assert first["overlaps"] == [[0, 1]] and "in_crowd" not in first
+    assert second["overlaps"] == [] and second["in_crowd"]
 
 
 def test_outline_of_pieces():
