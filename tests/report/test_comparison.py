@@ -1,24 +1,21 @@
-"""The whole comparison on a small data set, and the page's rules against those of the package."""
+"""The whole comparison on a small data set."""
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 
 from objguided_d2.engine.ablation import METRICS, AblationError
-from objguided_d2.evaluation.label_map import count_overlaps, paint_label_map
 from objguided_d2.report.comparison import Options, compare
-from objguided_d2.report.error_kinds import KINDS, classify
-from objguided_d2.report.runs import RunError, load_run
+from objguided_d2.report.error_kinds import KINDS
+from objguided_d2.report.runs import RunError
 from tests.modeling.models import small_cfg
 
 from .conftest import DATASET, SIZE
@@ -70,37 +67,6 @@ def test_viewer_has_every_image_and_run(page):
     assert all(len(image["predictions"]) == 3 for image in data["images"])
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="Node.js is not installed: the page's own rules are not run")
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6])
-def test_kinds_of_the_page_are_those_of_the_package(page, cells, tmp_path, threshold):
-    data, ground_truth = viewer_data(page), cells[1]
-    script = (Path(__file__).parents[2] / "objguided_d2/report/viewer.js").read_text()
-    functions = script[script.index("function classify") : script.index("const pictures")]
-    program = f"""
-        const PAIR_IOU = 0.5, CORRECT_IOU = 0.75, state = {{ threshold: {threshold} }};
-        {functions}
-        const data = {json.dumps(data)};
-        console.log(JSON.stringify(data.images.map((image) => image.predictions.map((p) => {{
-          const {{ predicted, truth }} = classify(image, p);
-          return [predicted, truth];
-        }}))));
-    """
-    (tmp_path / "kinds.js").write_text(program)
-    found = json.loads(
-        subprocess.run(["node", tmp_path / "kinds.js"], capture_output=True, check=True, text=True).stdout
-    )
-    for image_id, of_image in zip(ground_truth.imgs, found, strict=True):
-        masks = [a["segmentation"] for a in ground_truth.imgToAnns[image_id]]
-        for path, (predicted, truth) in zip(cells[2], of_image, strict=True):
-            results = load_run(path, "x", DATASET, ground_truth).results[image_id]
-            results = [r for r in results if round(r["score"], 3) >= threshold]
-            scores = np.array([r["score"] for r in results])
-            label_map = paint_label_map([r["segmentation"] for r in results], scores, (SIZE, SIZE))
-            kinds = classify(count_overlaps(label_map, len(results), masks))
-            assert predicted == [KINDS[k] for k in kinds.predicted if k >= 0]
-            assert truth == [KINDS[k] for k in kinds.true]
-
-
 def test_model_and_ablation_are_drawn(cells, tmp_path):
     cfg = small_cfg()
     cfg.INPUT.MIN_SIZE_TEST = SIZE
@@ -135,15 +101,23 @@ def test_run_without_predictions_and_weights_is_named(cells, tmp_path):
     assert not (tmp_path / "out" / "index.html").exists()
 
 
+def run_command(*arguments):
+    command = [sys.executable, "tools/compare.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+
+
 def test_command_refuses_an_unknown_data_set(tmp_path):
-    command = [
-        sys.executable,
-        "tools/compare.py",
-        str(tmp_path),
-        "--dataset",
-        "nothing_val",
-        "--output",
-        str(tmp_path / "o"),
-    ]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    found = run_command(tmp_path, "--dataset", "nothing_val", "--output", tmp_path / "o")
     assert found.returncode == 1 and "nothing_val" in found.stderr
+
+
+def test_command_takes_a_coco_json_that_is_not_registered(cells, tmp_path):
+    options = ["--dataset", DATASET, "--output", tmp_path / "o", "--annotations", tmp_path / "cells.json"]
+    found = run_command(*cells[2], *options, "--images", tmp_path / "val", "--no-speed")
+    assert found.returncode == 0, found.stderr
+    assert len(viewer_data(tmp_path / "o" / "index.html")["images"]) == 7
+    found = run_command(*cells[2], *options)
+    assert found.returncode == 2 and "--annotations and --images go together" in found.stderr
+    options[1] = "dsb2018_val"
+    found = run_command(*cells[2], *options, "--images", tmp_path / "val")
+    assert found.returncode == 2 and "dsb2018_val is registered already" in found.stderr
