@@ -86,7 +86,8 @@ def _file(name: str) -> str:
 def _table(title: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
     body = "\n".join(
-        f'<tr><th scope="row">{html.escape(str(row[0]))}</th>'
+        # Where a narrow screen may break a long name.
+        f'<tr><th scope="row">{html.escape(str(row[0])).replace("_", "_<wbr>")}</th>'
         + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row[1:])
         + "</tr>"
         for row in rows

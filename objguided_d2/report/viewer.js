@@ -205,6 +205,8 @@ function open() {
 }
 
 document.getElementById("close").addEventListener("click", () => dialog.close());
+document.getElementById("previous").addEventListener("click", () => select(state.current - 1));
+document.getElementById("next").addEventListener("click", () => select(state.current + 1));
 document.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   // These use the arrow keys themselves.

@@ -110,6 +110,9 @@ def test_zoom_and_arrow_keys(page):
     body.send_keys(webdriver.Keys.ARROW_LEFT)
     body.send_keys(webdriver.Keys.ARROW_LEFT)
     assert page.execute_script(title) == "image0.png (1 of 7)"
+    for button, shown in (("next", "image1.png (2 of 7)"), ("previous", "image0.png (1 of 7)")):
+        page.find_element("id", button).click()
+        assert page.execute_script(title) == shown
     page.execute_script("document.getElementById('close').click()")
     assert not page.execute_script("return document.getElementById('zoom').open")
 
