@@ -274,6 +274,9 @@ def _panels(examples: Mapping[str, Mapping[str, ComparedImage]], image_root: Pat
     """Of each image, why it was chosen -> name of each run -> its predictions there."""
     if not examples:
         return []
+    names = list(next(iter(examples.values())))
+    files = [f"{reason}, {compared[names[0]].record['file_name']}" for reason, compared in examples.items()]
+    description = f"Rows: {'; '.join(files)}. Columns: truth, {', '.join(names)}."
     figures = []
     for zoomed, title, caption in (
         (False, "Examples", f"Chosen by rule. Truth in white; the rest is {legend_in_words()}."),
@@ -281,7 +284,7 @@ def _panels(examples: Mapping[str, Mapping[str, ComparedImage]], image_root: Pat
     ):
         rows = [panel_row(compared, image_root, reason, zoomed=zoomed) for reason, compared in examples.items()]
         sheet = contact_sheet(sum(rows, []), len(rows[0]), tile_size=(PANEL_SIDE, PANEL_SIDE))
-        figures.append(Figure(title, caption, sheet, wide=True))
+        figures.append(Figure(title, caption, sheet, wide=True, description=f"{title}. {description}"))
     return figures
 
 

@@ -18,12 +18,20 @@ from .panels import legend_colors
 
 @dataclass
 class Figure:
-    """A picture with what it shows: SVG text, or an RGB image; a wide one takes the whole width of the page."""
+    """A picture with what it shows.
+
+    Attributes:
+        title, caption: plain text.
+        content: SVG text, or an RGB image.
+        wide: takes the whole width of the page.
+        description: for those who do not see it, where title and caption do not say what is in it.
+    """
 
     title: str
     caption: str
     content: str | np.ndarray
     wide: bool = False
+    description: str = ""
 
 
 @dataclass
@@ -99,15 +107,16 @@ def _table(title: str, note: str, header: Sequence[str], rows: Sequence[Sequence
 
 
 def _figure(figure: Figure) -> str:
+    alt = html.escape(figure.description or figure.title)
     if isinstance(figure.content, str):
-        picture = figure.content.replace("<svg ", f'<svg role="img" aria-label="{html.escape(figure.title)}" ', 1)
+        picture = figure.content.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
     else:
         _, png = cv2.imencode(".png", figure.content[..., ::-1])
         source = base64.b64encode(png).decode("ascii")
         height, width = figure.content.shape[:2]
         # With its size, an image that loads late does not push away what is being looked at.
         size = f'width="{width}" height="{height}"'
-        picture = f'<img src="data:image/png;base64,{source}" alt="{html.escape(figure.title)}" {size} loading="lazy">'
+        picture = f'<img src="data:image/png;base64,{source}" alt="{alt}" {size} loading="lazy">'
     wide = ' class="wide"' if figure.wide else ""
     return (
         f"<figure{wide}>{picture}<figcaption><b>{html.escape(figure.title)}.</b> "

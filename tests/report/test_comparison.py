@@ -55,6 +55,7 @@ def test_page_is_one_file_without_network(page):
     assert not re.search(r'(src|href)="(?!data:|#)', text) and "@import" not in text and "<!-- tables" not in text
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", text))
+    assert re.search(r'alt="Examples. Rows: best, image\d.png; .*Columns: truth, perfect, shifted, cellpose."', text)
     for figure in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
         ElementTree.fromstring(re.sub(r"xlink:href", "href", figure))
         assert 'role="img"' in figure and "currentColor" in figure
