@@ -33,8 +33,8 @@ def main() -> None:
         if args.annotations:
             register_objguided_instances(args.dataset, str(args.annotations), str(args.images))
         print(f"Look at {compare(args.dataset, args.runs, args.output, options, args.ablation)}")
-    except (RunError, AblationError, KeyError, FileNotFoundError) as error:
-        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+    except (RunError, AblationError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

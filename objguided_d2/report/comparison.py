@@ -75,11 +75,16 @@ def compare(
     Returns:
         The page.
     Raises:
-        RunError: for a run that cannot be compared.
+        RunError: for a run that cannot be compared, or an unknown data set.
         AblationError: if ``ablation`` is not such results.
     """
     ablation_figures = [_ablation_figure(ablation)] if ablation else []
     register_prepared(dataset_name)
+    if dataset_name not in DatasetCatalog:
+        raise RunError(
+            f"data set {dataset_name} is neither registered nor prepared: see datasets/README.md, or register it with "
+            "register_objguided_instances (tools/compare.py: --annotations and --images)"
+        )
     DatasetCatalog.get(dataset_name)
     ground_truth = load_ground_truth(dataset_name, str(output))
     for path in paths:

@@ -109,7 +109,7 @@ def run_command(*arguments):
 
 def test_command_refuses_an_unknown_data_set(tmp_path):
     found = run_command(tmp_path, "--dataset", "nothing_val", "--output", tmp_path / "o")
-    assert found.returncode == 1 and "nothing_val" in found.stderr
+    assert found.returncode == 1 and "error: data set nothing_val is neither registered nor prepared" in found.stderr
 
 
 def test_command_takes_a_coco_json_that_is_not_registered(cells, tmp_path):
