@@ -7,9 +7,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog
 
 from objguided_d2.data import register_objguided_instances
-from objguided_d2.engine.ablation import AblationError
 from objguided_d2.report.comparison import Options, compare
-from objguided_d2.report.runs import RunError
 
 
 def main() -> None:
@@ -33,7 +31,7 @@ def main() -> None:
         if args.annotations:
             register_objguided_instances(args.dataset, str(args.annotations), str(args.images))
         print(f"Look at {compare(args.dataset, args.runs, args.output, options, args.ablation)}")
-    except (RunError, AblationError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from objguided_d2.engine.suite import Suite, train_suite
 from objguided_d2.report.comparison import Options, compare
-from objguided_d2.report.runs import RunError
 
 
 def main() -> None:
@@ -27,7 +26,7 @@ def main() -> None:
         sys.exit(
             f"error: a run failed: {' '.join(error.cmd)}\nMend the cause and run this again; what has ended is kept"
         )
-    except (RunError, ValueError) as error:
+    except ValueError as error:
         sys.exit(f"error: {error}")
 
 

@@ -105,19 +105,12 @@ def compare(
 
     certainty = uncertainties(list(scores.values()), options.resamples)
     num_objects = count_objects(ground_truth)
-    image_root = Path(MetadataCatalog.get(dataset_name).image_root)
+    metadata = MetadataCatalog.get(dataset_name)
+    image_root = Path(metadata.image_root)
 
     def compared(image_id: int, score_threshold: float) -> dict[str, ComparedImage]:
-        return {
-            run.name: run.compared_image(
-                image_id,
-                ground_truth,
-                MetadataCatalog.get(dataset_name),
-                limit=options.limit,
-                score_threshold=score_threshold,
-            )
-            for run in runs
-        }
+        counted = {"limit": options.limit, "score_threshold": score_threshold}
+        return {run.name: run.compared_image(image_id, ground_truth, metadata, **counted) for run in runs}
 
     tables = _tables(runs, scores, certainty, speeds, options)
     figures = _plots(runs, scores, certainty) + ablation_figures

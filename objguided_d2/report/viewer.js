@@ -121,10 +121,11 @@ function fill(card, index, width) {
     canvas.width = width;
     canvas.height = Math.max(1, Math.round((width * image.height) / image.width));
     const name = run < 0 ? "truth" : data.runs[run];
+    const description = describe(index, run);
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${image.name}, ${name}: ${describe(index, run)}`);
+    canvas.setAttribute("aria-label", `${image.name}, ${name}: ${description}`);
     const caption = document.createElement("figcaption");
-    caption.textContent = run < 0 ? `${name}: ${describe(index, run)}` : `${name} ${accuracy(image, run).toFixed(2)}: ${describe(index, run)}`;
+    caption.textContent = `${name}${run < 0 ? "" : ` ${accuracy(image, run).toFixed(2)}`}: ${description}`;
     figure.append(canvas, caption);
     card.append(figure);
     drawCanvas(canvas, index, run);

@@ -119,6 +119,9 @@ def test_command_takes_a_coco_json_that_is_not_registered(cells, tmp_path):
     assert len(viewer_data(tmp_path / "o" / "index.html")["images"]) == 7
     found = run_command(*cells[2], *options)
     assert found.returncode == 2 and "--annotations and --images go together" in found.stderr
+    (tmp_path / "list.json").write_text("[]")
+    found = run_command(*cells[2], *options[:-1], tmp_path / "list.json", "--images", tmp_path / "val")
+    assert found.returncode == 1 and "list.json is not COCO instance JSON" in found.stderr.splitlines()[-1]
     options[1] = "dsb2018_val"
     found = run_command(*cells[2], *options, "--images", tmp_path / "val")
     assert found.returncode == 2 and "dsb2018_val is registered already" in found.stderr

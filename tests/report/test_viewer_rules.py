@@ -3,13 +3,17 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 import objguided_d2.report
-from objguided_d2.evaluation.matching import MatchCounts, count_matches
+from objguided_d2.evaluation.matching import MatchCounts
+from objguided_d2.evaluation.matching_evaluator import MatchingEvaluator
+from objguided_d2.evaluation.voc2010 import IOU_THRESHOLDS
 from objguided_d2.report.error_kinds import KINDS, classify
 from objguided_d2.report.viewer_data import viewer_predictions
 
@@ -54,24 +58,18 @@ def above(image, threshold):
     kept = np.flatnonzero(image.scores >= threshold)
     labels = np.zeros(len(image.scores) + 1, int)
     labels[kept + 1] = np.arange(1, len(kept) + 1)
-    return type(image)(
-        image.record,
-        labels[image.label_map],
-        image.scores[kept],
-        image.predicted_classes[kept],
-        image.true_classes,
-        image.true_masks,
-        image.crowds,
+    return replace(
+        image,
+        label_map=labels[image.label_map],
+        scores=image.scores[kept],
+        predicted_classes=image.predicted_classes[kept],
     )
 
 
 def accuracy(image):
-    counts = MatchCounts.zero(1)
-    for index in range(NUM_CLASSES):
-        of_class = image.predicted_classes == index
-        iou = image.iou[of_class][:, image.true_classes == index]
-        counts += count_matches(iou, image.uncounted[of_class], np.array([0.5]))
-    return float(counts.accuracy[0])
+    """At IoU 0.5, of all classes."""
+    of_classes = MatchingEvaluator("drawn", COCO(), score_threshold=0.0).measure(image)
+    return float(sum(of_classes.values(), MatchCounts.zero(len(IOU_THRESHOLDS))).accuracy[0])
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6])
