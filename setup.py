@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["objguided_d2", "objguided_d2.*"]),
-    package_data={"objguided_d2": ["data/splits/*/*.txt", "report/*.html", "report/*.css", "report/*.js"]},
+    package_data={"objguided_d2": ["data/converters/splits/*/*.txt", "report/*.html", "report/*.css", "report/*.js"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

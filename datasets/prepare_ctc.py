@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from objguided_d2.data import datasets_root
-from objguided_d2.data.conversion import SourceError
-from objguided_d2.data.ctc import TRUTHS, convert_ctc
+from objguided_d2.data.converters.ctc import TRUTHS, convert_ctc
 from objguided_d2.data.intensity import DEFAULT
+from objguided_d2.data.source_error import SourceError
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from objguided_d2.data import datasets_root
-from objguided_d2.data.conversion import SourceError
-from objguided_d2.data.dsb2018 import convert_dsb2018
+from objguided_d2.data.converters.dsb2018 import convert_dsb2018
+from objguided_d2.data.source_error import SourceError
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from objguided_d2.data import datasets_root
-from objguided_d2.data.conversion import SourceError
+from objguided_d2.data.converters.labelmaps import convert_labelmaps
 from objguided_d2.data.intensity import DEFAULT
-from objguided_d2.data.labelmaps import convert_labelmaps
+from objguided_d2.data.source_error import SourceError
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from objguided_d2.data import datasets_root
-from objguided_d2.data.conversion import SourceError
-from objguided_d2.data.plant import convert_plants
+from objguided_d2.data.converters.plant import convert_plants
+from objguided_d2.data.source_error import SourceError
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Importing the package registers every model part and every dataset name, and let
 
 import sys
 
-from .allocator import keep_freed_memory
+from .utils.allocator import keep_freed_memory
 
 __version__ = "0.1.0"
 

@@ -17,11 +17,12 @@ from detectron2.data import DatasetCatalog
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # The opponents of the suite are plain programs of the tests.
 
-from objguided_d2.benchmark import contest, model_rows, roi_engine  # noqa: E402
-from objguided_d2.benchmark.models import PRECISIONS, random_boxes  # noqa: E402
-from objguided_d2.benchmark.rows import Settings  # noqa: E402
-from objguided_d2.benchmark.table import write_tables  # noqa: E402
-from objguided_d2.data.evenly_taken import evenly_taken  # noqa: E402
+from benchmarks import model_rows, roi_engine  # noqa: E402
+from benchmarks.rows import Settings  # noqa: E402
+from objguided_d2.profiling import benchmark as contest  # noqa: E402
+from objguided_d2.profiling.models import PRECISIONS, random_boxes  # noqa: E402
+from objguided_d2.profiling.table import write_tables  # noqa: E402
+from objguided_d2.utils.evenly_spaced import evenly_spaced  # noqa: E402
 
 
 def main() -> None:
@@ -93,7 +94,7 @@ def measure_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
 
 
 def run_suite(args: argparse.Namespace) -> int:
-    from tests.reference.opponents import LoopOpponents
+    from benchmarks.baselines import LoopOpponents
 
     settings = Settings(
         LoopOpponents(), args.rounds, ROOT / "configs", args.runs, args.dataset or "dsb2018_val", args.num_images
@@ -125,7 +126,7 @@ def run_suite(args: argparse.Namespace) -> int:
 
 def _records(args: argparse.Namespace) -> list[dict]:
     records = [record for record in DatasetCatalog.get(args.dataset) if record["annotations"]]
-    return evenly_taken(records, args.num_images)
+    return evenly_spaced(records, args.num_images)
 
 
 if __name__ == "__main__":

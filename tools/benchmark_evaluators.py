@@ -6,9 +6,9 @@ import cv2
 import torch
 from tabulate import tabulate
 
-from objguided_d2.evaluation.benchmark import time_evaluators
 from objguided_d2.evaluation.build import EVALUATORS
 from objguided_d2.evaluation.coco_ap import LIBRARIES
+from objguided_d2.profiling.evaluators import time_evaluators
 
 
 def main() -> None:

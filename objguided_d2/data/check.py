@@ -15,9 +15,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..report.contact_sheet import Tile, contact_sheet, draw_instances
+from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
+from ..utils.evenly_spaced import evenly_spaced
 from .builtin import register_prepared
-from .evenly_taken import evenly_taken
 from .label_layers import decode_masks, segmentation_to_rle
 
 MAX_LISTED = 10
@@ -141,7 +141,7 @@ def draw_check_sheet(json_file: Path, image_root: Path, path: Path) -> None:
     for annotation in content["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
     tiles = []
-    for record in evenly_taken(content["images"], SHEET_IMAGES):
+    for record in evenly_spaced(content["images"], SHEET_IMAGES):
         height, width = record["height"], record["width"]
         image = cv2.cvtColor(cv2.imread(str(image_root / record["file_name"])), cv2.COLOR_BGR2RGB)
         annotations = [a for a in of_image[record["id"]] if not a.get("iscrowd", 0)]

@@ -12,8 +12,8 @@ import tifffile
 from detectron2.data import detection_utils
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .conversion import SourceError
 from .intensity import IntensityMapping, to_rgb8
+from .source_error import SourceError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _TIFF_SUFFIXES = (".tif", ".tiff")

@@ -16,7 +16,7 @@ from ..engine.trainer import Trainer
 from ..evaluation.compared_image import ComparedImage
 from ..evaluation.ground_truth import count_objects, load_ground_truth
 from ..evaluation.metrics_file import write_json, write_text
-from .contact_sheet import contact_sheet
+from ..utils.contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
 from .panels import PANEL_SIDE, choose_images, legend_in_words, panel_row
 from .plots import (

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..evaluation.compared_image import ComparedImage
 from ..evaluation.label_map import decode_in_box
-from .contact_sheet import Tile, draw_instances
+from ..utils.contact_sheet import Tile, draw_instances
 from .error_kinds import KINDS, classify
 
 

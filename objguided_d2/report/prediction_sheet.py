@@ -10,10 +10,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation.evaluator import inference_context
 from torch import nn
 
-from ..data.evenly_taken import evenly_taken
 from ..data.label_layers import decode_masks, segmentation_to_rle
 from ..data.mapper import InstanceMapper
-from .contact_sheet import Tile, contact_sheet, draw_instances
+from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
+from ..utils.evenly_spaced import evenly_spaced
 
 
 def draw_prediction_sheet(
@@ -32,7 +32,7 @@ def draw_prediction_sheet(
         num_images: images spread evenly over the data set.
         score_thresh: predictions under this score are not drawn.
     """
-    chosen = evenly_taken(DatasetCatalog.get(dataset_name), num_images)
+    chosen = evenly_spaced(DatasetCatalog.get(dataset_name), num_images)
     mapper = InstanceMapper(cfg, is_train=False)
     tiles = []
     with torch.no_grad(), inference_context(model):

@@ -13,10 +13,11 @@ from detectron2.data import Metadata
 from pycocotools.coco import COCO
 
 from ..config import get_cfg
-from ..data.conversion import ConversionNotes, SourceError
-from ..data.label_objects import label_objects
-from ..data.labelmaps import LABEL_ENDINGS
+from ..data.converters.conversion import ConversionNotes
+from ..data.converters.label_objects import label_objects
+from ..data.converters.labelmaps import LABEL_ENDINGS
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
+from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
 
 RESULTS_FILE = "coco_instances_results.json"

@@ -15,11 +15,11 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, BoxMode, Instances
 from torch import Tensor
 
-from ..benchmark.models import load_contestant, map_test_images
 from ..engine.ablation import STRATEGIES, Strategy
 from ..modeling.point_refine import PointRefinement
+from ..profiling.models import load_contestant, map_test_images
 from ..structures.roi_atlas import RoiAtlas
-from .contact_sheet import Tile, contact_sheet
+from ..utils.contact_sheet import Tile, contact_sheet
 from .median_image import median_image
 from .page import Figure
 from .runs import Run, weights_of

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..benchmark.memory import peak_megabytes
-from ..benchmark.models import load_contestant, map_test_images
-from ..benchmark.timing import take_turns
+from ..profiling.memory import peak_megabytes
+from ..profiling.models import load_contestant, map_test_images
+from ..profiling.timing import take_turns
 from .median_image import median_image
 from .runs import Run, config_of, weights_of
 

@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from objguided_d2.data import builtin, register_objguided_instances
-from objguided_d2.data.coco_writer import CocoWriter
+from objguided_d2.data.converters.coco_writer import CocoWriter
 
 
 @pytest.fixture

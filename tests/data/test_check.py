@@ -9,9 +9,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from objguided_d2.data.check import check_coco_file, draw_check_sheet, format_report
-from objguided_d2.data.coco_writer import CocoWriter
-
-from .sources import labels, random_image, write
+from objguided_d2.data.converters.coco_writer import CocoWriter
+from tests.data.sources import labels, random_image, write
 
 
 @pytest.fixture

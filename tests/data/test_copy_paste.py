@@ -6,8 +6,7 @@ from detectron2.structures import BitMasks, Instances
 from objguided_d2.config import get_cfg
 from objguided_d2.data import InstanceMapper
 from objguided_d2.data.copy_paste import paste_instances
-
-from .sources import labels, random_image, write
+from tests.data.sources import labels, random_image, write
 
 
 def instances_of(array):

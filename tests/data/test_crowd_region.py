@@ -5,8 +5,7 @@ from detectron2.data import transforms as T
 
 from objguided_d2.data.crowd_region import merge_crowds, transform_region
 from objguided_d2.data.transforms import SquareCropTransform, TransposeTransform
-
-from .sources import labels
+from tests.data.sources import labels
 
 # Both reach into the lower right quarter, neither is symmetric.
 CROWDS = labels((0, 0, 40, 3)) > 0, labels((25, 2, 33, 20)) > 0

@@ -6,7 +6,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from objguided_d2 import get_cfg
 from objguided_d2.data import build_test_loader, build_train_loader, register_objguided_instances
-from objguided_d2.data.coco_writer import CocoWriter
+from objguided_d2.data.converters.coco_writer import CocoWriter
 
 NAME = "loader_test_squares"
 

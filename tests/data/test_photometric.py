@@ -8,8 +8,7 @@ from objguided_d2.data.photometric import (
     GaussianNoiseTransform,
     build_photometric_augmentation,
 )
-
-from .sources import random_image
+from tests.data.sources import random_image
 
 IMAGE = random_image(20, 30, 3)
 

@@ -6,11 +6,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from objguided_d2.data.conversion import SourceError
 from objguided_d2.data.intensity import IntensityMapping
 from objguided_d2.data.pixels import read_image, read_image_pixels, read_label_pixels
-
-from .sources import random_image, write
+from objguided_d2.data.source_error import SourceError
+from tests.data.sources import random_image, write
 
 
 def read(name):

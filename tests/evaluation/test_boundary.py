@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from objguided_d2.evaluation.boundary import boundary_f, boundary_iou, inner_band
-
-from .rectangles import rectangle_mask
+from tests.evaluation.rectangles import rectangle_mask
 
 SQUARE = rectangle_mask((10, 10, 40, 40))
 

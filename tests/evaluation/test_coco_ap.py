@@ -12,8 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from objguided_d2.evaluation.coco_ap import LIBRARIES, evaluate_coco, match_coco
-
-from .rectangles import rectangle_mask
+from tests.evaluation.rectangles import rectangle_mask
 
 SIDE = 128
 # Medium objects have 32^2 to 96^2 pixels.

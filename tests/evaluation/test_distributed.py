@@ -11,8 +11,7 @@ from detectron2.utils import comm
 from objguided_d2.config import get_cfg
 from objguided_d2.engine import launch
 from objguided_d2.evaluation import build_evaluator
-
-from .rectangles import rectangle_instances, rectangle_record
+from tests.evaluation.rectangles import rectangle_instances, rectangle_record
 
 NAME = "rectangles_shared_by_processes"
 

@@ -14,8 +14,7 @@ from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
 from objguided_d2.evaluation.coco_ap import LIBRARIES
 from objguided_d2.evaluation.masks import EncodedMasks, encode_masks
-
-from .rectangles import rectangle_instances, rectangle_mask, rectangle_record
+from tests.evaluation.rectangles import rectangle_instances, rectangle_mask, rectangle_record
 
 COCO_METRICS = {"AP", "AP50", "AP75", "APs", "APm", "APl"}
 

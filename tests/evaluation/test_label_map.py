@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objguided_d2.evaluation.label_map import count_overlaps, paint_label_map
-
-from .rectangles import rectangle_mask
+from tests.evaluation.rectangles import rectangle_mask
 
 SIZE = (20, 30)
 

@@ -6,11 +6,10 @@ import tifffile
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator, definition_of
-from objguided_d2.evaluation.benchmark import time_evaluators
 from objguided_d2.evaluation.boundary import boundary_f, boundary_iou
 from objguided_d2.evaluation.build import EVALUATORS
-
-from .rectangles import HEIGHT, WIDTH, rectangle_instances, rectangle_mask, rectangle_record
+from objguided_d2.profiling.evaluators import time_evaluators
+from tests.evaluation.rectangles import HEIGHT, WIDTH, rectangle_instances, rectangle_mask, rectangle_record
 
 TASKS = ["matching", "boundary", "leaf", "ctc"]
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from objguided_d2.evaluation.leaf import foreground_dice, symmetric_best_dice
-
-from .rectangles import rectangle_mask
+from tests.evaluation.rectangles import rectangle_mask
 
 
 def test_best_dice_by_hand():

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools.coco import COCO
 
 from objguided_d2.data import register_objguided_instances
-from objguided_d2.data.coco_writer import CocoWriter
+from objguided_d2.data.converters.coco_writer import CocoWriter
 
 SIZE = 64
 DATASET = "report_cells"

@@ -17,8 +17,7 @@ from objguided_d2.report.comparison import Options, compare
 from objguided_d2.report.error_kinds import KINDS
 from objguided_d2.report.runs import RunError
 from tests.modeling.models import small_cfg
-
-from .conftest import DATASET, SIZE
+from tests.report.conftest import DATASET, SIZE
 
 OPTIONS = Options(resamples=50, with_speed=False)
 

@@ -4,8 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from objguided_d2.report.error_kinds import KINDS, classify
-
-from .label_maps import compared_label_maps
+from tests.report.label_maps import compared_label_maps
 
 
 def kinds(predicted, true, **others):

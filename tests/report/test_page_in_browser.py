@@ -5,8 +5,7 @@ import shutil
 import pytest
 
 from objguided_d2.report.comparison import Options, compare
-
-from .conftest import DATASET
+from tests.report.conftest import DATASET
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 ui = pytest.importorskip("selenium.webdriver.support.ui")

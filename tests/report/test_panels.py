@@ -3,8 +3,7 @@ from detectron2.data import MetadataCatalog
 
 from objguided_d2.report.panels import KIND_COLORS, choose_images, panel_row
 from objguided_d2.report.runs import load_run
-
-from .conftest import DATASET
+from tests.report.conftest import DATASET
 
 
 def test_each_rule_chooses_its_image_and_none_twice():

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from objguided_d2.data import register_objguided_instances
-from objguided_d2.data.coco_writer import CocoWriter
+from objguided_d2.data.converters.coco_writer import CocoWriter
 from objguided_d2.report import prediction_sheet
 from tests.modeling.models import small_cfg
 

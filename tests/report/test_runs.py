@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from pycocotools.coco import COCO
 
-from objguided_d2.data.coco_writer import CocoWriter
+from objguided_d2.data.converters.coco_writer import CocoWriter
 from objguided_d2.report.runs import RunError, load_run, load_runs, weights_of
 from tests.data.sources import HEIGHT, WIDTH, labels, random_image
 

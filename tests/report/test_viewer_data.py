@@ -7,9 +7,8 @@ from detectron2.data import MetadataCatalog
 
 from objguided_d2.report.runs import load_run, load_runs
 from objguided_d2.report.viewer_data import outline, viewer_image, viewer_predictions
-
-from .conftest import DATASET, SIZE
-from .label_maps import compared_label_maps
+from tests.report.conftest import DATASET, SIZE
+from tests.report.label_maps import compared_label_maps
 
 
 def compared(run, ground_truth, image_id, score_threshold=0.0):

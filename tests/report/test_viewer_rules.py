@@ -16,8 +16,7 @@ from objguided_d2.evaluation.matching_evaluator import MatchingEvaluator
 from objguided_d2.evaluation.voc2010 import IOU_THRESHOLDS
 from objguided_d2.report.error_kinds import KINDS, classify
 from objguided_d2.report.viewer_data import viewer_predictions
-
-from .label_maps import compared_label_maps
+from tests.report.label_maps import compared_label_maps
 
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="Node.js is not installed")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..coco_writer import CocoWriter, staged_folder
+from ..converters.coco_writer import CocoWriter, staged_folder
 from .imaging import SyntheticImage
 from .leaves import make_leaves
 from .neurons import make_neurons

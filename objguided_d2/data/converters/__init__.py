@@ -1,0 +1,1 @@
+"""Offline conversion of other programs' formats to COCO JSON."""

@@ -1,0 +1,1 @@
+"""From a trained model to answers: loading, prediction of any image, output files."""

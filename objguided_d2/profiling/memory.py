@@ -1,0 +1,57 @@
+"""Peak memory of a call, measured in a process of its own: the peak of one never goes down again."""
+
+import multiprocessing
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..utils.allocator import release_freed_memory
+
+
+def peak_megabytes(prepare: Callable[..., Callable[[], object]], *args: Any) -> float:
+    """Memory that a call needs above what its preparation left in use, in MiB; of the device if there is one.
+
+    Args:
+        prepare: a function of a module, which returns the call; both run in the new process.
+        args: of ``prepare``, picklable.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_prepare_and_look, (prepare, args))
+
+
+def _prepare_and_look(prepare: Callable[..., Callable[[], object]], args: tuple) -> float:
+    call = prepare(*args)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    release_freed_memory()
+    before = _memory_of_this_process("VmRSS") or _peak_by_getrusage()
+    _forget_peak()
+    call()
+    return (_memory_of_this_process("VmHWM") or _peak_by_getrusage()) - before
+
+
+def _memory_of_this_process(field: str) -> float | None:
+    """MiB by Linux' own account; None elsewhere."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field)) / 1024
+
+
+def _forget_peak() -> None:
+    """Linux counts the peak from now on; elsewhere it stays that of the whole process."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
+def _peak_by_getrusage() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

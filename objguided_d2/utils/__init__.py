@@ -1,0 +1,1 @@
+"""What no step of the method owns: files, masks as run lengths, pictures, memory."""

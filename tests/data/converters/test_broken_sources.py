@@ -1,0 +1,292 @@
+"""What people's folders look like when something is wrong: each message names the file and what to do about it.
+
+Where one file of many is broken, the others are converted and the message is in the summary; where nothing can be done,
+the conversion ends with it. Either way nothing half written is left.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from objguided_d2.data.converters.ctc import convert_ctc
+from objguided_d2.data.converters.labelmaps import convert_labelmaps
+from objguided_d2.data.converters.plant import convert_plants
+from objguided_d2.data.source_error import SourceError
+from tests.data.sources import labels, random_image, write
+
+CELLS = labels((2, 2, 10, 9), (12, 4, 30, 20))
+IMAGE = random_image()
+
+
+def good(root: Path) -> None:
+    """Four pairs that can be used; a broken one comes in addition as img9."""
+    for number in range(4):
+        write(root / "images" / f"img{number}.png", IMAGE)
+        write(root / "labels" / f"img{number}.png", CELLS)
+
+
+def convert(root: Path, **kwargs) -> None:
+    convert_labelmaps(
+        root / "images", kwargs.pop("labels", root / "labels"), root / "out" / "cells", val_fraction=0.2, **kwargs
+    )
+
+
+def pair(image=IMAGE, label=CELLS, image_name="img9.png", label_name="img9.png"):
+    def build(root):
+        good(root)
+        if image is not None:
+            write(root / "images" / image_name, image)
+        if label is not None:
+            write(root / "labels" / label_name, label)
+        convert(root)
+
+    return build
+
+
+def labelme(content):
+    return pair(label=content, label_name="img9.json")
+
+
+def polygon(points, **shape):
+    shape = {"label": "cell", "points": points, "shape_type": "polygon", **shape}
+    return {"imageHeight": 24, "imageWidth": 40, "shapes": [shape]}
+
+
+# What is broken, how it is built, and what the summary says of it: the file, then the fix.
+LEFT_OUT = {
+    "empty image file": (pair(image=b""), "img9.png is empty", "copy it again"),
+    "image cut short": (pair(image=b"\x89PNG\r\n\x1a\n\x00\x00"), "img9.png cannot be read", "save it again"),
+    "text called png": (pair(image="not an image"), "img9.png cannot be read", "save it again as PNG or TIFF"),
+    "stack of frames": (
+        pair(image=random_image(5, 24, 40), image_name="img9.tif"),
+        "img9.tif is an array of 5x24x40",
+        "save each plane, frame or channel as a file of its own",
+    ),
+    "many channels": (
+        pair(image=random_image(24, 40, 7), image_name="img9.tif"),
+        "img9.tif is an array of 24x40x7",
+        "save each plane",
+    ),
+    "16 bits without a mapping": (
+        pair(image=random_image(24, 40, dtype=np.uint16)),
+        "img9.png: uint16 values",
+        "give it as --intensity",
+    ),
+    "label image cut short": (pair(label=b"\x89PNG\r\n\x1a\n\x00\x00"), "img9.png cannot be read", "save it again"),
+    "labels of another size": (
+        pair(label=CELLS[:-1]),
+        "img9.png is (23, 40), its image (24, 40) (height, width)",
+        "save both at one size",
+    ),
+    "labels with fractions": (
+        pair(label=CELLS.astype(np.float32) / 2, label_name="img9.tif"),
+        "img9.tif holds fractions",
+        "save it as integers",
+    ),
+    "negative labels": (
+        pair(label=CELLS.astype(np.int32) - 1, label_name="img9.tif"),
+        "img9.tif holds negative labels",
+        "save the background as 0",
+    ),
+    "image without labels": (pair(label=None), "image without labels, left out", "img9.png"),
+    "labels without image": (pair(image=None), "labels without an image, left out", "img9"),
+    "JSON cut short": (
+        labelme('{"shapes": ['),
+        "img9.json is not a LabelMe file",
+        "export the image's annotations again",
+    ),
+    "JSON of another kind": (labelme({"features": []}), "img9.json is not a LabelMe file", "export"),
+    "outlines of another image": (
+        labelme({**polygon([[0, 0], [5, 0], [5, 5]]), "imageHeight": 99}),
+        "img9.json is for an image of (99, 40)",
+        "annotate this image",
+    ),
+    "outline of two points": (
+        labelme(polygon([[0, 0], [5, 5]])),
+        "img9.json, shape 0 is a polygon of 2",
+        "use polygons",
+    ),
+    "line as outline": (
+        labelme(polygon([[0, 0], [5, 5]], shape_type="line")),
+        "img9.json, shape 0 is a line",
+        "use polygons, rectangles or circles",
+    ),
+    "point that is no number": (labelme(polygon([[0, 0], [5, None], [5, 5]])), "img9.json, shape 0", "draw it again"),
+    "outline beyond the image": (
+        labelme(polygon([[100, 100], [120, 100], [120, 120]])),
+        "img9.json, shape 0 covers no pixel",
+        "draw it again inside the image",
+    ),
+    "shape without label": (
+        labelme({"imageHeight": 24, "imageWidth": 40, "shapes": [{"points": [[0, 0], [5, 0], [5, 5]]}]}),
+        "img9.json, shape 0 lacks a label or points",
+        "draw it again",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_OUT)
+def test_one_broken_file_is_left_out_and_named(tmp_path, capsys, kind):
+    build, where, fix = LEFT_OUT[kind]
+    build(tmp_path)
+    summary = capsys.readouterr().out
+    assert where in summary and fix in summary
+    contents = [json.loads(path.read_text()) for path in (tmp_path / "out" / "cells" / "annotations").iterdir()]
+    assert sum(len(content["images"]) for content in contents) == 4
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def coco(**changes):
+    content = {
+        "categories": [{"id": 1, "name": "cell"}],
+        "images": [{"id": 1, "file_name": "img0.png"}, {"id": 2, "file_name": "img1.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[2, 2, 10, 2, 10, 9]]}],
+    }
+
+    def build(root):
+        good(root)
+        convert(root, labels=write(root / "coco.json", {**content, **changes}))
+
+    return build
+
+
+def with_good(**kwargs):
+    def build(root):
+        good(root)
+        tables = {name: write(root / f"{name}.csv", text) for name, text in kwargs.pop("tables", {}).items()}
+        convert(root, **{k: str(v) if k == "groups" else v for k, v in tables.items()}, **kwargs)
+
+    return build
+
+
+def twice(root):
+    good(root)
+    write(root / "images" / "again" / "img0.png", IMAGE)
+    convert(root)
+
+
+def labelled_twice(root):
+    good(root)
+    write(root / "labels" / "img0_mask.png", CELLS)
+    convert(root)
+
+
+def outlined_and_labelled(root):
+    good(root)
+    write(root / "labels" / "img0.json", polygon([[0, 0], [5, 0], [5, 5]]))
+    convert(root)
+
+
+def broken_zip(root):
+    good(root)
+    write(root / "labels.zip", b"PK\x03\x04 and no more")
+    convert(root, labels=root / "labels.zip")
+
+
+def no_images(root):
+    write(root / "images" / "readme.txt", "nothing here")
+    write(root / "labels" / "img0.png", CELLS)
+    convert(root)
+
+
+def all_broken(root):
+    for number in range(4):
+        write(root / "images" / f"img{number}.png", b"")
+        write(root / "labels" / f"img{number}.png", CELLS)
+    convert(root)
+
+
+def hdf5_cut_short(root):
+    write(root / "lsc" / "truth.h5", b"\x89HDF\r\n\x1a\n")
+    convert_plants(root / "lsc", root / "out" / "lsc")
+
+
+def ctc_without_truth(root):
+    write(root / "ctc" / "01" / "t000.tif", IMAGE[..., 0])
+    convert_ctc(root / "ctc", root / "out" / "ctc")
+
+
+def ctc_volume(root):
+    write(root / "ctc" / "01" / "t000.tif", IMAGE[..., 0])
+    write(root / "ctc" / "01_GT" / "SEG" / "man_seg_000_003.tif", CELLS)
+    convert_ctc(root / "ctc", root / "out" / "ctc")
+
+
+# What is broken, how it is built, and what the error says of it.
+REFUSED = {
+    "no such folder": (lambda root: convert(root), "images does not exist", "give the downloaded"),
+    "no image in the folder": (no_images, "images holds no image", "files ending in .png"),
+    "no such label folder": (with_good(labels=Path("nowhere")), "nowhere does not exist", "give the"),
+    "damaged archive": (broken_zip, "labels.zip is not a complete zip archive", "download it again"),
+    "two images of one name": (twice, "again/img0.png", "names of their own"),
+    "an image labelled twice": (labelled_twice, "img0_mask.png", "keep one"),
+    "outlined and labelled": (outlined_and_labelled, "img0 has both a LabelMe file", "keep one kind"),
+    "every file broken": (all_broken, "no image of the source could be used", "img3.png is empty"),
+    "COCO without images": (coco(images=None), "coco.json is not a COCO instance file", "export it again"),
+    "COCO annotation of no image": (
+        coco(annotations=[{"id": 1, "image_id": 5, "category_id": 1, "segmentation": []}]),
+        "coco.json: annotations name image_id 5",
+        "export it again",
+    ),
+    "COCO with one name twice": (
+        coco(images=[{"id": 1, "file_name": "a/img0.png"}, {"id": 2, "file_name": "b/img0.png"}]),
+        "coco.json has several images called img0",
+        "names of their own",
+    ),
+    "table of classes without column": (
+        with_good(tables={"classes": "number,class\n1,a\n"}),
+        "classes.csv has columns ['number', 'class']",
+        "it needs class, label",
+    ),
+    "class of no number": (with_good(tables={"classes": "label,class\none,a\n"}), "classes.csv", "not a whole number"),
+    "group of an image missing": (
+        with_good(tables={"groups": "image,group\nimg0.png,a\n"}),
+        "groups.csv",
+        "no row for image img1 and 2 more",
+    ),
+    "pattern that fits nothing": (with_good(groups="video(\\d)"), "'video(\\\\d)' matches nothing", "'img0'"),
+    "HDF5 cut short": (hdf5_cut_short, "truth.h5 is not a complete HDF5 file", "download it again"),
+    "sequence without truth": (ctc_without_truth, "ctc holds no frames", "give the folder of one dataset"),
+    "volumes": (ctc_volume, "man_seg_000_003.tif is a slice of a volume", "only the 2D datasets"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_source_that_cannot_be_used_is_refused(tmp_path, kind):
+    build, where, fix = REFUSED[kind]
+    with pytest.raises(SourceError) as error:
+        build(tmp_path)
+    assert where in str(error.value) and fix in str(error.value)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_coco_annotation_that_cannot_be_read_costs_its_image(tmp_path, capsys):
+    coco(annotations=[{"id": 4, "image_id": 1, "category_id": 3, "segmentation": [[2, 2, 10, 2, 10, 9]]}])(tmp_path)
+    assert "coco.json, annotation 4: category_id 3 is not in 'categories'; add it" in capsys.readouterr().out
+
+
+def test_label_without_class_costs_its_image(tmp_path, capsys):
+    good(tmp_path)
+    write(tmp_path / "labels" / "img3.png", CELLS * 3)
+    convert(tmp_path, classes=write(tmp_path / "classes.csv", "label,class\n1,a\n2,b\n"))
+    assert "img3.png: label 3 has no row in the file of --classes; add it" in capsys.readouterr().out
+
+
+def test_archive_member_that_fails_its_checksum_is_left_out(tmp_path, capsys):
+    good(tmp_path)
+    archive = tmp_path / "labels.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((tmp_path / "labels").iterdir()):
+            file.write(path, path.name)
+    data = bytearray(archive.read_bytes())
+    data[60] ^= 0xFF
+    archive.write_bytes(data)
+    convert(tmp_path, labels=archive)
+    assert "img0.png cannot be read" in capsys.readouterr().out
+
+
+def test_more_than_25_kinds_are_covered():
+    assert len(LEFT_OUT) + len(REFUSED) >= 25

@@ -1,0 +1,263 @@
+"""Conversion of Kaggle's layout: hand-made trees with every kind of damage, and the real set where it is at hand."""
+
+import json
+import runpy
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+
+from objguided_d2.data import datasets_root
+from objguided_d2.data.converters import dsb2018
+from objguided_d2.data.converters.dsb2018 import convert_dsb2018, read_split_ids
+from objguided_d2.data.source_error import SourceError
+
+HEIGHT, WIDTH = 12, 20
+SCRIPT = Path(__file__).parents[3] / "datasets" / "prepare_dsb2018.py"
+
+
+def rectangle(y0, x0, y1, x1):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[y0:y1, x0:x1] = 255
+    return mask
+
+
+def write_sample(root, name, image, masks):
+    for folder, files in (("images", {name: image}), ("masks", masks)):
+        (root / name / folder).mkdir(parents=True)
+        for stem, pixels in files.items():
+            path = root / name / folder / f"{stem}.png"
+            if isinstance(pixels, bytes):
+                path.write_bytes(pixels)
+            else:
+                assert cv2.imwrite(str(path), pixels)
+
+
+def random_image(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """Short split lists: a0, a1, ... are for training, v0 for validation, t0 for testing."""
+    ids = {"train": [f"a{i}" for i in range(10)], "val": ["v0"], "test": ["t0"]}
+    monkeypatch.setattr(dsb2018, "read_split_ids", ids.__getitem__)
+
+
+@pytest.fixture
+def clean(tmp_path, splits):
+    """Two training images and one validation image, all in order."""
+    root = tmp_path / "kaggle"
+    write_sample(root, "a1", random_image(HEIGHT, WIDTH, 4), {"m": rectangle(2, 3, 5, 9)})
+    write_sample(
+        root, "a0", random_image(HEIGHT, WIDTH, 3), {"n2": rectangle(0, 0, 1, 1), "n1": rectangle(6, 10, 12, 20)}
+    )
+    write_sample(root, "v0", random_image(HEIGHT, WIDTH, 3), {"m": rectangle(1, 1, 2, 4)})
+    return root
+
+
+def zip_folder(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        # In reverse, so that equal output shows that the order of the entries does not matter.
+        for file in sorted(folder.rglob("*.png"), reverse=True):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def file_bytes(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def load(output, split):
+    return json.loads((output / "annotations" / f"dsb2018_{split}.json").read_text())
+
+
+def test_annotations_and_images(clean, tmp_path):
+    output = tmp_path / "out" / "dsb2018"
+    convert_dsb2018(clean, output)
+    content = load(output, "train")
+    assert content["categories"] == [{"id": 1, "name": "nucleus"}]
+    assert content["images"] == [
+        {"id": 1, "file_name": "a0.png", "height": HEIGHT, "width": WIDTH},
+        {"id": 2, "file_name": "a1.png", "height": HEIGHT, "width": WIDTH},
+    ]
+    keys = ("id", "image_id", "category_id", "iscrowd", "area", "bbox")
+    assert [tuple(annotation[key] for key in keys) for annotation in content["annotations"]] == [
+        (1, 1, 1, 0, 60, [10, 6, 10, 6]),
+        (2, 1, 1, 0, 1, [0, 0, 1, 1]),
+        (3, 2, 1, 0, 18, [3, 2, 6, 3]),
+    ]
+    rle = content["annotations"][2]["segmentation"]
+    assert np.array_equal(mask_util.decode(rle), rectangle(2, 3, 5, 9) > 0)
+    written = cv2.imread(str(output / "train" / "a1.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(written, random_image(HEIGHT, WIDTH, 4)[..., :3])
+
+
+def test_zip_folder_and_repetition_give_the_same_bytes(clean, tmp_path):
+    wrapped = tmp_path / "wrapped"
+    shutil.copytree(clean, wrapped / "stage1_train")
+    sources = [clean, clean, wrapped, zip_folder(clean, tmp_path / "a.zip"), zip_folder(wrapped, tmp_path / "b.zip")]
+    results = []
+    for i, source in enumerate(sources):
+        convert_dsb2018(source, tmp_path / f"run{i}")
+        results.append(file_bytes(tmp_path / f"run{i}"))
+    assert set(results[0]) == {
+        "train/a0.png",
+        "train/a1.png",
+        "val/v0.png",
+        "annotations/dsb2018_train.json",
+        "annotations/dsb2018_val.json",
+    }
+    assert all(result == results[0] for result in results[1:])
+
+
+def test_missing_and_unlisted_ids_are_named(clean, tmp_path, capsys):
+    write_sample(clean, "unlisted", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
+    write_sample(clean, "orphan", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
+    (clean / "orphan" / "images" / "orphan.png").unlink()
+    convert_dsb2018(clean, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "train: 2 images, 3 nuclei" in printed
+    assert "8 of 10 ids are not in the source:\n    a2\n    a3" in printed
+    assert "test: not written" in printed
+    assert "image in no split list, left out: 1\n  unlisted/images/unlisted.png" in printed
+    assert "masks without their image, left out: 1\n  orphan" in printed
+    assert not (tmp_path / "out" / "test").exists()
+
+
+def test_odd_files_are_handled_and_named(tmp_path, splits, capsys):
+    root = tmp_path / "kaggle"
+    good = rectangle(2, 2, 6, 6)
+    damaged = cv2.imencode(".png", random_image(HEIGHT, WIDTH, 3))[1].tobytes()[:100]
+    two_pieces = rectangle(0, 0, 2, 2) | rectangle(8, 8, 10, 10)
+    write_sample(root, "a0", random_image(HEIGHT, WIDTH), {"m": good})
+    write_sample(root, "a1", random_image(HEIGHT, WIDTH, 3, dtype=np.uint16), {"m": good})
+    write_sample(root, "a2", damaged, {"m": good})
+    write_sample(root, "a3", random_image(HEIGHT, WIDTH, 3), {"m": good, "size": good.T})
+    write_sample(root, "a4", random_image(HEIGHT, WIDTH, 3), {"m": good, "empty": rectangle(0, 0, 0, 0)})
+    write_sample(root, "a5", random_image(HEIGHT, WIDTH, 3), {"m": good, "damaged": damaged, "nothing": b""})
+    write_sample(root, "a6", random_image(HEIGHT, WIDTH, 3), {"pieces": two_pieces})
+    write_sample(root, "a7", random_image(HEIGHT, WIDTH, 3), {"m": good, "over": rectangle(5, 5, 9, 9)})
+    write_sample(root, "a8", random_image(HEIGHT, WIDTH, 3), {"empty": rectangle(0, 0, 0, 0)})
+    opaque = np.full_like(good, 255)
+    write_sample(root, "a9", random_image(HEIGHT, WIDTH, 3), {"rgba": np.dstack([good, good, good, opaque])})
+    convert_dsb2018(root, tmp_path / "out")
+
+    printed = capsys.readouterr().out
+    for line in (
+        "gray image, converted to RGB: 1\n  a0/images/a0.png",
+        "16-bit image, divided by 257: 1\n  a1/images/a1.png",
+        "unreadable image, left out: 1\n  a2/images/a2.png",
+        "mask of another size than its image, left out: 1\n  a3/masks/size.png",
+        "empty mask, left out: 2\n  a4/masks/empty.png\n  a8/masks/empty.png",
+        "unreadable mask, left out: 2\n  a5/masks/damaged.png\n  a5/masks/nothing.png",
+        "mask in several pieces, kept as one object: 1\n  a6/masks/pieces.png",
+        "image with overlapping masks, kept: 1\n  a7/images/a7.png (1 pixels)",
+        "image without a usable mask, left out: 1\n  a8/images/a8.png",
+    ):
+        assert line in printed
+    content = load(tmp_path / "out", "train")
+    names = {image["id"]: image["file_name"][:2] for image in content["images"]}
+    areas = {name: [] for name in names.values()}
+    for annotation in content["annotations"]:
+        areas[names[annotation["image_id"]]].append(annotation["area"])
+    assert areas == {
+        "a0": [16], "a1": [16], "a3": [16], "a4": [16], "a5": [16], "a6": [8], "a7": [16, 16], "a9": [16]
+    }  # fmt: skip
+    gray = cv2.imread(str(tmp_path / "out/train/a0.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(gray, np.dstack([random_image(HEIGHT, WIDTH)] * 3))
+    deep = cv2.imread(str(tmp_path / "out/train/a1.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(deep, np.rint(random_image(HEIGHT, WIDTH, 3, dtype=np.uint16) / 257).astype(np.uint8))
+
+
+def test_damaged_archive_member_is_an_unreadable_file(clean, tmp_path, capsys):
+    path = zip_folder(clean, tmp_path / "a.zip")
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("a1/masks/m.png")
+    data = bytearray(path.read_bytes())
+    # 30 bytes of local header, then the name, then the stored file.
+    data[entry.header_offset + 30 + len(entry.filename) + 40] ^= 0xFF
+    path.write_bytes(data)
+    convert_dsb2018(path, tmp_path / "out")
+    assert "unreadable mask, left out: 1\n  a1/masks/m.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["missing", "not a zip", "wrong layout", "no masks", "twice"])
+def test_unusable_source_is_named_and_leaves_nothing(kind, clean, tmp_path):
+    source = tmp_path / "source"
+    if kind == "not a zip":
+        source.write_bytes(b"PK\x03\x04 cut off")
+    elif kind == "wrong layout":
+        source.mkdir()
+        assert cv2.imwrite(str(source / "a0.png"), rectangle(0, 0, 1, 1))
+    elif kind == "no masks":
+        write_sample(source, "a0", random_image(HEIGHT, WIDTH), {})
+    elif kind == "twice":
+        clean.rename(tmp_path / "first")
+        source.mkdir()
+        (tmp_path / "first").rename(source / "first")
+        write_sample(source / "second", "a0", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 1, 1)})
+    before = set(tmp_path.iterdir())
+    with pytest.raises(SourceError, match=str(source)):
+        convert_dsb2018(source, tmp_path / "out")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_an_error_on_the_way_keeps_the_earlier_result(clean, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    convert_dsb2018(clean, output)
+    before = file_bytes(output)
+    write_sample(clean, "a2", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(dsb2018.CocoWriter, "write_json", fail)
+    with pytest.raises(OSError, match="disk full"):
+        convert_dsb2018(clean, output)
+    assert file_bytes(output) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"kaggle", "out"}
+
+
+def run_script(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [SCRIPT.name, *map(str, arguments)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_script_writes_into_the_datasets_root(clean, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+    run_script(monkeypatch, "--source", clean)
+    run_script(monkeypatch, "--source", clean, "--output", tmp_path / "other")
+    assert file_bytes(tmp_path / "root" / "dsb2018") == file_bytes(tmp_path / "other" / "dsb2018") != {}
+
+
+def test_script_ends_with_the_error_alone(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit) as error:
+        run_script(monkeypatch, "--source", tmp_path / "nowhere.zip")
+    # A message as code is printed to stderr and becomes exit status 1.
+    assert error.value.code.startswith(f"error: {tmp_path / 'nowhere.zip'} does not exist")
+
+
+def test_split_lists_are_the_papers_and_disjoint():
+    ids = {split: read_split_ids(split) for split in dsb2018.SPLITS}
+    assert {split: len(names) for split, names in ids.items()} == {"train": 402, "val": 134, "test": 134}
+    assert len(set().union(*ids.values())) == 670
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_converted_real_set(split):
+    folder = datasets_root() / "dsb2018"
+    if not (folder / "annotations" / f"dsb2018_{split}.json").is_file():
+        pytest.skip(f"no dsb2018_{split} under the datasets root {datasets_root()}; see datasets/README.md")
+    content = load(folder, split)
+    names = {Path(image["file_name"]).stem for image in content["images"]}
+    assert names <= set(read_split_ids(split)) and len(names) >= 0.95 * len(read_split_ids(split))
+    assert {path.stem for path in (folder / split).glob("*.png")} >= names
+    assert {a["image_id"] for a in content["annotations"]} == {image["id"] for image in content["images"]}
+    for annotation in content["annotations"]:
+        assert annotation["area"] == mask_util.area(annotation["segmentation"]) > 0

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from detectron2.structures import Boxes
+
+from objguided_d2 import get_cfg
+from objguided_d2.profiling.benchmark import RandomImage
+from objguided_d2.profiling.models import load_contestant, random_boxes
+from objguided_d2.profiling.stage_timer import StageTimer, time_stages
+from tests.modeling.models import disk_batch, small_cfg
+
+BASELINE = "configs/synthetic/demo_mask_rcnn_R_18_FPN.yaml"
+
+
+def baseline_cfg():
+    cfg = get_cfg(BASELINE)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 20
+    return cfg
+
+
+@pytest.mark.parametrize("make_cfg", [small_cfg, baseline_cfg])
+def test_mask_stages_get_the_given_boxes(make_cfg):
+    contestant = load_contestant(make_cfg(), "model")
+    images = RandomImage(64)(contestant.cfg)
+    given = [random_boxes(5, 20, 64)]
+    seen = []
+    stage = contestant.model.roi_heads
+    original = stage.forward_with_given_boxes
+    stage.forward_with_given_boxes = lambda f, i: (
+        seen.append([x.pred_boxes.tensor.clone() for x in i]) or original(f, i)
+    )
+    (result,) = contestant.inference(images, given)()
+    torch.testing.assert_close(seen[0], given)
+    assert len(result[0]["instances"]) <= 5
+
+
+def test_inference_without_given_boxes_is_that_of_the_model():
+    contestant = load_contestant(small_cfg(), "model")
+    images = RandomImage(64)(contestant.cfg)
+    ours, theirs = contestant.inference(images)()[0][0]["instances"], contestant.model(images)[0]["instances"]
+    assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
+
+
+def test_training_steps_change_the_weights():
+    contestant = load_contestant(small_cfg(), "model")
+    before = [p.detach().clone() for p in contestant.model.parameters()]
+    contestant.training_steps([disk_batch([(64, 64)], [3])])()
+    assert any(not torch.equal(a, b) for a, b in zip(before, contestant.model.parameters()))
+
+
+def test_random_boxes_lie_inside_and_have_about_the_side_asked_for():
+    boxes = random_boxes(200, 30, 128)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assert boxes.min() >= 0 and boxes.max() <= 128
+    assert sides.min() >= 0.75 * 30 and sides.max() <= 1.25 * 30 and 28 < sides.mean() < 32
+    assert len(Boxes(boxes)) == 200 and torch.equal(boxes, random_boxes(200, 30, 128))
+
+
+def test_rooms_share_the_time_of_a_call_and_are_left_as_they_were():
+    contestant = load_contestant(small_cfg(), "model")
+    call = contestant.inference(RandomImage(96)(contestant.cfg))
+    rooms = time_stages(contestant.model, call, 2)
+    assert set(rooms) >= {"backbone", "decoder", "center head and decoding", "ladder", "post-processing", "rest"}
+    assert all(seconds >= 0 for seconds in rooms.values())
+    assert "forward" not in vars(contestant.model) and "_postprocess" not in vars(contestant.model)
+
+
+def test_time_of_an_inner_room_is_not_counted_for_the_outer():
+    class House:
+        def inner(self):
+            torch.ones(10).sum()
+
+        def outer(self):
+            self.inner()
+
+    house, timer = House(), StageTimer(torch.device("cpu"))
+    ticks = iter(range(100))
+    timer._now = lambda: next(ticks)
+    with timer.watching([("outer", house, "outer"), ("inner", house, "inner")]):
+        house.outer()
+    assert timer.seconds == {"outer": 2, "inner": 1}
