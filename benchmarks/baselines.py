@@ -2,12 +2,12 @@
 
 import torch
 
+from benchmarks.reference.mask_head_loop import mask_head_loop, mask_head_loop_losses
+from benchmarks.reference.plain_model import loop_state, plain_inference
+from benchmarks.reference.postprocess_loop import postprocess_loop
 from objguided_d2.modeling.mask_head import ObjectGuidedMaskHead
 from objguided_d2.structures.ragged_masks import RaggedROIMasks
 from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
-from tests.reference.mask_head_loop import mask_head_loop, mask_head_loop_losses
-from tests.reference.plain_model import loop_state, plain_inference
-from tests.reference.postprocess_loop import postprocess_loop
 
 
 class LoopOpponents:
