@@ -1,4 +1,4 @@
-"""How long each evaluator takes, on made-up data of a given size."""
+"""The command that times each evaluator on synthetic predictions of a given size."""
 
 import tempfile
 import time
@@ -31,16 +31,16 @@ def time_evaluators(
     """Seconds that each evaluator takes for all images, from encoded masks to metrics, in this process.
 
     Args:
-        objects_per_image: disks of 5 to 12 pixels radius, one in ten of them missed, the others found up to 2 pixels
-            off their place, and as many invented as missed.
+        objects_per_image: disks of 5 to 12 pixels radius: one in ten is a false negative, the others are predicted with
+            centers up to 2 pixels off, and there are as many false positives as false negatives.
         size: side of the images.
         coco_eval: TEST.COCO_EVAL.
     """
     rng = np.random.default_rng(seed)
     truth = [_disks(rng, objects_per_image, size) for _ in range(num_images)]
-    found = [disks[len(disks) // 10 :] + [rng.integers(-2, 3), rng.integers(-2, 3), 0] for disks in truth]
-    found = [np.concatenate([disks, _disks(rng, objects_per_image // 10, size)]) for disks in found]
-    outputs = [_instances(disks, size, rng) for disks in found]
+    predicted = [disks[len(disks) // 10 :] + [rng.integers(-2, 3), rng.integers(-2, 3), 0] for disks in truth]
+    predicted = [np.concatenate([disks, _disks(rng, objects_per_image // 10, size)]) for disks in predicted]
+    outputs = [_instances(disks, size, rng) for disks in predicted]
     with tempfile.TemporaryDirectory() as folder:
         json_file = str(Path(folder) / "truth.json")
         write_json(json_file, _coco(truth, size))
