@@ -6,65 +6,55 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
-from benchmarks import mask_head as mh
-from benchmarks.rows import CPU_PRECISIONS, Row, Settings, speed_row
+from benchmarks import loop_baselines
+from benchmarks import mask_head_cases as cases
+from benchmarks.arithmetic import OperationCounter, convolution_peak, convolution_seconds, min_gflops
+from benchmarks.rows import BASELINE, CPU_PRECISIONS, TOLERANCE, TOLERANCE_TEXT, Row, Settings, speed_row
 from objguided_d2.modeling.mask_head import ObjectGuidedMaskHead
-from objguided_d2.profiling.timing import take_turns
+from objguided_d2.profiling.timing import interleaved_rounds
 
-
-def convolution_peak(dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """GFLOP/s of the fastest of some 3x3 convolutions on one large map, channels last."""
-    best = 0.0
-    for channels, side in ((64, 256), (96, 128), (128, 128), (256, 64)):
-        weight = torch.randn(channels, channels, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        image = torch.randn(1, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        call = partial(F.conv2d, image, weight, padding=1)
-        with torch.no_grad():
-            once = take_turns({"": call}, 3)[""].median
-            timing = take_turns({"": call}, max(3, int(seconds / once)))[""]
-        best = max(best, 2 * weight.numel() * side * side / timing.median / 1e9)
-    return best
+# Of the fastest convolutions on this machine.
+MIN_FRACTION_OF_PEAK = 0.7
 
 
 def inference(settings: Settings) -> Iterator[Row]:
-    """Masks at the paper's widths against the loop, fp32 and bf16, and how near convolutions come to their peak."""
-    head = mh.build_mask_head(mh.WIDTHS["paper"])
-    maps = mh.random_maps(mh.WIDTHS["paper"])
+    """Masks at the paper's widths against the loop, and the fraction of their peak that convolutions reach."""
+    head = cases.build_mask_head(cases.WIDTHS["paper"])
+    maps = cases.random_maps(cases.WIDTHS["paper"])
     peaks = {name: convolution_peak(dtype or torch.float32) for name, dtype in CPU_PRECISIONS.items()}
-    for case in mh.CASES:
+    for case in cases.CASES:
         boxes = case.boxes()
-        calls = {"loop": lambda b=boxes: settings.opponents.masks(head, maps, b)}
+        calls = {BASELINE: lambda b=boxes: loop_baselines.loop_masks(head, maps, b)}
         for precision, dtype in CPU_PRECISIONS.items():
             calls[precision] = _call(head, maps, boxes, dtype)
         with torch.no_grad():
-            difference = _largest_difference(calls["float32"](), calls["loop"]())
-            timings = take_turns(calls, settings.rounds)
-            gflops = mh.least_gflops(head, boxes)
-            shares = {
-                precision: gflops / mh.convolution_seconds(calls[precision]) / peaks[precision]
+            difference = _largest_difference(calls["float32"](), calls[BASELINE]())
+            timings = interleaved_rounds(calls, settings.rounds)
+            gflops = min_gflops(head, boxes)
+            fractions = {
+                precision: gflops / convolution_seconds(calls[precision]) / peaks[precision]
                 for precision in CPU_PRECISIONS
             }
-        large = case is mh.CASES[3]
-        for precision, least in (("float32", 1.0 if large else 1.3), ("bfloat16", 2.0)):
-            row = speed_row(f"mask head, paper widths, inference, {case}, {precision}", timings, precision, least)
-            same = difference < 1e-4
+        large = case is cases.CASES[-1]
+        for precision, min_speedup in (("float32", 1.0 if large else 1.3), ("bfloat16", 2.0)):
+            row = speed_row(f"mask head, paper widths, inference, {case}, {precision}", timings, precision, min_speedup)
+            same = difference < TOLERANCE
             row.met &= same
-            row.target += ", same masks to 1e-4" if precision == "float32" else ""
+            row.target += f", same masks to {TOLERANCE_TEXT}" if precision == "float32" else ""
             row.measured += f", differ by {difference:.0e}" if precision == "float32" else ""
             row.numbers |= {"gflop": gflops, "largest_difference": difference}
             yield row
-        for precision, share in shares.items():
+        for precision, fraction in fractions.items():
             yield Row(
                 f"convolutions of it, {case}, {precision}",
-                ">= 70 % of the measured peak",
-                f"{100 * share:.0f} % of {peaks[precision]:.0f} GFLOP/s",
-                share >= 0.7,
-                {"share": share, "peak_gflops": peaks[precision]},
+                f">= {100 * MIN_FRACTION_OF_PEAK:.0f} % of the measured peak",
+                f"{100 * fraction:.0f} % of {peaks[precision]:.0f} GFLOP/s",
+                fraction >= MIN_FRACTION_OF_PEAK,
+                {"fraction": fraction, "peak_gflops": peaks[precision]},
             )
 
 
@@ -75,54 +65,57 @@ def training(settings: Settings) -> Iterator[Row]:
 
 def small_widths(settings: Settings) -> Iterator[Row]:
     """The same at the small model's widths."""
-    head = mh.build_mask_head(mh.WIDTHS["small"])
-    maps = mh.random_maps(mh.WIDTHS["small"])
-    for case, least in zip(mh.CASES, (2.0, 2.0, 2.0, 1.0)):
+    head = cases.build_mask_head(cases.WIDTHS["small"])
+    maps = cases.random_maps(cases.WIDTHS["small"])
+    for case, min_speedup in zip(cases.CASES, (2.0, 2.0, 2.0, 1.0)):
         boxes = case.boxes()
         calls = {
-            "loop": lambda b=boxes: settings.opponents.masks(head, maps, b),
+            BASELINE: lambda b=boxes: loop_baselines.loop_masks(head, maps, b),
             "float32": _call(head, maps, boxes, None),
         }
         with torch.no_grad():
-            timings = take_turns(calls, settings.rounds)
-        yield speed_row(f"mask head, small widths, inference, {case}", timings, "float32", least)
+            timings = interleaved_rounds(calls, settings.rounds)
+        yield speed_row(f"mask head, small widths, inference, {case}", timings, "float32", min_speedup)
     yield from _training_rows(settings, "small", (2.0, 2.0, 2.0, 1.0))
 
 
 def _training_rows(settings: Settings, widths: str, targets: Sequence[float | None]) -> Iterator[Row]:
-    head = mh.build_mask_head(mh.WIDTHS[widths])
-    maps = mh.random_maps(mh.WIDTHS[widths])
-    opponents = settings.opponents
-    for case, least in zip(mh.CASES, targets):
-        instances = mh.elliptic_targets(case.boxes())
+    head = cases.build_mask_head(cases.WIDTHS[widths])
+    maps = cases.random_maps(cases.WIDTHS[widths])
+    for case, min_speedup in zip(cases.CASES, targets):
+        instances = cases.elliptic_targets(case.boxes())
         # In float64: in float32 some activations next to the kink of a ReLU fall on either side of it.
         wide = copy.deepcopy(head).double(), [values.double() for values in maps]
         difference = _relative_difference(
-            _loss_and_gradients(_our_losses, *wide, instances), _loss_and_gradients(opponents.losses, *wide, instances)
+            _loss_and_gradients(_our_losses, *wide, instances),
+            _loss_and_gradients(loop_baselines.loop_losses, *wide, instances),
         )
         calls = {
             "ours": partial(_loss_and_gradients, _our_losses, head, maps, instances),
-            "loop": partial(_loss_and_gradients, opponents.losses, head, maps, instances),
+            BASELINE: partial(_loss_and_gradients, loop_baselines.loop_losses, head, maps, instances),
         }
         row = speed_row(
-            f"mask head, {widths} widths, training step, {case}", take_turns(calls, settings.rounds), "ours", least
+            f"mask head, {widths} widths, training step, {case}",
+            interleaved_rounds(calls, settings.rounds),
+            "ours",
+            min_speedup,
         )
-        row.target += ", losses and gradients to 1e-4 relative"
+        row.target += f", losses and gradients to {TOLERANCE_TEXT} relative"
         row.measured += f", differ by {difference:.0e}"
-        row.met &= difference < 1e-4
+        row.met &= difference < TOLERANCE
         row.numbers["largest_relative_difference"] = difference
         yield row
 
 
 def operations(settings: Settings) -> Iterator[Row]:
-    """How many tensor operations the mask head runs, however many ROIs there are."""
-    head = mh.build_mask_head(mh.WIDTHS["small"])
-    maps = mh.random_maps(mh.WIDTHS["small"])
+    """The number of tensor operations of the mask head for few and for many ROIs."""
+    head = cases.build_mask_head(cases.WIDTHS["small"])
+    maps = cases.random_maps(cases.WIDTHS["small"])
     counts = []
     for number in (10, 300):
-        boxes = [Boxes(mh.Case(number, 30).boxes())]
-        with torch.no_grad(), mh.CountOperations() as counter:
-            head(maps, boxes, [(mh.IMAGE_SIZE, mh.IMAGE_SIZE)])
+        boxes = [Boxes(cases.Case(number, 30).boxes())]
+        with torch.no_grad(), OperationCounter() as counter:
+            head(maps, boxes, [(cases.IMAGE_SIZE, cases.IMAGE_SIZE)])
         counts.append(counter.count)
     yield Row(
         "tensor operations of the mask head, 10 ROIs against 300 of like sizes",
@@ -133,18 +126,18 @@ def operations(settings: Settings) -> Iterator[Row]:
     )
 
 
-def straight_line(settings: Settings) -> Iterator[Row]:
+def linear_scaling(settings: Settings) -> Iterator[Row]:
     """Time against ROI area at a fixed count, and against the count at a fixed area."""
-    head = mh.build_mask_head(mh.WIDTHS["paper"])
-    maps = mh.random_maps(mh.WIDTHS["paper"])
-    by_area = [mh.Case(40, side) for side in (24, 34, 48, 68, 96)]
-    by_count = [mh.Case(count, round((40 * 64**2 / count) ** 0.5)) for count in (10, 20, 40, 80, 160)]
-    cases = by_area + by_count
-    boxes = {str(index): case.boxes() for index, case in enumerate(cases)}
+    head = cases.build_mask_head(cases.WIDTHS["paper"])
+    maps = cases.random_maps(cases.WIDTHS["paper"])
+    by_area = [cases.Case(40, side) for side in (24, 34, 48, 68, 96)]
+    by_count = [cases.Case(count, round((40 * 64**2 / count) ** 0.5)) for count in (10, 20, 40, 80, 160)]
+    all_cases = by_area + by_count
+    boxes = {str(index): case.boxes() for index, case in enumerate(all_cases)}
     with torch.no_grad():
-        timings = take_turns({name: _call(head, maps, b, None) for name, b in boxes.items()}, settings.rounds)
-    seconds = np.array([timings[str(index)].median for index in range(len(cases))])
-    area = np.array([_roi_pixels(head, boxes[str(index)]) for index in range(len(cases))])
+        timings = interleaved_rounds({name: _call(head, maps, b, None) for name, b in boxes.items()}, settings.rounds)
+    seconds = np.array([timings[str(index)].median for index in range(len(all_cases))])
+    area = np.array([_roi_pixels(head, boxes[str(index)]) for index in range(len(all_cases))])
     fit = np.polyfit(area[: len(by_area)], seconds[: len(by_area)], 1)
     residual = seconds[: len(by_area)] - np.polyval(fit, area[: len(by_area)])
     r2 = float(1 - residual.var() / seconds[: len(by_area)].var())
@@ -153,14 +146,14 @@ def straight_line(settings: Settings) -> Iterator[Row]:
     yield Row(
         "time against total ROI area at a fixed count",
         "straight line (R^2 >= 0.98)",
-        f"R^2 {r2:.4f}, {1e9 * fit[0]:.0f} ms a million pixels",
+        f"R^2 {r2:.4f}, {1e9 * fit[0]:.0f} ms per million pixels",
         r2 >= 0.98,
         {"pixels": area[: len(by_area)].tolist(), "seconds": seconds[: len(by_area)].tolist()},
     )
     yield Row(
         "time against count at a fixed area",
-        "under 0.2 ms an ROI",
-        f"{1000 * per_roi:+.3f} ms an ROI",
+        "under 0.2 ms per ROI",
+        f"{1000 * per_roi:+.3f} ms per ROI",
         per_roi < 2e-4,
         {"counts": counts.tolist(), "seconds": seconds[len(by_area) :].tolist()},
     )
@@ -173,7 +166,7 @@ def _call(
 
     def call() -> list[Tensor]:
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
-            (masks,) = head(maps, [Boxes(boxes)], [(mh.IMAGE_SIZE, mh.IMAGE_SIZE)])
+            (masks,) = head(maps, [Boxes(boxes)], [(cases.IMAGE_SIZE, cases.IMAGE_SIZE)])
         return masks.grid.split(masks.probabilities)
 
     return call
@@ -200,7 +193,7 @@ def _loss_and_gradients(
 
 
 def _relative_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
-    """Largest norm of a difference as a share of the norm, of losses and of gradients that are not zero but for
+    """Largest norm of a difference relative to the norm, of losses and of gradients that are not zero but for
     rounding, as those of biases before a norm are."""
     scale = max(float(value.norm()) for value in theirs if value is not None)
     return max(

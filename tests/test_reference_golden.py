@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tests.reference import centers, instances, refine, rois
-from tests.reference.mask_head_loop import mask_head_loop
+from benchmarks.reference import refine, rois
+from benchmarks.reference.mask_head_loop import mask_head_loop
+from tests.reference import centers, instances
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, atol: float = 1e-5) -> None:

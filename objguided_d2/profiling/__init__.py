@@ -1,1 +1,1 @@
-"""How long things take, how much memory they need and how near they come to what the machine can do."""
+"""Time, memory and FLOPs of models and evaluators."""

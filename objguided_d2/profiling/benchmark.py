@@ -1,149 +1,162 @@
-"""Models of any config side by side: speed of inference and training, memory, arithmetic, and where the time goes."""
+"""The command ``benchmark``: models of any config side by side -> ``benchmark.md`` and ``benchmark.json``."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from detectron2.config import CfgNode
-from torch import Tensor
+import yaml
 
 from ..config import get_cfg
-from ..modeling.meta_arch import ObjectGuidedRCNN
-from .memory import peak_megabytes
-from .models import PRECISIONS, Contestant, load_contestant, map_test_images, map_training_batch
-from .stage_timer import time_stages
-from .timing import Timing, take_turns
+from .given_boxes import random_boxes
+from .inputs import BenchmarkError, DatasetImages, RandomImage, dataset_records
+from .model_benchmark import BenchmarkResult, benchmark_inference, benchmark_training
+from .model_under_test import PRECISIONS, ModelSpec
+from .table import write_tables
+from .timing import DEFAULT_ROUNDS
+
+DESCRIPTION = """Measure models side by side: speed of inference or training, parameters, FLOPs, memory, time by stage.
+
+    --config-file A.yaml B.yaml --size 512 --given-boxes 100 --output output/benchmark
+    --config-file A.yaml B.yaml --dataset dsb2018_val --training --output output/benchmark
+"""
+GIVEN_BOX_SIDE = 30  # pixels, on average
+TRAINING_STEPS = 2  # per round
+HEADERS = ("speedup over the first", "parameters (M)", "GFLOP", "peak MiB", "ms per image by stage")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A model that takes part.
-
-    Attributes:
-        config_file: its config.
-        weights: file with them; "" leaves those of MODEL.WEIGHTS out and takes random ones.
-        precision: a key of ``models.PRECISIONS``.
-    """
-
-    config_file: Path
-    weights: str
-    precision: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.config_file.stem} {self.precision}"
-
-    def load(self) -> Contestant:
-        cfg = get_cfg(self.config_file)
-        cfg.MODEL.WEIGHTS = ""
-        return load_contestant(cfg, self.name, self.weights, PRECISIONS[self.precision])
-
-
-@dataclass(frozen=True)
-class Result:
-    """Of one entry. seconds: of all images or of all training steps, a value a round; rooms: seconds of each part."""
-
-    name: str
-    parameters: float
-    gflops: float
-    seconds: Timing
-    peak_megabytes: float
-    rooms: dict[str, float]
-
-
-def hold_contest(
-    entries: Sequence[Entry],
-    images_of: Callable[[CfgNode], list[dict]],
-    *,
-    given: Sequence[Tensor] | None = None,
-    rounds: int = 7,
-) -> list[Result]:
-    """Inference of the same images by every entry, image by image, entries taking turns.
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Measure the models that the command line names, print their table and write it.
 
     Args:
-        images_of: config -> mapped images; must be picklable.
-        given: boxes (R, 4) of each image for the mask stages, see :meth:`Contestant.inference`.
+        argv: the arguments after the command's name; None is those of this process.
+        prog: name of the command in its help.
+
+    Returns:
+        The exit status: 1 for configs, weights or datasets that cannot be used. Wrong arguments raise SystemExit(2).
     """
-    contestants = [entry.load() for entry in entries]
-    images = [images_of(contestant.cfg) for contestant in contestants]
-    calls = {c.name: c.inference(of_c, given) for c, of_c in zip(contestants, images)}
-    timings = take_turns(calls, rounds, contestants[0].device)
+    parser = _parser(prog)
+    args = parser.parse_args(argv)
+    _check_arguments(parser, args)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        specs = _specs(args)
+        records = dataset_records(args.dataset, args.num_images) if args.dataset else []
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.training:
+        results = benchmark_training(specs, records, TRAINING_STEPS, args.rounds)
+        count, unit = TRAINING_STEPS, "training steps/s"
+    else:
+        given = [random_boxes(args.given_boxes, GIVEN_BOX_SIDE, args.size)] if args.given_boxes else None
+        images = DatasetImages(tuple(records)) if records else RandomImage(args.size)
+        results = benchmark_inference(specs, images, given=given, rounds=args.rounds)
+        count, unit = len(records) or 1, "images/s"
+    notes = f"Medians over {args.rounds} interleaved rounds, with quartiles."
+    rows = [_row(result, results[0], count) for result in results]
+    numbers = [vars(result) | {"seconds": result.seconds.seconds} for result in results]
+    print(write_tables(args.output, "Models", ("model", unit, *HEADERS), rows, notes, numbers))
+    return 0
+
+
+def add_measurement_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of every benchmark: --output, --rounds and --threads."""
+    parser.add_argument("--output", type=Path, required=True, help="folder for benchmark.md and benchmark.json")
+    parser.add_argument(
+        "--rounds", type=_positive, default=DEFAULT_ROUNDS, help="interleaved rounds (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=_positive, help="of PyTorch on the CPU (default: all cores)")
+
+
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", type=Path, nargs="+", required=True, help="models to measure")
+    add_measurement_arguments(parser)
+    parser.add_argument("--weights", nargs="+", help="a file for each config; random without")
+    parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=["float32"])
+    parser.add_argument("--size", type=_positive, default=512, help="side of a random image (default: %(default)s)")
+    parser.add_argument(
+        "--given-boxes",
+        type=_positive,
+        help=f"boxes of {GIVEN_BOX_SIDE} px that all mask stages get in place of detections",
+    )
+    parser.add_argument("--training", action="store_true", help="training steps in place of inference; needs --dataset")
+    parser.add_argument("--dataset", help="registered name, for its images in place of a random one")
+    parser.add_argument(
+        "--num-images", type=_positive, default=12, help="evenly taken from --dataset (default: %(default)s)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.weights and len(args.weights) != len(args.config_file):
+        parser.error("--weights takes one file for each --config-file")
+    if args.training and not args.dataset:
+        parser.error("--training needs --dataset, whose masks the models train on")
+    if args.given_boxes and (args.dataset or args.training):
+        parser.error("--given-boxes goes with a random image of --size, not with --dataset or --training")
+    if args.given_boxes and args.size < 2 * GIVEN_BOX_SIDE:
+        parser.error(f"--given-boxes needs --size of at least {2 * GIVEN_BOX_SIDE}, to have room for the boxes")
+
+
+def _specs(args: argparse.Namespace) -> list[ModelSpec]:
+    weights = args.weights or [""] * len(args.config_file)
+    for config in args.config_file:
+        _check_config(config)
+    for file in weights:
+        if file and not Path(file).is_file():
+            raise BenchmarkError(f"--weights {file} does not exist; give a checkpoint file")
     return [
-        Result(
-            contestant.name,
-            contestant.parameters,
-            contestant.gflops(of_contestant[0]),
-            timings[contestant.name],
-            peak_megabytes(_prepare_inference, entry, images_of, given),
-            time_stages(contestant.model, calls[contestant.name], rounds)
-            if isinstance(contestant.model, ObjectGuidedRCNN) and given is None
-            else {},
-        )
-        for entry, contestant, of_contestant in zip(entries, contestants, images)
+        ModelSpec(f"{label} {precision}", config, file, precision)
+        for label, config, file in zip(_labels(args.config_file, weights), args.config_file, weights)
+        for precision in dict.fromkeys(args.precision)
     ]
 
 
-def _prepare_inference(
-    entry: Entry, images_of: Callable[[CfgNode], list[dict]], given: Sequence[Tensor] | None
-) -> Callable[[], object]:
-    def call() -> object:
-        contestant = entry.load()
-        return contestant.inference(images_of(contestant.cfg), given)()
+def _check_config(path: Path) -> None:
+    if not path.is_file():
+        raise BenchmarkError(f"--config-file {path} does not exist; give the path of a config")
+    try:
+        get_cfg(path)
+    except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
+        reason = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
+        raise BenchmarkError(f"--config-file {path} cannot be used: {reason}") from error
 
-    return call
+
+def _labels(configs: Sequence[Path], weights: Sequence[str]) -> list[str]:
+    """Unique names of the models: the configs' own where these differ, else with their folders, else with weights."""
+    paths = [str(config.with_suffix("")) for config in configs]
+    for labels in (
+        [config.stem for config in configs],
+        paths,
+        [f"{path} with {file or 'random weights'}" for path, file in zip(paths, weights)],
+    ):
+        if len(set(labels)) == len(labels):
+            return labels
+    raise BenchmarkError("--config-file names a model twice; give each pair of config and weights once")
 
 
-def hold_training_contest(entries: Sequence[Entry], records: Sequence[dict], steps: int, rounds: int) -> list[Result]:
-    """Training steps of every entry on crops of the same images, entries taking turns.
-
-    Args:
-        records: of a data set with annotations; every entry takes as many as its batches need, from the first on.
-    """
-    contestants = [entry.load() for entry in entries]
-    calls, preparations = {}, []
-    for entry, contestant in zip(entries, contestants):
-        batch = contestant.cfg.SOLVER.IMS_PER_BATCH
-        chosen = [records[i % len(records)] for i in range(steps * batch)]
-        calls[contestant.name] = contestant.training_steps(_batches(contestant, chosen, batch))
-        preparations.append((entry, chosen[:batch]))
-    timings = take_turns(calls, rounds, contestants[0].device)
+def _row(result: BenchmarkResult, first: BenchmarkResult, count: int) -> list[str]:
+    """Of the table; ``count`` images or training steps per round."""
+    fastest, slowest = result.seconds.quartiles
+    speedup, _, _ = result.seconds.times_faster_than(first.seconds)
     return [
-        Result(c.name, c.parameters, float("nan"), timings[c.name], peak_megabytes(_prepare_training, *preparation), {})
-        for c, preparation in zip(contestants, preparations)
+        result.name,
+        f"{count / result.seconds.median:.2f} ({count / slowest:.2f} - {count / fastest:.2f})",
+        f"{speedup:.2f} x",
+        f"{result.parameters:.2f}",
+        "-" if result.gflops is None else f"{result.gflops:.1f}",
+        f"{result.peak_megabytes:.0f}",
+        ", ".join(f"{stage} {1000 * seconds / count:.0f}" for stage, seconds in result.stages.items()) or "-",
     ]
-
-
-def _batches(contestant: Contestant, records: Sequence[dict], batch: int) -> list[list[dict]]:
-    crops = map_training_batch(contestant.cfg, records)
-    return [crops[first : first + batch] for first in range(0, len(crops), batch)]
-
-
-def _prepare_training(entry: Entry, records: Sequence[dict]) -> Callable[[], object]:
-    def call() -> object:
-        contestant = entry.load()
-        return contestant.training_steps(_batches(contestant, records, len(records)))()
-
-    return call
-
-
-@dataclass(frozen=True)
-class RandomImage:
-    """One square image of noise, whatever the config."""
-
-    size: int
-
-    def __call__(self, cfg: CfgNode) -> list[dict]:
-        generator = torch.Generator().manual_seed(0)
-        image = torch.randint(0, 256, (3, self.size, self.size), generator=generator, dtype=torch.uint8)
-        return [{"image": image, "height": self.size, "width": self.size}]
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """Records of a data set, mapped as each config has it."""
-
-    records: tuple[dict, ...]
-
-    def __call__(self, cfg: CfgNode) -> list[dict]:
-        return map_test_images(cfg, self.records)

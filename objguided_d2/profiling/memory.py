@@ -1,7 +1,8 @@
-"""Peak memory of a call, measured in a process of its own: the peak of one never goes down again."""
+"""Peak memory of a call, measured in a new process, since the peak of a process never goes down."""
 
 import multiprocessing
 import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ def peak_megabytes(prepare: Callable[..., Callable[[], object]], *args: Any) -> 
         args: of ``prepare``, picklable.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_prepare_and_look, (prepare, args))
+        return pool.apply(_prepare_and_measure, (prepare, args))
 
 
-def _prepare_and_look(prepare: Callable[..., Callable[[], object]], args: tuple) -> float:
+def _prepare_and_measure(prepare: Callable[..., Callable[[], object]], args: tuple) -> float:
     call = prepare(*args)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -33,25 +34,27 @@ def _prepare_and_look(prepare: Callable[..., Callable[[], object]], args: tuple)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     release_freed_memory()
     before = _memory_of_this_process("VmRSS") or _peak_by_getrusage()
-    _forget_peak()
+    _reset_peak()
     call()
     return (_memory_of_this_process("VmHWM") or _peak_by_getrusage()) - before
 
 
 def _memory_of_this_process(field: str) -> float | None:
-    """MiB by Linux' own account; None elsewhere."""
+    """MiB of a field of Linux' process status; None elsewhere."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field)) / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field)) / 2**10
 
 
-def _forget_peak() -> None:
-    """Linux counts the peak from now on; elsewhere it stays that of the whole process."""
+def _reset_peak() -> None:
+    """On Linux the peak is counted from now on; elsewhere it remains that of the whole process."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
 
 
 def _peak_by_getrusage() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Bytes on macOS, KiB elsewhere.
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

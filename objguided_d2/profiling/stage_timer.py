@@ -1,4 +1,4 @@
-"""Where the time of an inference goes, room by room."""
+"""Time of an inference by stage."""
 
 import time
 from collections import defaultdict
@@ -30,10 +30,14 @@ class StageTimer:
         self._since = 0.0
 
     @contextmanager
-    def watching(self, rooms: list[tuple[str, Any, str]]) -> Iterator[None]:
-        """Args: rooms: (name, module or class, name of its method)."""
+    def watching(self, stages: list[tuple[str, Any, str]]) -> Iterator[None]:
+        """Time methods while it is on.
+
+        Args:
+            stages: (name of the stage, module or class, name of its method); several may share a name.
+        """
         with ExitStack() as stack:
-            for name, owner, method in rooms:
+            for name, owner, method in stages:
                 had_own = method in vars(owner)
                 original = getattr(owner, method)
                 setattr(owner, method, self._timed(name, original))
@@ -64,25 +68,25 @@ class StageTimer:
         self._since = now
 
 
-def rooms_of(model: nn.Module) -> list[tuple[str, Any, str]]:
-    """The rooms of an ``ObjectGuidedRCNN``; the whole model is the first and has what lies in no other."""
+def model_stages(model: nn.Module) -> list[tuple[str, Any, str]]:
+    """The stages of an ``ObjectGuidedRCNN``, as :meth:`StageTimer.watching` takes them; "other" is what none has."""
     head = model.roi_heads.mask_head
     return [
-        ("rest", model, "forward"),
+        ("other", model, "forward"),
         ("backbone", model.backbone, "forward"),
         *(("decoder", module, "forward") for module in model.backbone.decoder.values()),
-        ("center head and decoding", model.proposal_generator, "forward"),
-        ("ladder", head, "forward"),
-        ("crop", RoiAtlas, "crop"),
+        ("proposal generator", model.proposal_generator, "forward"),
+        ("mask head", head, "forward"),
+        ("ROI crop", RoiAtlas, "crop"),
         ("post-processing", model, "_postprocess"),
     ]
 
 
 def time_stages(model: nn.Module, call: Callable[[], object], repetitions: int) -> dict[str, float]:
-    """Room -> seconds of one call, mean over the repetitions after one that does not count."""
+    """Stage -> seconds of one call, the mean over the repetitions after an untimed one."""
     call()
     timer = StageTimer(model.device)
-    with timer.watching(rooms_of(model)):
+    with timer.watching(model_stages(model)):
         for _ in range(repetitions):
             call()
-    return {room: seconds / repetitions for room, seconds in timer.seconds.items()}
+    return {stage: seconds / repetitions for stage, seconds in timer.seconds.items()}

@@ -1,4 +1,4 @@
-"""What a benchmark has measured, as JSON and Markdown, with the machine it was measured on."""
+"""Results of a benchmark as JSON and Markdown, with the machine that they were measured on."""
 
 import platform
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Times of several calls in one run, taken in turns, so that what else the machine does hits all of them alike."""
+"""Times of several calls in interleaved rounds, so that other load on the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+DEFAULT_ROUNDS = 7
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Timing:
 
 
 def measure_once(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, with all that it has started on ``device`` done."""
+    """Seconds of one call, until all work that it has started on ``device`` is done."""
     if device.type == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
@@ -44,19 +46,25 @@ def measure_once(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def take_turns(
+def interleaved_rounds(
     calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | str = "cpu", warmup: int = 1
 ) -> dict[str, Timing]:
-    """Call everything once a round: A B C, A B C, ...
+    """Call everything once per round: A B C, A B C, ...
 
     Args:
-        warmup: rounds that do not count.
+        calls: by name.
+        rounds: that are timed.
+        device: whose work counts, see :func:`measure_once`.
+        warmup: rounds before them, which are not timed.
+
+    Returns:
+        name -> its seconds in each timed round.
     """
     device = torch.device(device)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(warmup + rounds):
+    for round_index in range(warmup + rounds):
         for name, call in calls.items():
             elapsed = measure_once(call, device)
-            if turn >= warmup:
+            if round_index >= warmup:
                 seconds[name].append(elapsed)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..engine.ablation import STRATEGIES, Strategy
 from ..modeling.point_refine import PointRefinement
-from ..profiling.models import load_contestant, map_test_images
+from ..profiling.inputs import map_test_images
+from ..profiling.model_under_test import load_model_under_test
 from ..structures.roi_atlas import RoiAtlas
 from ..utils.contact_sheet import Tile, contact_sheet
 from .median_image import median_image
@@ -100,7 +101,7 @@ def predict_median_mask(config: CfgNode, weights: Path, dataset_name: str) -> Pr
     record, objects = median_image(dataset_name)
     if not objects:
         return None
-    model = load_contestant(config, "", weights).model
+    model = load_model_under_test(config, "", weights).model
     (inputs,) = map_test_images(config, [record])
     height, width = inputs["image"].shape[-2:]
     boxes = Boxes([BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in objects])

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..profiling.inputs import map_test_images
 from ..profiling.memory import peak_megabytes
-from ..profiling.models import load_contestant, map_test_images
-from ..profiling.timing import take_turns
+from ..profiling.model_under_test import load_model_under_test
+from ..profiling.timing import interleaved_rounds
 from .median_image import median_image
 from .runs import Run, config_of, weights_of
 
@@ -38,10 +39,10 @@ def measure_speeds(runs: Sequence[Run], dataset_name: str, repetitions: int = 7)
     if not with_model:
         return {}
     record, _ = median_image(dataset_name)
-    models = {name: load_contestant(run.config, name, weights) for name, (run, weights) in with_model.items()}
+    models = {name: load_model_under_test(run.config, name, weights) for name, (run, weights) in with_model.items()}
     images = {name: map_test_images(model.cfg, [record]) for name, model in models.items()}
     calls = {name: model.inference(images[name]) for name, model in models.items()}
-    timings = take_turns(calls, repetitions, next(iter(models.values())).device)
+    timings = interleaved_rounds(calls, repetitions, next(iter(models.values())).device)
     return {
         name: Speed(
             model.parameters,
@@ -55,7 +56,7 @@ def measure_speeds(runs: Sequence[Run], dataset_name: str, repetitions: int = 7)
 
 def _infer_one(path: Path, weights: Path, record: dict) -> Callable[[], object]:
     def call() -> object:
-        contestant = load_contestant(config_of(path), path.name, weights)
-        return contestant.inference(map_test_images(contestant.cfg, [record]))()
+        model = load_model_under_test(config_of(path), path.name, weights)
+        return model.inference(map_test_images(model.cfg, [record]))()
 
     return call

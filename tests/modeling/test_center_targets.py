@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reference.rois import cxcywh_to_xyxy
 from objguided_d2.modeling.center_targets import decode, encode, find_peaks, gaussian_radius, ignored_cells
 from tests.reference import centers as reference
-from tests.reference.rois import cxcywh_to_xyxy
 
 STRIDE = 4
 

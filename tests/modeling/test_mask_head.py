@@ -4,6 +4,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from benchmarks.reference.mask_head_loop import mask_head_loop
+from benchmarks.reference.rois import mask_loss
 from objguided_d2.modeling.mask_head import ModuleS, ObjectGuidedMaskHead
 from objguided_d2.modeling.point_refine import PointRefinement
 from objguided_d2.modeling.released_checkpoint import convert_released_state_dict
@@ -12,8 +14,6 @@ from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
 from objguided_d2.structures.roi_canvas import RoiCanvas
 from tests.conftest import xyxy
 from tests.modeling.models import CHANNELS
-from tests.reference.mask_head_loop import mask_head_loop
-from tests.reference.rois import mask_loss
 
 PREFIX = "roi_heads.mask_head."
 

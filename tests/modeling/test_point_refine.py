@@ -5,10 +5,10 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reference import refine as reference
 from objguided_d2.modeling.mask_targets import ObjectMasks
 from objguided_d2.modeling.point_refine import PointRefinement, most_uncertain
 from objguided_d2.structures.roi_atlas import RoiAtlas
-from tests.reference import refine as reference
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), min_size=1, max_size=8), st.integers(0, 99))
@@ -76,11 +76,11 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
         place = torch.stack([x, y], 1) / 39 * 2 - 1
         mask = masks.tensor[atlas.order[number]].float()[None, None]
         labels = F.grid_sample(mask, place[None, None], align_corners=True)[0, 0, 0]
-        fine = reference.read_points(maps[0], p)
+        fine = reference.sample_points(maps[0], p)
         fine = fine.reshape(3, -1).t()
         fine_losses.append(F.binary_cross_entropy_with_logits(refinement.fine(fine)[:, 0], labels))
         if maps[1] is not None:
-            both = torch.cat([fine, reference.read_points(maps[1], p).reshape(2, -1).t()], 1)
+            both = torch.cat([fine, reference.sample_points(maps[1], p).reshape(2, -1).t()], 1)
             both_losses.append(F.binary_cross_entropy_with_logits(refinement.fine_and_coarse(both)[:, 0], labels))
     assert len(both_losses) == 2
     expected = torch.stack(fine_losses).mean() + torch.stack(both_losses).mean()

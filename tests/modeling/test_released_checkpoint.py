@@ -6,11 +6,11 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
+from benchmarks.reference.rois import enlarge_boxes, mask_ladder
 from objguided_d2 import get_cfg
 from objguided_d2.engine.released_checkpoint_file import convert_file
 from objguided_d2.modeling.released_checkpoint import convert_released_state_dict
 from tests.reference.released_program import ReleasedProgram
-from tests.reference.rois import enlarge_boxes, mask_ladder
 
 CONFIG = "configs/dsb2018/objguided_released_R_50.yaml"
 

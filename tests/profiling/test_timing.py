@@ -3,18 +3,18 @@ import time
 import pytest
 import torch
 
-from objguided_d2.profiling.timing import Timing, take_turns
+from objguided_d2.profiling.timing import Timing, interleaved_rounds
 
 
-def test_calls_take_turns_and_the_first_round_does_not_count():
+def test_rounds_are_interleaved_and_warmup_rounds_are_not_timed():
     calls = []
-    timings = take_turns({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3, warmup=2)
+    timings = interleaved_rounds({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3, warmup=2)
     assert "".join(calls) == "ab" * 5
     assert all(len(timing.seconds) == 3 for timing in timings.values())
 
 
 def test_times_are_those_of_the_calls(device):
-    timing = take_turns({"": lambda: time.sleep(0.02)}, rounds=3, device=device)[""]
+    timing = interleaved_rounds({"": lambda: time.sleep(0.02)}, rounds=3, device=device)[""]
     assert 0.02 <= timing.median < 0.2 or device.type == "cuda"
 
 
@@ -29,5 +29,7 @@ def test_ratio_is_taken_round_by_round():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_work_that_a_call_has_only_started_counts():
     matrix = torch.rand(4096, 4096, device="cuda")
-    timings = take_turns({n: lambda n=n: [matrix @ matrix for _ in range(n)] for n in (1, 20)}, rounds=3, device="cuda")
+    timings = interleaved_rounds(
+        {n: lambda n=n: [matrix @ matrix for _ in range(n)] for n in (1, 20)}, rounds=3, device="cuda"
+    )
     assert timings[20].median > 5 * timings[1].median

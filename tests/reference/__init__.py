@@ -1,10 +1,4 @@
-"""The whole method once more, slow and plain: what every fast piece of the package is compared with.
+"""The parts of the method outside ``benchmarks.reference`` once more, slow and plain, to compare the package with.
 
-Nothing here imports the package. Loops run over objects and cells, so that each line can be read against the paper:
-Yi et al., "Object-Guided Instance Segmentation With Auxiliary Feature Refinement for Biological Images", IEEE TMI
-2021. Every function is checked against values of the authors' released program (tests/test_reference_golden.py).
-
-Coordinates: the integer position (x, y) is the *center* of pixel (column x, row y) of the map it refers to. A point
-at x input pixels lies at x / s on the map of stride s; there is no half-pixel shift anywhere. Boxes are in input
-pixels unless said otherwise, XYXY = (x1, y1, x2, y2), CXCYWH = (center x, center y, width, height).
+Nothing here imports the package. Sources, coordinates and golden values are those of ``benchmarks.reference``.
 """

@@ -152,7 +152,7 @@ def decode_centers(
 
     Returns:
         (D, 6) rows (center x, center y, width, height, score, class) in cells, best score first. A cell is a peak if
-        none of its neighbours in its own class is larger. The ``topk`` best peaks over all classes are kept (of equal
+        none of its neighbors in its own class is larger. The ``topk`` best peaks over all classes are kept (of equal
         ones the lowest class, then the first in reading order), and of these the ones above ``score_thresh``. Boxes
         are neither clipped nor dropped for their size.
     """

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from tests.reference.rois import grid_positions
+from benchmarks.reference.rois import grid_positions
 
 
 def hough_paste(probability: torch.Tensor, box: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The mask head as good as a loop over ROIs gets: the opponent that a batched mask head has to beat.
+"""The mask head as a well-optimized loop over ROIs: the baseline of the batched mask head.
 
 Same arithmetic as ``rois.mask_ladder``, arranged for speed: maps and weights are laid out channels last once, outside
 the loop, ReLUs are in place, and instance norm is done as batch norm of a batch of one, which has a kernel for this
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
-from tests.reference.refine import most_uncertain, point_logits, point_uncertainty, soft_labels
-from tests.reference.rois import STRIDES, State, count_levels, crop_roi, enlarge_boxes, sample_at, submodule
+from benchmarks.reference.refine import most_uncertain, point_logits, point_uncertainty, soft_labels
+from benchmarks.reference.rois import STRIDES, State, count_levels, crop_roi, enlarge_boxes, sample_at, submodule
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:

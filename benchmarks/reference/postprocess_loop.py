@@ -7,20 +7,20 @@ import numpy as np
 import pycocotools.mask as mask_util
 import torch
 
-from tests.reference.rois import grid_positions
+from benchmarks.reference.rois import grid_positions
 
 
 def vote(probability: torch.Tensor, box: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """As ``instances.hough_paste``, with the pixels of the ROI taken at once: (h, w) -> (H, W)."""
+    """Sum of the Hough votes of one ROI, all its pixels at once: (h, w) probabilities -> (H, W)."""
     h, w = probability.shape
     y, x = torch.meshgrid(grid_positions(box[1], box[3], h), grid_positions(box[0], box[2], w), indexing="ij")
     top, left = y.floor(), x.floor()
     votes = torch.zeros(height * width)
-    for row, share_y in ((top, top + 1 - y), (top + 1, y - top)):
-        for column, share_x in ((left, left + 1 - x), (left + 1, x - left)):
+    for row, weight_y in ((top, top + 1 - y), (top + 1, y - top)):
+        for column, weight_x in ((left, left + 1 - x), (left + 1, x - left)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            place = (row * width + column)[inside].long()
-            votes.index_add_(0, place, (probability * share_y * share_x)[inside])
+            cell = (row * width + column)[inside].long()
+            votes.index_add_(0, cell, (probability * weight_y * weight_x)[inside])
     return votes.view(height, width)
 
 

@@ -1,30 +1,30 @@
-"""Whole inference the plain way: contiguous layout, dense heads, a loop over ROIs, masks as large as the image.
+"""Whole inference by the plain path: contiguous layout, dense heads, a loop over ROIs, masks as large as the image.
 
-Works on a built model of ours in the paper's setting (grid "edges", votes), from its modules and weights.
+Works on a built model of ours in the paper's setting (grid "edges", votes), by its modules and weights.
 """
 
 import torch
 from torch import nn
 
+from benchmarks.reference.postprocess_loop import postprocess_loop
+from benchmarks.reference.rois import State, enlarge_boxes, mask_ladder
 from objguided_d2.modeling.center_targets import decode, find_peaks
-from tests.reference.postprocess_loop import postprocess_loop
-from tests.reference.rois import State, enlarge_boxes, mask_ladder
 
 LAYERS = {"up": "up.0", "up_norm": "up.1", "merge": "cat_conv.0", "merge_norm": "cat_conv.1"}
 
 
 def loop_state(mask_head: nn.Module) -> State:
-    """Weights of an ``ObjectGuidedMaskHead`` under the released names that the loops go by."""
+    """Weights of an ``ObjectGuidedMaskHead`` under the released names that the loops use."""
     state = {}
     for name, value in mask_head.named_parameters():
-        room, _, rest = name.partition(".")
-        if room == "ladder":
+        part, _, rest = name.partition(".")
+        if part == "ladder":
             level, layer, kind = rest.split(".")
             state[f"seg_combine.{level}.{LAYERS[layer]}.{kind}"] = value
-        elif room == "seg_head":
+        elif part == "seg_head":
             layer, kind = rest.split(".")
             state[f"seg_head.{'0' if layer == 'conv' else '2'}.{kind}"] = value
-        elif room == "refinement":
+        elif part == "refinement":
             layer, kind = rest.split(".")
             head = "point_head0.0" if layer == "fine" else "point_head1.0"
             state[f"{head}.{kind}"] = value[:, :, None] if kind == "weight" else value

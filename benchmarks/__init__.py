@@ -1,0 +1,1 @@
+"""Acceptance suites: the claims about this package's speed, each with its target and a reference implementation."""
