@@ -1,4 +1,4 @@
-"""Object centers as proposals: head, targets, losses and decoding in one room (II-A)."""
+"""Object centers as proposals: head, targets, losses and decoding (II-A)."""
 
 import torch
 from detectron2.config import configurable
@@ -108,12 +108,12 @@ class CenterKeypointProposals(nn.Module):
 
         Args:
             features: holds ``in_feature``, (N, C, H, W).
-            gt_instances: one an image with ``gt_boxes`` (XYXY, input pixels) and ``gt_classes``; needed in training.
+            gt_instances: one per image with ``gt_boxes`` (XYXY, input pixels) and ``gt_classes``; needed in training.
             ignore_region: (N, H n, W n) bool in input pixels, used in training: the heatmap's loss takes nothing there
                 for background, see :func:`center_targets.ignored_cells`. None = nowhere.
 
         Returns:
-            At test time one ``Instances`` an image with ``proposal_boxes``, ``objectness_logits`` and
+            At test time one ``Instances`` per image with ``proposal_boxes``, ``objectness_logits`` and
             ``proposal_classes``, best first, and no losses. In training no proposals (masks learn from true boxes,
             II-B) and the loss dict.
         """
@@ -151,7 +151,7 @@ class CenterKeypointProposals(nn.Module):
 
     @torch.no_grad()
     def propose(self, heatmap: Tensor, feature: Tensor, image_sizes: list[tuple[int, int]]) -> list[Instances]:
-        """Decode the heatmap's peaks above the score threshold into one ``Instances`` an image (II-A.4)."""
+        """Decode the heatmap's peaks above the score threshold into one ``Instances`` per image (II-A.4)."""
         logits, classes, cell = find_peaks(heatmap.float(), self.topk)
         kept = logits.sigmoid() > self.score_thresh
         counts = kept.sum(1).tolist()
