@@ -28,7 +28,12 @@ class CenterKeypointProposals(nn.Module):
         gaussian_min_overlap, gaussian_rule, gaussian_sigma, focal_alpha, focal_beta, reg_loss_type, smooth_l1_beta: of
             targets and losses, see ``config.py``.
         loss_weights: factors of "loss_center_heatmap", "loss_wh" and "loss_offset".
+
+    Attributes:
+        takes_ignore_region: :meth:`forward` has that argument, which other proposal generators lack.
     """
+
+    takes_ignore_region = True
 
     @configurable
     def __init__(
