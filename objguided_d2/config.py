@@ -151,10 +151,10 @@ def _add_input(cfg: CN) -> None:
     light.CONTRAST = 0.0
     light.BLUR = 0.0
     light.NOISE = 0.0
-    # Chance that half of the objects of another training image are pasted over this one. Ours, for small data sets.
+    # Chance that half of the objects of another training image are pasted over this one. Ours, for small datasets.
     cfg.INPUT.COPY_PASTE_PROB = 0.0
-    # The heatmap's loss takes nothing in COCO crowd regions for background. Ours: objects there have no masks of their
-    # own, and the head would learn not to find them. False = crowds are dropped, as Detectron2 does.
+    # The heatmap's loss takes nothing in COCO crowd regions for background. Ours: objects there have no masks, and the
+    # head would learn not to find them. False = crowds are dropped, as Detectron2 does.
     cfg.INPUT.IGNORE_CROWD_IN_TRAINING = True
     # How images of more than 8 bits become 8 bits, "percentile:LOW,HIGH" or "range:LOW,HIGH" (data/intensity.py), in
     # training and testing alike. Empty = such images are refused.
@@ -163,7 +163,7 @@ def _add_input(cfg: CN) -> None:
     # aspect, by INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
     cfg.INPUT.TEST_SIZE = []
     # Keep decoded training images and annotations in memory up to this many MiB per loader process. Ours: a small
-    # data set is decoded once instead of every epoch. 0 = off.
+    # dataset is decoded once instead of every epoch. 0 = off.
     cfg.INPUT.CACHE_MEGABYTES = 0
 
 
@@ -172,9 +172,9 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.ADAM_BETAS = [0.9, 0.999]
     # End by wall-clock after this many minutes of training steps (evaluation and checkpoints not counted); 0 = off.
-    # The learning rate then follows the elapsed share, and MAX_ITER stays as an upper bound.
+    # The learning rate then follows the elapsed fraction, and MAX_ITER stays as an upper bound.
     cfg.SOLVER.MAX_MINUTES = 0.0
-    # From this share of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
+    # From this fraction of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
     # batches, as it does at test time; 1 = never. Ours: with small batches the two differ (engine/batch_norm.py).
     cfg.SOLVER.FREEZE_BN_AT = 1.0
     # "float16" (CUDA only) or "bfloat16", used when SOLVER.AMP.ENABLED.

@@ -1,4 +1,4 @@
-"""Center targets and their inverse: the one place that states the coordinate convention of the detection head.
+"""Center targets and their inverse. The coordinate convention of the detection head is stated here alone.
 
 Boxes are XYXY in input pixels, continuous coordinates as in Detectron2 (a pixel covers [x, x + 1)). On a map of stride
 n, an object with box center (u, v) belongs to the cell (floor(v / n), floor(u / n)) and its offset is what the floor

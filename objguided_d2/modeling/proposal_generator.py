@@ -160,7 +160,6 @@ class CenterKeypointProposals(nn.Module):
         logits, classes, cell = find_peaks(heatmap.float(), self.topk)
         kept = logits.sigmoid() > self.score_thresh
         counts = kept.sum(1).tolist()
-        # Peaks are in descending order, so what the threshold keeps of an image is a prefix.
         image = torch.arange(len(image_sizes), device=cell.device)[:, None].expand_as(cell)[kept]
         logits, classes, cell = logits[kept], classes[kept], cell[kept]
         height, width = heatmap.shape[-2:]

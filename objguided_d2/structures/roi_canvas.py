@@ -57,7 +57,7 @@ class RoiCanvas:
 
     Attributes:
         height, width: H and W; prefix_height: rows of the prefix.
-        origin: (R,) int64, the place of each ROI's first pixel; on the device of the grid, as all tensors here.
+        origin: (R,) int64, the cell of each ROI's first pixel; on the device of the grid, as all tensors here.
     """
 
     def __init__(self, grid: RaggedGrid, num_prefix: int):

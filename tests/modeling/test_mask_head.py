@@ -54,12 +54,12 @@ def test_masks_and_ladder_equal_the_released_ones(golden, device):
     masks = atlas.grids[0].split(logits.sigmoid())
     e1, e2 = (canvas.grid.split(canvas.to_list(e)) for canvas, e in zip(atlas.canvases, (e1, e2)))
     levels = torch.stack([torch.arange(len(atlas)) < len(grid) for grid in atlas.grids]).sum(0)
-    for place, k in enumerate(atlas.order.tolist()):
-        assert levels[place] == int(data[f"levels_{k}"])
-        torch.testing.assert_close(masks[place][..., 0].cpu(), data[f"mask_{k}"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(e1[place].permute(2, 0, 1)[None].cpu(), data[f"e1_{k}"], atol=1e-3, rtol=1e-3)
+    for roi, k in enumerate(atlas.order.tolist()):
+        assert levels[roi] == int(data[f"levels_{k}"])
+        torch.testing.assert_close(masks[roi][..., 0].cpu(), data[f"mask_{k}"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(e1[roi].permute(2, 0, 1)[None].cpu(), data[f"e1_{k}"], atol=1e-3, rtol=1e-3)
         if f"e2_{k}" in data:
-            torch.testing.assert_close(e2[place].permute(2, 0, 1)[None].cpu(), data[f"e2_{k}"], atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(e2[roi].permute(2, 0, 1)[None].cpu(), data[f"e2_{k}"], atol=1e-3, rtol=1e-3)
 
 
 def test_module_s_equals_the_released_one(golden, device):

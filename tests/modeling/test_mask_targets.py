@@ -38,8 +38,8 @@ def test_sampling_bounds_the_area_and_gives_every_object_the_same_chance():
         assert 3000 <= area < 3000 + 900
         taken[kept] += 1
     assert taken[20] == 2000
-    share = taken[:20] / 2000
-    assert abs(share[:10].mean() - share[10:].mean()) < 0.03
+    fraction = taken[:20] / 2000
+    assert abs(fraction[:10].mean() - fraction[10:].mean()) < 0.03
 
 
 def test_jitter_is_relative_to_the_size_of_the_box():

@@ -93,7 +93,7 @@ def test_crowds_under_autocast(device):
 
 
 def test_other_methods_take_samples_with_crowds():
-    """Mask R-CNN goes by the instances alone."""
+    """Mask R-CNN follows the instances alone."""
     cfg = get_cfg("configs/dsb2018/mask_rcnn_R_18_FPN_256.yaml")
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
     batches = [disk_batch([(64, 96)], [3]) for _ in range(2)]

@@ -73,14 +73,14 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
             for grid, e in ((atlas.grids[0], e1), (atlas.grids[1], e2))
         ]
         x, y = (box[:2] + p * (box[2:] - box[:2])).unbind(1)
-        place = torch.stack([x, y], 1) / 39 * 2 - 1
+        position = torch.stack([x, y], 1) / 39 * 2 - 1
         mask = masks.tensor[atlas.order[number]].float()[None, None]
-        labels = F.grid_sample(mask, place[None, None], align_corners=True)[0, 0, 0]
-        fine = reference.read_points(maps[0], p)
+        labels = F.grid_sample(mask, position[None, None], align_corners=True)[0, 0, 0]
+        fine = reference.sample_points(maps[0], p)
         fine = fine.reshape(3, -1).t()
         fine_losses.append(F.binary_cross_entropy_with_logits(refinement.fine(fine)[:, 0], labels))
         if maps[1] is not None:
-            both = torch.cat([fine, reference.read_points(maps[1], p).reshape(2, -1).t()], 1)
+            both = torch.cat([fine, reference.sample_points(maps[1], p).reshape(2, -1).t()], 1)
             both_losses.append(F.binary_cross_entropy_with_logits(refinement.fine_and_coarse(both)[:, 0], labels))
     assert len(both_losses) == 2
     expected = torch.stack(fine_losses).mean() + torch.stack(both_losses).mean()

@@ -1,7 +1,7 @@
 """Section II-C: auxiliary refinement of one ROI (Eq. 8-9).
 
 Points are (P, 2), (x, y) in [0, 1] over the ROI with corners aligned: 0 is the center of its first pixel, 1 that of
-its last. The grids of all levels span the same box edge to edge, so one point means the same place in e1 and in e2.
+its last. The grids of all levels span the same box edge to edge, so one point is the same position in e1 and in e2.
 """
 
 import torch
@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from tests.reference.rois import State, submodule
 
 
-def read_points(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(C, H, W) read bilinearly at (P, 2) points -> (C, P)."""
+def sample_points(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(C, H, W) sampled bilinearly at (P, 2) points -> (C, P)."""
     grid = (2 * points - 1)[None, :, None]
     return F.grid_sample(values[None], grid, align_corners=True)[0, :, :, 0]
 
 
 def point_uncertainty(probability: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(H, W) mask probability -> (P,): -|2 x - 1| is taken per pixel first, and then read at the points (Eq. 8)."""
-    return read_points(-(2 * probability - 1).abs()[None], points)[0]
+    """(H, W) mask probability -> (P,): -|2 x - 1| is taken per pixel first, and then sampled at the points (Eq. 8)."""
+    return sample_points(-(2 * probability - 1).abs()[None], points)[0]
 
 
 def most_uncertain(uncertainty: torch.Tensor, count: int) -> torch.Tensor:
@@ -32,8 +32,8 @@ def point_logits(e1: torch.Tensor, e2: torch.Tensor, points: torch.Tensor, state
     Args:
         e1, e2: (1, C, h, w); state: released names ``point_head0.0`` and ``point_head1.0`` (Conv1d).
     """
-    fine = read_points(e1[0], points)
-    both = torch.cat([fine, read_points(e2[0], points)])
+    fine = sample_points(e1[0], points)
+    both = torch.cat([fine, sample_points(e2[0], points)])
     conv0, conv1 = submodule(state, "point_head0.0"), submodule(state, "point_head1.0")
     return (
         F.conv1d(fine[None], conv0["weight"], conv0["bias"])[0, 0],
@@ -42,13 +42,13 @@ def point_logits(e1: torch.Tensor, e2: torch.Tensor, points: torch.Tensor, state
 
 
 def soft_labels(true_mask: torch.Tensor, box: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(P,) labels in [0, 1]: the true mask of the image, (H, W), read bilinearly where the points lie in it.
+    """(P,) labels in [0, 1]: the true mask of the image, (H, W), sampled bilinearly where the points lie in it.
 
     Args:
         box: (4,) XYXY of the ROI, already enlarged; its corners are the points (0, 0) and (1, 1).
     """
     last = torch.tensor([true_mask.shape[1] - 1, true_mask.shape[0] - 1])
-    return read_points(true_mask[None], (box[:2] + points * (box[2:] - box[:2])) / last)[0]
+    return sample_points(true_mask[None], (box[:2] + points * (box[2:] - box[:2])) / last)[0]
 
 
 def refine_loss(logits: list[tuple], labels: list[torch.Tensor]) -> torch.Tensor:

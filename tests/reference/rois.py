@@ -34,9 +34,9 @@ def grid_positions(first: torch.Tensor, last: torch.Tensor, count: int) -> torch
 
 
 def sample_at(feature: torch.Tensor, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
-    """(1, C, H, W) read bilinearly at xs (w,) x ys (h,), in pixels of the map with centers at integers -> (1, C, h, w).
+    """(1, C, H, W) sampled bilinearly at xs (w,) x ys (h,) -> (1, C, h, w), in pixels of the map, centers at integers.
 
-    A neighbour outside the map counts as zero.
+    A neighbor outside the map counts as zero.
     """
     height, width = feature.shape[-2:]
     grid_x, grid_y = 2 * xs / (width - 1) - 1, 2 * ys / (height - 1) - 1
@@ -82,12 +82,12 @@ def module_s(low: torch.Tensor, skip: torch.Tensor, state: State) -> torch.Tenso
     return _combine(low, skip, state, instance_norm)
 
 
-def _combine(low: torch.Tensor, skip: torch.Tensor, state: State, normalise: Callable) -> torch.Tensor:
+def _combine(low: torch.Tensor, skip: torch.Tensor, state: State, normalize: Callable) -> torch.Tensor:
     low = F.interpolate(low, size=skip.shape[-2:], mode="bilinear", align_corners=False)
     low = F.conv2d(low, state["up.0.weight"], state["up.0.bias"], padding=1)
-    low = F.relu(normalise(low, submodule(state, "up.1")))
+    low = F.relu(normalize(low, submodule(state, "up.1")))
     both = F.conv2d(torch.cat([skip, low], dim=1), state["cat_conv.0.weight"], state["cat_conv.0.bias"])
-    return F.relu(normalise(both, submodule(state, "cat_conv.1")))
+    return F.relu(normalize(both, submodule(state, "cat_conv.1")))
 
 
 def seg_head(e1: torch.Tensor, state: State) -> torch.Tensor:
