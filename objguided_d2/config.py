@@ -94,25 +94,26 @@ def _add_mask_head(cfg: CN) -> None:
     head.BOX_JITTER_SHIFT = 0.0
     head.BOX_JITTER_SCALE = 0.0
     # How the points of a crop lie in its box: "edges" = both edges included, strides divided plainly (released);
-    # "centers" = cell middles in Detectron2's coordinates, ours: all levels then look at the same place, which the
-    # small objects of a low-resolution input need. structures/roi_atlas.py states both.
+    # "centers" = the centers of equal parts in Detectron2's coordinates, ours: all levels then sample the same
+    # positions, which the small objects of a low-resolution input need. structures/roi_atlas.py states both.
     head.GRID = "edges"
     # Crops under this many grid points in either direction are left out, with all deeper ones (released: 2).
     head.MIN_CROP_SIZE = 2
     # Stride-1 pixels of training ROIs per image at most, 0 = no bound. ROIs are drawn at random, all objects with the
     # same chance. Ours: images with hundreds of objects would decide the memory and time of every step.
     head.MAX_TRAIN_ROI_PIXELS = 0
-    # Stride-1 pixels of ROIs that are worked on at once, 0 = no bound; more are worked on one part after the other,
-    # with the same results. Ours: bounds memory.
+    # Stride-1 pixels of ROIs that are processed at once, 0 = no bound; more are processed in chunks, with the same
+    # results. Ours: bounds memory.
     head.MAX_ATLAS_PIXELS = 524288
-    # "bce" (Eq. 7) or "bce_dice", which adds DICE_LOSS_WEIGHT x a soft Dice loss per ROI (ours, for small objects).
+    # "bce" (Eq. 7) or "bce_dice", which adds a soft Dice loss per ROI (ours, for small objects). Both weights are
+    # absolute: loss_mask = LOSS_WEIGHT x cross-entropy, loss_mask_dice = DICE_LOSS_WEIGHT x Dice loss; 0 turns one off.
     head.LOSS_TYPE = "bce"
     head.LOSS_WEIGHT = 2.0  # (released)
     head.DICE_LOSS_WEIGHT = 1.0
     # Probability from which a pixel belongs to the object (released: 0.53).
     head.MASK_THRESH = 0.53
-    # "hough": bilinear votes at input resolution, then nearest-neighbour resize to the output (II-B, released).
-    # "bilinear": every output pixel reads the ROI's mask; ours, smoother when the output is larger than the input.
+    # "hough": bilinear votes at input resolution, then nearest-neighbor resize to the output (II-B, released).
+    # "bilinear": every output pixel samples the ROI's mask; ours, smoother when the output is larger than the input.
     head.PASTE_MODE = "hough"
     # Recompute each box from its mask (released).
     head.BOXES_FROM_MASKS = True
@@ -150,10 +151,10 @@ def _add_input(cfg: CN) -> None:
     light.CONTRAST = 0.0
     light.BLUR = 0.0
     light.NOISE = 0.0
-    # Chance that half of the objects of another training image are pasted over this one. Ours, for small data sets.
+    # Chance that half of the objects of another training image are pasted over this one. Ours, for small datasets.
     cfg.INPUT.COPY_PASTE_PROB = 0.0
-    # The heatmap's loss takes nothing in COCO crowd regions for background. Ours: objects there have no masks of their
-    # own, and the head would learn not to find them. False = crowds are dropped, as Detectron2 does.
+    # The heatmap's loss takes nothing in COCO crowd regions for background. Ours: objects there have no masks, and the
+    # head would learn not to find them. False = crowds are dropped, as Detectron2 does.
     cfg.INPUT.IGNORE_CROWD_IN_TRAINING = True
     # How images of more than 8 bits become 8 bits, "percentile:LOW,HIGH" or "range:LOW,HIGH" (data/intensity.py), in
     # training and testing alike. Empty = such images are refused.
@@ -162,7 +163,7 @@ def _add_input(cfg: CN) -> None:
     # aspect, by INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
     cfg.INPUT.TEST_SIZE = []
     # Keep decoded training images and annotations in memory up to this many MiB per loader process. Ours: a small
-    # data set is decoded once instead of every epoch. 0 = off.
+    # dataset is decoded once instead of every epoch. 0 = off.
     cfg.INPUT.CACHE_MEGABYTES = 0
 
 
@@ -171,9 +172,9 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.ADAM_BETAS = [0.9, 0.999]
     # End by wall-clock after this many minutes of training steps (evaluation and checkpoints not counted); 0 = off.
-    # The learning rate then follows the elapsed share, and MAX_ITER stays as an upper bound.
+    # The learning rate then follows the elapsed fraction, and MAX_ITER stays as an upper bound.
     cfg.SOLVER.MAX_MINUTES = 0.0
-    # From this share of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
+    # From this fraction of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
     # batches, as it does at test time; 1 = never. Ours: with small batches the two differ (engine/batch_norm.py).
     cfg.SOLVER.FREEZE_BN_AT = 1.0
     # "float16" (CUDA only) or "bfloat16", used when SOLVER.AMP.ENABLED.

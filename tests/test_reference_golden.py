@@ -18,7 +18,7 @@ def enlarged_boxes(values: dict[str, torch.Tensor], factor: float = 1.1) -> torc
 
 
 def released_names(values: dict[str, torch.Tensor]) -> rois.State:
-    """In the names of weights ``__`` stands for the dot."""
+    """In the names of weights ``__`` represents the dot."""
     return {name.replace("__", "."): value for name, value in values.items()}
 
 

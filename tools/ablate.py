@@ -16,7 +16,10 @@ def main() -> None:
     # One value each: what takes several would swallow the KEY VALUE pairs behind it.
     parser.add_argument("--seeds", type=_seeds, default=(1, 2, 3), help="default: 1,2,3")
     parser.add_argument(
-        "--strategies", type=_strategies, default=STRATEGIES, help='as "none 1,1 3,0.75", K,BETA each (default: nine)'
+        "--strategies",
+        type=_strategies,
+        default=STRATEGIES,
+        help=f'names of Table II as "none moderately_biased" (default: {" ".join(s.slug for s in STRATEGIES)})',
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all runs, e.g. SOLVER.MAX_MINUTES 10.0"

@@ -19,32 +19,54 @@ class AblationError(ValueError):
     """A file without the results of an ablation. The message names it, what it lacks, and what to do."""
 
 
+# Table II of the paper: name -> (k, beta), no refinement first.
+TABLE_II = {
+    "none": (0, 0),
+    "Uniform_small": (1, 1),
+    "Biased_small": (1, 0.5),
+    "Uniform": (3, 3),
+    "Mildly Biased": (3, 2),
+    "Slightly Biased": (3, 1),
+    "Moderately Biased": (3, 0.75),
+    "Greatly Biased": (5, 0.75),
+    "Heavily Biased": (10, 0.75),
+}
+
+
 @dataclass(frozen=True)
 class Strategy:
-    """k N points are drawn and the beta N most uncertain kept (II-C); k = 0 is no refinement, beta = k is uniform."""
+    """A row of Table II: k N points are drawn and the beta N most uncertain kept (II-C); beta = k is uniform, 0 none.
+
+    Raises:
+        ValueError: if (k, beta) is not in the table.
+    """
 
     k: float
     beta: float
 
+    def __post_init__(self) -> None:
+        if (self.k, self.beta) not in TABLE_II.values():
+            raise ValueError(f"strategy ({self.k:g}, {self.beta:g}) is not in Table II, which has {TABLE_II}")
+
     @classmethod
     def parse(cls, text: str) -> "Strategy":
-        """Read "K,BETA" or "none".
+        """The strategy of a name of Table II; case does not matter, and "_" may be written for a space.
 
         Raises:
-            ValueError: for anything else, or beta out of 0 to k.
+            ValueError: for anything else.
         """
-        if text == "none":
-            return cls(0, 0)
-        try:
-            k, beta = (float(part) for part in text.split(","))
-        except ValueError:
-            raise ValueError(f"strategy {text!r} is not K,BETA or none") from None
-        if not 0 < beta <= k:
-            raise ValueError(f"strategy {text!r}: beta must be above 0 and at most k")
-        return cls(k, beta)
+        pairs = {_slug(name): pair for name, pair in TABLE_II.items()}
+        if _slug(text) not in pairs:
+            raise ValueError(f"strategy {text!r} is not one of {', '.join(pairs)}")
+        return cls(*pairs[_slug(text)])
 
     def __str__(self) -> str:
-        return f"{self.k:g},{self.beta:g}" if self.k else "none"
+        return next(name for name, pair in TABLE_II.items() if pair == (self.k, self.beta))
+
+    @property
+    def slug(self) -> str:
+        """The name as a file name: lower case, "_" for spaces."""
+        return _slug(str(self))
 
     @property
     def kind(self) -> str:
@@ -55,8 +77,8 @@ class Strategy:
 
     @property
     def title(self) -> str:
-        """The kind with (k, beta), for pictures."""
-        return f"{self.kind} ({self.k:g}, {self.beta:g})" if self.k else self.kind
+        """The name with (k, beta), for pictures."""
+        return f"{self} ({self.k:g}, {self.beta:g})" if self.k else "no refinement"
 
     @property
     def options(self) -> list[str]:
@@ -67,11 +89,11 @@ class Strategy:
         return [f"{key}.ENABLED", "True", f"{key}.K", str(float(self.k)), f"{key}.BETA", str(float(self.beta))]
 
 
-# No refinement; uniform points, few and many; the most uncertain of more and more; the paper's own is 3, 0.75.
-STRATEGIES = tuple(
-    Strategy(k, beta)
-    for k, beta in ((0, 0), (0.75, 0.75), (1, 1), (3, 3), (3, 0.5), (3, 0.75), (3, 1.5), (6, 0.75), (10, 0.75))
-)
+def _slug(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+STRATEGIES = tuple(Strategy(k, beta) for k, beta in TABLE_II.values())
 
 
 def run_ablation(
@@ -81,7 +103,7 @@ def run_ablation(
 
     Args:
         config_file: of the model and data; the refinement's keys and SEED are overridden.
-        output: holds ``<k>,<beta>/seed_<seed>/`` for each run. A run with final results is not repeated, one that was
+        output: holds ``<strategy>/seed_<seed>/`` for each run. A run with final results is not repeated, one that was
             interrupted goes on from its last checkpoint.
         options: further KEY VALUE pairs for all runs.
 
@@ -92,12 +114,12 @@ def run_ablation(
     """
     results: dict[Strategy, list[dict]] = {strategy: [] for strategy in strategies}
     for seed in seeds:
-        for strategy, of_strategy in results.items():
-            folder = output / str(strategy) / f"seed_{seed}"
+        for strategy, runs in results.items():
+            folder = output / strategy.slug / f"seed_{seed}"
             if not _final_metrics(folder):
                 run_training(config_file, folder, [*options, *strategy.options, "SEED", str(seed)])
             metrics = _final_metrics(folder)
-            of_strategy.append({"seed": seed, **{name: metrics[name] for name in (*METRICS, "images_seen")}})
+            runs.append({"seed": seed, **{name: metrics[name] for name in (*METRICS, "images_seen")}})
             ended = {s: r for s, r in results.items() if r}
             table = format_table(ended)
             write_text(output / "table.md", table + "\n")
@@ -140,18 +162,18 @@ def format_mean(mean: float, spread: float) -> str:
 
 
 def format_table(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> str:
-    """A row a strategy: mean and spread of each metric.
+    """A row per strategy: mean and spread of each metric.
 
     Args:
         results: the final metrics of every seed.
     """
     rows = []
     for strategy, runs in results.items():
-        row = [f"{strategy.k:g}" if strategy.k else "none", f"{strategy.beta:g}" if strategy.k else "", len(runs)]
+        row = [str(strategy), *((f"{strategy.k:g}", f"{strategy.beta:g}") if strategy.k else ("", "")), len(runs)]
         row += [format_mean(*mean_and_spread(runs, metric)) for metric in METRICS]
         row.append(f"{np.mean([run['images_seen'] for run in runs]):.0f}")
         rows.append(row)
-    headers = ["k", "beta", "runs", *METRICS, "images seen"]
+    headers = ["strategy", "k", "beta", "runs", *METRICS, "images seen"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 

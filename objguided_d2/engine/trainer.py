@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
+from ..modeling import ObjectGuidedRCNN
 from .amp import AMPTrainer, AutocastModel, autocast_dtype
 from .batch_norm import FreezeBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
@@ -25,6 +26,7 @@ from .distributed import broadcast_buffers, create_ddp_model
 from .interrupt import StopOnSignal
 from .optimizer import build_optimizer
 from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
+from .training_pictures import TrainingPictures
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +125,16 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process()
             else None,
             StopOnSignal(),
+            self._build_training_pictures() if cfg.VIS_PERIOD > 0 and comm.is_main_process() else None,
             # After the checkpoint, which is then there to look into a failed evaluation.
             hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
             # Last, to write what the others have put into the storage.
             hooks.PeriodicWriter(self.build_writers(), WRITE_PERIOD) if comm.is_main_process() else None,
         ]
+
+    def _build_training_pictures(self) -> TrainingPictures | None:
+        model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+        return TrainingPictures(model, self.cfg.VIS_PERIOD) if isinstance(model, ObjectGuidedRCNN) else None
 
     def _build_precise_bn(self) -> hooks.PreciseBN:
         test = self.cfg.TEST

@@ -1,4 +1,4 @@
-"""The model's rooms, in the order that data goes through them; importing registers them in Detectron2."""
+"""The model's stages, in the order that data goes through them; importing registers them in Detectron2."""
 
 from .backbone import ResNetUNet, build_resnet_unet_backbone
 from .center_head import CenterHead

@@ -1,6 +1,6 @@
 """The three maps on c3: center heatmap, width-height, offset (II-A).
 
-The heatmap is dense. Sizes and offsets are read at centers alone, in the loss as in decoding, so their branches are
+The heatmap is dense. Sizes and offsets are needed at centers alone, in the loss as in decoding, so their branches are
 evaluated there alone: the same values as of dense maps, without the rest of the map.
 
 Glossary: N images, C channels, H x W the map, M centers, k1 and k2 the kernel sizes of a branch.
@@ -99,8 +99,8 @@ def _branch_at(branch: nn.Sequential, feature: Tensor, cell: Tensor) -> Tensor:
     rows = weighted_gather(feature.permute(0, 2, 3, 1).flatten(0, 2), index, inside.reshape(-1, 1).to(feature.dtype))
     patches = rows.view(len(cell), 2 * reach + 1, 2 * reach + 1, channels).permute(0, 3, 1, 2)
     hidden = F.relu(F.conv2d(patches, first.weight, first.bias))
-    # A dense branch pads its hidden map by zeros; here those places hold the ReLU of the bias.
+    # A dense branch pads its hidden map by zeros; here those cells hold the ReLU of the bias.
     margin = reach - hidden_reach
-    middle = slice(margin, 2 * reach + 1 - margin)
-    hidden = hidden * inside[:, None, middle, middle]
+    interior = slice(margin, 2 * reach + 1 - margin)
+    hidden = hidden * inside[:, None, interior, interior]
     return F.conv2d(hidden, last.weight, last.bias).flatten(1)

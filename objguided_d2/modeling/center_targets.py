@@ -1,4 +1,4 @@
-"""Center targets and their inverse: the one place that states the coordinate convention of the detection head.
+"""Center targets and their inverse. The coordinate convention of the detection head is stated here alone.
 
 Boxes are XYXY in input pixels, continuous coordinates as in Detectron2 (a pixel covers [x, x + 1)). On a map of stride
 n, an object with box center (u, v) belongs to the cell (floor(v / n), floor(u / n)) and its offset is what the floor
@@ -42,7 +42,7 @@ def gaussian_radius(heights: Tensor, widths: Tensor, min_overlap: float, rule: s
         (M,) radius in the same unit.
     """
     if rule not in GAUSSIAN_RULES:
-        raise ValueError(f"MODEL.CENTER_HEAD.GAUSSIAN_RULE must be one of {GAUSSIAN_RULES}, not {rule!r}")
+        raise ValueError(f"rule must be one of {GAUSSIAN_RULES}, not {rule!r}")
     total, area, t = heights + widths, heights * widths, min_overlap
     # Each case is a r^2 - b r + c = 0.
     cases = (
@@ -117,7 +117,7 @@ def encode(
         ValueError: unknown ``rule`` or ``sigma_rule``.
     """
     if sigma_rule not in GAUSSIAN_SIGMAS:
-        raise ValueError(f"MODEL.CENTER_HEAD.GAUSSIAN_SIGMA must be one of {GAUSSIAN_SIGMAS}, not {sigma_rule!r}")
+        raise ValueError(f"sigma_rule must be one of {GAUSSIAN_SIGMAS}, not {sigma_rule!r}")
     _, _, height, width = shape
     boxes = boxes.float() / stride
     wh = boxes[:, 2:] - boxes[:, :2]
@@ -152,14 +152,6 @@ def ignored_cells(region: Tensor, stride: int) -> Tensor:
     num_images, height, width = region.shape
     cells = region.view(num_images, height // stride, stride, width // stride, stride)
     return cells.all(dim=4).all(dim=2)
-
-
-class Centers(NamedTuple):
-    """The best T peaks of each image, best first: boxes (N, T, 4) XYXY in input pixels, scores and classes (N, T)."""
-
-    boxes: Tensor
-    scores: Tensor
-    classes: Tensor
 
 
 def find_peaks(heatmap: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:

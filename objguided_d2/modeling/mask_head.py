@@ -1,7 +1,7 @@
 """Object-guided coarse-to-fine mask head: crops of c5 .. c1 go up a ladder of S modules into one mask per ROI (II-B).
 
-Glossary: N images, R boxes, A ROIs of an atlas, P pixels of all ROIs on one level, Q places of the canvas that holds
-them, C channels. Ladder maps e4 .. e1 are (Q, C) on the canvases of c4 .. c1 (see ``structures.roi_canvas``).
+Glossary: N images, R boxes, A ROIs of an atlas, P pixels of all ROIs on one level, Q cells of the canvas that holds
+them (see ``structures.roi_canvas``), C channels. Ladder maps e4 .. e1 are (Q, C) on the canvases of c4 .. c1.
 """
 
 import fvcore.nn.weight_init as weight_init
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..structures.ragged_grid import RaggedGrid
 from ..structures.ragged_masks import RaggedROIMasks
 from ..structures.ragged_ops import pointwise_conv
-from ..structures.roi_atlas import GRIDS, RoiAtlas, expand_boxes, image_of_boxes
+from ..structures.roi_atlas import SPACINGS, RoiAtlas, expand_boxes, image_of_boxes
 from ..structures.roi_canvas import RoiCanvas
 from .losses import soft_dice_loss
 from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
@@ -49,16 +49,16 @@ class ModuleS(nn.Module):
     def forward(self, canvas: RoiCanvas, low: Tensor, skip: Tensor) -> Tensor:
         """low (Q, C_low), resized to ``canvas`` already, with zeros in the gutter, and skip (Q, C_skip) -> (Q, C_out).
 
-        All are on the first part of the canvas.
+        All are on the prefix of the canvas.
         """
         if not len(low):
             # Keeps every parameter in the graph, this module's and those of deeper ones; distributed training needs it.
             return low.new_zeros(0, self.up.out_channels) + (low.sum() + sum(p.sum() for p in self.parameters())) * 0
         up, merge = self.up_norm, self.merge_norm
         low = canvas.norm_relu(canvas.conv3x3(low, self.up.weight, self.up.bias), up.weight, up.bias, up.eps)
-        # The convolution of both side by side, without laying them so.
-        of_skip, of_low = self.merge.weight.flatten(1).split([skip.shape[1], low.shape[1]], 1)
-        merged = pointwise_conv(skip, of_skip, self.merge.bias).add_(pointwise_conv(low, of_low, None))
+        # The convolution of both concatenated, without the concatenation.
+        skip_weight, low_weight = self.merge.weight.flatten(1).split([skip.shape[1], low.shape[1]], 1)
+        merged = pointwise_conv(skip, skip_weight, self.merge.bias).add_(pointwise_conv(low, low_weight, None))
         return canvas.norm_relu(merged, merge.weight, merge.bias, merge.eps)
 
 
@@ -89,8 +89,9 @@ class ObjectGuidedMaskHead(nn.Module):
         ladder_channels: of e4 .. e1, deepest first; 0 takes those of the map the level is merged with.
         norm_affine, seg_head_dim, box_expansion, box_expansion_pixels, grid, min_crop_size: see ``config.py``.
         box_jitter_shift, box_jitter_scale, max_train_roi_pixels: of training ROIs, see ``config.py``.
-        max_atlas_pixels: stride-1 pixels of ROIs that are worked on at once, see ``config.py``.
-        loss_type: "bce" or "bce_dice"; loss_weight, dice_loss_weight: factors of the two.
+        max_atlas_pixels: stride-1 pixels of ROIs that are processed at once, see ``config.py``.
+        loss_type: "bce" or "bce_dice"; loss_weight, dice_loss_weight: factors of "loss_mask", the cross-entropy, and of
+            "loss_mask_dice".
         refinement: built from ``REFINE``, or None to train without.
     """
 
@@ -122,7 +123,7 @@ class ObjectGuidedMaskHead(nn.Module):
                 f"IN_FEATURES but the deepest, not {ladder_channels}"
             )
         for key, value, valid in (
-            ("GRID", grid, grid in GRIDS),
+            ("GRID", grid, grid in SPACINGS),
             ("LOSS_TYPE", loss_type, loss_type in MASK_LOSSES),
             ("BOX_EXPANSION", box_expansion, box_expansion > 0),
             ("BOX_EXPANSION_PIXELS", box_expansion_pixels, box_expansion_pixels >= 0),
@@ -195,11 +196,11 @@ class ObjectGuidedMaskHead(nn.Module):
             if e is None:
                 e = crop
             else:
-                first = canvas.num_first_places
-                merged = self.ladder[level](canvas, atlas.resize(level, e) if first else e[:0], crop[:first])
+                prefix = canvas.num_prefix_cells
+                merged = self.ladder[level](canvas, atlas.resize(level, e) if prefix else e[:0], crop[:prefix])
                 e = merged
-                if len(canvas) > canvas.num_first:
-                    e = torch.cat([merged, self._enter(level, crop[first:]).to(merged.dtype)])
+                if len(canvas) > canvas.num_prefix:
+                    e = torch.cat([merged, self._enter(level, crop[prefix:]).to(merged.dtype)])
             ladder.insert(0, e)
         canvas = atlas.canvases[0]
         return canvas.to_list(self.seg_head(canvas, e)), ladder
@@ -218,11 +219,11 @@ class ObjectGuidedMaskHead(nn.Module):
 
         Args:
             features: maps (N, C, H, W) in the order of ``in_features``.
-            boxes: one ``Boxes`` an image, in input pixels, not enlarged.
+            boxes: one ``Boxes`` per image, in input pixels, not enlarged.
             image_sizes: (height, width) of every input image, without padding.
 
         Returns:
-            One :class:`RaggedROIMasks` an image, in the order of its boxes; a box too small for any level has an
+            One :class:`RaggedROIMasks` per image, in the order of its boxes; a box too small for any level has an
             empty mask.
         """
         counts = [len(b) for b in boxes]
@@ -235,11 +236,14 @@ class ObjectGuidedMaskHead(nn.Module):
         return RaggedROIMasks.from_atlases(atlases, probabilities, list(expanded.split(counts)), image_sizes)
 
     def losses(self, features: list[Tensor], targets: list[Instances]) -> dict[str, Tensor]:
-        """Mask loss (Eq. 7) and refinement loss (Eq. 8-9) of ROIs made from true boxes.
+        """Weighted losses of ROIs made from true boxes.
 
         Args:
             features: maps (N, C, H, W) in the order of ``in_features``.
-            targets: one an image, with ``gt_boxes`` and ``gt_masks``.
+            targets: one per image, with ``gt_boxes`` and ``gt_masks``.
+
+        Returns:
+            "loss_mask" (Eq. 7); by ``loss_type`` "loss_mask_dice"; with a refinement "loss_refine" (Eq. 8-9).
         """
         boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.to(
             torch.promote_types(features[0].dtype, torch.float32)
@@ -255,38 +259,42 @@ class ObjectGuidedMaskHead(nn.Module):
         if not num_rois:
             # Keeps every parameter in the graph, which distributed training needs.
             zero = sum(f.sum() for f in features) * 0 + sum(p.sum() for p in self.parameters()) * 0
-            return {"loss_mask": zero} | ({"loss_refine": zero} if self.refinement else {})
+            return dict.fromkeys(self._loss_names(), zero)
 
         object_masks = ObjectMasks(targets)
         mask_losses, refine_losses = [], []
         for atlas in atlases:
             logits, ladder = self.predict(features, atlas)
-            masks = object_masks.of(truth[atlas.order])
+            masks = object_masks.select(truth[atlas.order])
             logits = logits[:, 0]
             grid = atlas.grids[0]
-            labels = masks.read(grid.pixels.roi, *atlas.positions(0))
-            mask_losses.append(self._mask_loss(grid, logits, labels))
+            labels = masks.sample(grid.pixels.roi, *atlas.positions(0))
+            mask_losses.append(self._mask_losses(grid, logits, labels))
             if self.refinement is not None:
                 refine_losses.append(self.refinement.loss(atlas, logits.detach().sigmoid(), ladder, masks))
         # Keeps every parameter in the graph, whichever levels these ROIs start from.
         unused = sum(p.sum() for p in self.entry.parameters()) * 0
-        losses = {"loss_mask": self.loss_weight * torch.cat(mask_losses).mean() + unused}
+        bce, *dice = torch.cat(mask_losses, 1).mean(1)
+        values = [self.loss_weight * bce + unused, *(self.dice_loss_weight * loss for loss in dice)]
         if self.refinement is not None:
-            losses["loss_refine"] = self.refinement.mean_loss(refine_losses)
+            values.append(self.refinement.mean_loss(refine_losses))
+        losses = dict(zip(self._loss_names(), values, strict=True))
         storage = get_event_storage()
         storage.put_scalar("mask_head/num_rois", num_rois, smoothing_hint=False)
         num_pixels = sum(atlas.grids[0].num_pixels for atlas in atlases)
         storage.put_scalar("mask_head/num_pixels", num_pixels, smoothing_hint=False)
         return losses
 
-    def _mask_loss(self, grid: RaggedGrid, logits: Tensor, labels: Tensor) -> Tensor:
-        """(A,): the loss of every ROI."""
+    def _loss_names(self) -> list[str]:
+        dice = ["loss_mask_dice"] if self.loss_type == "bce_dice" else []
+        return ["loss_mask", *dice, *(["loss_refine"] if self.refinement is not None else [])]
+
+    def _mask_losses(self, grid: RaggedGrid, logits: Tensor, labels: Tensor) -> Tensor:
+        """(1, A) or (2, A): cross-entropy and, by ``loss_type``, Dice loss of every ROI, not weighted."""
         bce = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         if self.loss_type == "bce":
-            return grid.mean(bce[:, None])[:, 0]
+            return grid.mean(bce[:, None]).t()
         p = logits.sigmoid()
         means = grid.mean(torch.stack([bce, p * labels, p, labels], 1))
         area = (grid.starts[1:] - grid.starts[:-1]).to(means.dtype)
-        dice = soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))
-        # LOSS_WEIGHT multiplies both; divided out here so that DICE_LOSS_WEIGHT stands for itself.
-        return means[:, 0] + dice * (self.dice_loss_weight / self.loss_weight)
+        return torch.stack([means[:, 0], soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))])

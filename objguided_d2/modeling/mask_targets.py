@@ -1,6 +1,6 @@
-"""True masks read at points of ROIs, and the boxes that training ROIs are made from (II-B).
+"""True masks sampled at points of ROIs, and the boxes that training ROIs are made from (II-B).
 
-Glossary: M objects of the batch, A ROIs, Q points.
+Glossary: M objects of the batch, A ROIs, K points.
 """
 
 import torch
@@ -30,7 +30,7 @@ def sample_rois_within_area(boxes: Tensor, image: Tensor, num_images: int, max_p
         boxes: (M, 4) XYXY, enlarged. image: (M,) int64.
 
     Returns:
-        (K,) int64 indices in rising order.
+        (M',) int64 indices in rising order.
     """
     shuffled = torch.randperm(len(boxes), device=boxes.device)
     shuffled = shuffled[image[shuffled].argsort(stable=True)]
@@ -48,7 +48,7 @@ class ObjectMasks:
     """The true masks of a batch as one flat list of pixels.
 
     Args:
-        targets: one ``Instances`` an image with ``gt_masks`` (``BitMasks`` or ``PolygonMasks``); polygons are filled
+        targets: one ``Instances`` per image with ``gt_masks`` (``BitMasks`` or ``PolygonMasks``); polygons are filled
             at input resolution.
     """
 
@@ -61,15 +61,15 @@ class ObjectMasks:
         area = height * width
         start = area.cumsum(0) - area
         self.pixels = torch.cat([m.reshape(-1) for m in masks])
-        self.place = torch.stack([start, height, width]).to(device, non_blocking=True)
+        self.layout = torch.stack([start, height, width]).to(device, non_blocking=True)
 
-    def of(self, objects: Tensor) -> "MaskTargets":
+    def select(self, objects: Tensor) -> "MaskTargets":
         """The masks of ROIs: ``objects`` (A,) int64 is the object each is made from, counted over the batch."""
-        return MaskTargets(self.pixels, *self.place[:, objects])
+        return MaskTargets(self.pixels, *self.layout[:, objects])
 
 
 class MaskTargets:
-    """The true mask of every ROI, readable at any image position.
+    """The true mask of every ROI, to be sampled at any image position.
 
     Args:
         pixels: bool, of all masks, one after the other.
@@ -79,14 +79,14 @@ class MaskTargets:
     def __init__(self, pixels: Tensor, start: Tensor, height: Tensor, width: Tensor):
         self.pixels, self.start, self.height, self.width = pixels, start, height, width
 
-    def read(self, roi: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def sample(self, roi: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Soft labels at points: bilinear, zeros outside the image (Eq. 9).
 
         Args:
-            roi: (Q,) int64. x, y: (Q,) index coordinates (the middle of pixel 0 is 0).
+            roi: (K,) int64. x, y: (K,) index coordinates (the center of pixel 0 is 0).
 
         Returns:
-            (Q,) float32 in [0, 1].
+            (K,) float32 in [0, 1].
         """
         width = self.width.index_select(0, roi)
         corner_y, corner_x, weight = bilinear_corners(x, y, width, self.height.index_select(0, roi))

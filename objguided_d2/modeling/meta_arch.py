@@ -4,11 +4,9 @@ import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
-from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from .postprocess import InstancePostprocessor
-from .training_visualization import draw_training_images
 
 
 @META_ARCH_REGISTRY.register()
@@ -36,7 +34,7 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         }
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalise, pad and batch; channels-last, which convolutions and the pixel lists of ROIs both prefer."""
+        """Normalize, pad and batch; channels-last, which convolutions and the pixel lists of ROIs both prefer."""
         images = super().preprocess_image(batched_inputs)
         images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         return images
@@ -44,18 +42,19 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time.
 
-        A training input may have "ignore_region", (height, width) bool as its image, where objects are not annotated.
+        A training input may have "ignore_region", (height, width) bool as its image, where objects are not annotated;
+        a proposal generator with ``takes_ignore_region`` gets those of the batch.
         """
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         gt_instances = [x["instances"].to(self.device) for x in batched_inputs]
         features = self.backbone(images.tensor)
-        ignore_region = _batch_ignore_regions(batched_inputs, images.tensor)
-        _, proposal_losses = self.proposal_generator(images, features, gt_instances, ignore_region=ignore_region)
-        _, mask_losses = self.roi_heads(images, features, [], gt_instances)
-        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
-            draw_training_images(self, batched_inputs[0], gt_instances[0], features)
+        options = {}
+        if getattr(self.proposal_generator, "takes_ignore_region", False):
+            options["ignore_region"] = _batch_ignore_regions(batched_inputs, images.tensor)
+        proposals, proposal_losses = self.proposal_generator(images, features, gt_instances, **options)
+        _, mask_losses = self.roi_heads(images, features, proposals, gt_instances)
         return {**proposal_losses, **mask_losses}
 
     def inference(
@@ -74,8 +73,8 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         self, instances: list[Instances], batched_inputs: list[dict], image_sizes: list[tuple[int, int]]
     ) -> list[dict]:
         return [
-            {"instances": self.postprocessor(of_image, inputs.get("height", height), inputs.get("width", width))}
-            for of_image, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
+            {"instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width))}
+            for detections, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
 
 

@@ -1,6 +1,6 @@
 """Auxiliary feature refinement, in training only: uncertain points of the mask get losses of their own (II-C).
 
-Glossary: A ROIs, P their stride-1 pixels, Q points. An ROI of H x W pixels has N = H W / D.
+Glossary: A ROIs, P their stride-1 pixels, Q cells of a canvas, K points. An ROI of H x W pixels has N = H W / D.
 """
 
 import fvcore.nn.weight_init as weight_init
@@ -18,8 +18,8 @@ def most_uncertain(uncertainty: Tensor, roi: Tensor, keep: Tensor) -> Tensor:
     """The ``keep[r]`` most uncertain candidates of every ROI.
 
     Args:
-        uncertainty: (Q,) in [-1, 0], 0 the most uncertain.
-        roi: (Q,) int64 in rising order.
+        uncertainty: (K,) in [-1, 0], 0 the most uncertain.
+        roi: (K,) int64 in rising order.
         keep: (A,) int64, at most the number of candidates of each ROI.
 
     Returns:
@@ -27,7 +27,7 @@ def most_uncertain(uncertainty: Tensor, roi: Tensor, keep: Tensor) -> Tensor:
     """
     by_value = uncertainty.argsort(descending=True, stable=True)
     order = by_value[roi[by_value].argsort(stable=True)]
-    # `order` lists the candidates of each ROI in a run again, so `roi` says whose each place is.
+    # `order` lists the candidates of each ROI in a run again, so `roi` is the ROI of each entry of it.
     first = torch.searchsorted(roi, torch.arange(len(keep), device=roi.device))
     rank = torch.arange(len(roi), device=roi.device) - first.index_select(0, roi)
     return order[rank < keep.index_select(0, roi)]
@@ -76,7 +76,7 @@ class PointRefinement(nn.Module):
             probabilities: (P,) predicted masks, ROI after ROI.
 
         Returns:
-            roi (Q,) in rising order, point_coords (Q, 2) in [0, 1], x first, relative to the ROI's box, and the number
+            roi (K,) in rising order, point_coords (K, 2) in [0, 1], x first, relative to the ROI's box, and the number
             of points of every ROI (A,) on the host.
         """
         grid = atlas.grids[0]
@@ -87,7 +87,7 @@ class PointRefinement(nn.Module):
         if self.beta == self.k:
             return roi, point_coords, drawn
         uncertainty = atlas.canvases[0].from_list(-(2 * probabilities - 1).abs()[:, None])
-        uncertainty = atlas.read(0, uncertainty, roi, point_coords)[:, 0]
+        uncertainty = atlas.sample(0, uncertainty, roi, point_coords)[:, 0]
         keep = most_uncertain(uncertainty, roi, kept.to(grid.device, non_blocking=True))
         return roi[keep], point_coords[keep], kept
 
@@ -106,17 +106,17 @@ class PointRefinement(nn.Module):
         """
         e1, e2 = ladder[0], ladder[1]
         roi, point_coords, counts = self.sample(atlas, probabilities)
-        labels = masks.read(roi, *atlas.image_positions(roi, point_coords))
-        fine = atlas.read(0, e1, roi, point_coords)
-        of_fine = _mean_of_rois(self.fine(fine), labels, roi, counts)
+        labels = masks.sample(roi, *atlas.image_positions(roi, point_coords))
+        fine = atlas.sample(0, e1, roi, point_coords)
+        fine_loss = _mean_of_rois(self.fine(fine), labels, roi, counts)
         # ROIs without level 1 come last and have no e2.
         counts = counts[: len(atlas.grids[1])]
         if not len(counts):
-            return of_fine, self.fine_and_coarse(e1.new_zeros(0, self.fine_and_coarse.in_features))[:, 0]
+            return fine_loss, self.fine_and_coarse(e1.new_zeros(0, self.fine_and_coarse.in_features))[:, 0]
         num_points = int(counts.sum())
         roi, point_coords, labels = roi[:num_points], point_coords[:num_points], labels[:num_points]
-        both = torch.cat([fine[:num_points], atlas.read(1, e2, roi, point_coords)], 1)
-        return of_fine, _mean_of_rois(self.fine_and_coarse(both), labels, roi, counts)
+        both = torch.cat([fine[:num_points], atlas.sample(1, e2, roi, point_coords)], 1)
+        return fine_loss, _mean_of_rois(self.fine_and_coarse(both), labels, roi, counts)
 
     def mean_loss(self, losses: list[tuple[Tensor, Tensor]]) -> Tensor:
         """The weighted loss from what :meth:`loss` gave for some atlases: means over ROIs, added up (Eq. 9)."""
@@ -125,7 +125,7 @@ class PointRefinement(nn.Module):
 
 
 def _mean_of_rois(logits: Tensor, labels: Tensor, roi: Tensor, counts: Tensor) -> Tensor:
-    """Binary cross-entropy of (Q, 1) logits, averaged over the points of each ROI: (A,)."""
+    """Binary cross-entropy of (K, 1) logits, averaged over the points of each ROI: (A,)."""
     logits = at_least_float32(logits)[:, 0]
     loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(roi.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Object centers as proposals: head, targets, losses and decoding in one room (II-A)."""
+"""Object centers as proposals: head, targets, losses and decoding (II-A)."""
 
 import torch
 from detectron2.config import configurable
@@ -28,7 +28,12 @@ class CenterKeypointProposals(nn.Module):
         gaussian_min_overlap, gaussian_rule, gaussian_sigma, focal_alpha, focal_beta, reg_loss_type, smooth_l1_beta: of
             targets and losses, see ``config.py``.
         loss_weights: factors of "loss_center_heatmap", "loss_wh" and "loss_offset".
+
+    Attributes:
+        takes_ignore_region: :meth:`forward` has that argument, which other proposal generators lack.
     """
+
+    takes_ignore_region = True
 
     @configurable
     def __init__(
@@ -108,12 +113,12 @@ class CenterKeypointProposals(nn.Module):
 
         Args:
             features: holds ``in_feature``, (N, C, H, W).
-            gt_instances: one an image with ``gt_boxes`` (XYXY, input pixels) and ``gt_classes``; needed in training.
+            gt_instances: one per image with ``gt_boxes`` (XYXY, input pixels) and ``gt_classes``; needed in training.
             ignore_region: (N, H n, W n) bool in input pixels, used in training: the heatmap's loss takes nothing there
                 for background, see :func:`center_targets.ignored_cells`. None = nowhere.
 
         Returns:
-            At test time one ``Instances`` an image with ``proposal_boxes``, ``objectness_logits`` and
+            At test time one ``Instances`` per image with ``proposal_boxes``, ``objectness_logits`` and
             ``proposal_classes``, best first, and no losses. In training no proposals (masks learn from true boxes,
             II-B) and the loss dict.
         """
@@ -151,11 +156,10 @@ class CenterKeypointProposals(nn.Module):
 
     @torch.no_grad()
     def propose(self, heatmap: Tensor, feature: Tensor, image_sizes: list[tuple[int, int]]) -> list[Instances]:
-        """Decode the heatmap's peaks above the score threshold into one ``Instances`` an image (II-A.4)."""
+        """Decode the heatmap's peaks above the score threshold into one ``Instances`` per image (II-A.4)."""
         logits, classes, cell = find_peaks(heatmap.float(), self.topk)
         kept = logits.sigmoid() > self.score_thresh
         counts = kept.sum(1).tolist()
-        # Peaks are in descending order, so what the threshold keeps of an image is a prefix.
         image = torch.arange(len(image_sizes), device=cell.device)[:, None].expand_as(cell)[kept]
         logits, classes, cell = logits[kept], classes[kept], cell[kept]
         height, width = heatmap.shape[-2:]

@@ -1,5 +1,6 @@
 """Which proposals get a mask, and in training the mask losses on true boxes (II-B)."""
 
+import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, build_mask_head
@@ -13,21 +14,24 @@ class ObjectGuidedROIHeads(nn.Module):
 
     Args:
         mask_head: see :class:`ObjectGuidedMaskHead`.
+        num_classes: K; with one, proposals need not have classes.
         max_detections: best proposals kept per image.
     """
 
     @configurable
-    def __init__(self, *, mask_head: nn.Module, max_detections: int):
+    def __init__(self, *, mask_head: nn.Module, num_classes: int, max_detections: int):
         super().__init__()
         if max_detections < 1:
             raise ValueError(f"TEST.DETECTIONS_PER_IMAGE must be at least 1, not {max_detections}")
         self.mask_head = mask_head
+        self.num_classes = num_classes
         self.max_detections = max_detections
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         return {
             "mask_head": build_mask_head(cfg, input_shape),
+            "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
@@ -44,8 +48,19 @@ class ObjectGuidedROIHeads(nn.Module):
         return self.forward_with_given_boxes(features, [self.select(p) for p in proposals]), {}
 
     def select(self, proposals: Instances) -> Instances:
-        """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``."""
+        """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``.
+
+        Raises:
+            ValueError: proposals without ``proposal_classes``, which those of an RPN are, for more than one class.
+        """
         proposals = proposals[: self.max_detections]
+        if not proposals.has("proposal_classes"):
+            if self.num_classes > 1:
+                raise ValueError(
+                    f"ObjectGuidedROIHeads takes the class of an object from its proposal, and these have none: with "
+                    f"{self.num_classes} classes set MODEL.PROPOSAL_GENERATOR.NAME to CenterKeypointProposals"
+                )
+            proposals.proposal_classes = torch.zeros_like(proposals.objectness_logits, dtype=torch.int64)
         return Instances(
             proposals.image_size,
             pred_boxes=proposals.proposal_boxes,

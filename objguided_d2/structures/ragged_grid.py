@@ -1,7 +1,7 @@
-"""The pixels of R rectangles of different sizes as one list.
+"""The sizes of R rectangles, whose pixels are one list.
 
-Glossary: R rectangles (ROIs), P pixels of all of them, C channels. Rectangle r holds ``heights[r] * widths[r]`` pixels
-in row-major order at rows [starts[r], starts[r + 1]) of the list.
+Glossary as in ``roi_canvas``: R rectangles (ROIs), P pixels of all of them, C channels. Rectangle r holds
+``heights[r] * widths[r]`` pixels in row-major order at rows [starts[r], starts[r + 1]) of the list.
 """
 
 from functools import cached_property
@@ -13,8 +13,8 @@ from torch import Tensor
 from .ragged_ops import segment_mean
 
 
-def share_out(areas: Tensor, max_pixels: int) -> list[int]:
-    """Lengths of consecutive parts of R rectangles, each of at most ``max_pixels`` and what its last one adds to them.
+def split_by_area(areas: Tensor, max_pixels: int) -> list[int]:
+    """Lengths of consecutive chunks of R rectangles, each of at most ``max_pixels`` and what its last one adds to them.
 
     Args:
         areas: (R,) int64 on the CPU.
@@ -24,7 +24,7 @@ def share_out(areas: Tensor, max_pixels: int) -> list[int]:
 
 
 class Pixels(NamedTuple):
-    """Where each pixel of the list lies: its rectangle, and its row and column in it; each (P,) int64."""
+    """The rectangle of each pixel of the list, and its row and column in it; each (P,) int64."""
 
     roi: Tensor
     y: Tensor
@@ -32,7 +32,7 @@ class Pixels(NamedTuple):
 
 
 class RaggedGrid:
-    """R rectangles of pixels. Sizes live on the host, so that no device has to be asked for a shape.
+    """The sizes of R rectangles. They live on the host, so that no device has to be asked for a shape.
 
     Args:
         heights, widths: (R,) int64 tensors on the CPU, >= 1.
@@ -59,13 +59,13 @@ class RaggedGrid:
         return self._prefixes[num_rois]
 
     def slice(self, begin: int, end: int) -> tuple["RaggedGrid", slice]:
-        """Rectangles ``begin`` to ``end`` as a grid of their own, and where its pixels are in this one."""
+        """Rectangles ``begin`` to ``end`` as a grid, and where its pixels are in this one's list."""
         grid = RaggedGrid(self.heights[begin:end], self.widths[begin:end], self.device)
         first = int((self.heights[:begin] * self.widths[:begin]).sum())
         return grid, slice(first, first + grid.num_pixels)
 
     def select(self, index: Tensor) -> tuple["RaggedGrid", Tensor]:
-        """The rectangles ``index`` (K,) int64 on the CPU as a grid of their own, and where its pixels are in this one.
+        """The rectangles ``index`` (K,) int64 on the CPU as a grid, and where its pixels are in this one's list.
 
         Returns:
             the grid, and (P',) int64 rows of this grid's list.

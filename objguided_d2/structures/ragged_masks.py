@@ -1,6 +1,6 @@
 """Masks of different sizes: as probabilities in floating-point ROIs, and as bits in windows of the image.
 
-Glossary: R instances, P pixels of all of them, H x W the image.
+Glossary: R instances, P pixels of all of them, H x W the image, K pairs.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ import torch
 from detectron2.structures import BitMasks, Boxes, ROIMasks
 from torch import Tensor
 
-from .ragged_grid import RaggedGrid, share_out
+from .ragged_grid import RaggedGrid, split_by_area
 from .ragged_ops import weighted_gather
-from .roi_atlas import RoiAtlas, bilinear_corners, point_positions, share_to_index
+from .roi_atlas import RoiAtlas, bilinear_corners, fraction_to_index, point_positions
 from .run_lengths import encode_runs
 
 PASTE_MODES = ("hough", "bilinear")
 
-# What works on pixels takes some hundred bytes for each while it lasts: masks are worked on in parts of so many.
-_PART_PIXELS = 2**18
+# Operations on pixels take some hundred bytes for each while they last, so masks are processed in chunks of so many.
+_CHUNK_PIXELS = 2**18
 
 
-def _in_parts(join: Callable[[list], Any]) -> Callable:
-    """Let a method work on some masks after the other.
+def _in_chunks(join: Callable[[list], Any]) -> Callable:
+    """Let a method process the masks in chunks.
 
     Args:
-        join: makes one result of those of the parts.
+        join: makes one result of those of the chunks.
     """
 
     def decorate(method: Callable) -> Callable:
         @functools.wraps(method)
-        def on_parts(self, *args, **kwargs):
-            lengths = share_out(self.grid.heights * self.grid.widths, _PART_PIXELS)
+        def on_chunks(self, *args, **kwargs):
+            lengths = split_by_area(self.grid.heights * self.grid.widths, _CHUNK_PIXELS)
             if len(lengths) < 2:
                 return method(self, *args, **kwargs)
             ends = list(itertools.accumulate(lengths))
             return join([method(self._slice(e - n, e), *args, **kwargs) for n, e in zip(lengths, ends)])
 
-        return on_parts
+        return on_chunks
 
     return decorate
 
@@ -88,8 +88,8 @@ class RaggedMasks:
                 raise IndexError(f"mask {item} of {len(self)}")
             return self[torch.tensor([item % len(self)])].tensor[0]
         index = _host_index(len(self), item)
-        lengths = share_out(self.grid.heights[index] * self.grid.widths[index], _PART_PIXELS)
-        bits = [self.bits[self.grid.select(part)[1]] for part in index.split(lengths)] if lengths else [self.bits[:0]]
+        lengths = split_by_area(self.grid.heights[index] * self.grid.widths[index], _CHUNK_PIXELS)
+        bits = [self.bits[self.grid.select(chunk)[1]] for chunk in index.split(lengths)] if lengths else [self.bits[:0]]
         grid = RaggedGrid(self.grid.heights[index], self.grid.widths[index], self.device)
         return RaggedMasks(torch.cat(bits), grid, self.top[index], self.left[index], self.image_size)
 
@@ -124,13 +124,13 @@ class RaggedMasks:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self.tensor.cpu().numpy(), dtype=dtype)
 
-    @_in_parts(torch.cat)
+    @_in_chunks(torch.cat)
     def area(self) -> Tensor:
         """(R,) int64 pixels."""
         area = torch.zeros(len(self), dtype=torch.int64, device=self.device)
         return area.index_add_(0, self.grid.pixels.roi, self.bits.long())
 
-    @_in_parts(Boxes.cat)
+    @_in_chunks(Boxes.cat)
     def get_bounding_boxes(self) -> Boxes:
         """Tight XYXY boxes with exclusive right and bottom edges, as ``BitMasks``; zeros for empty masks."""
         height, width = self.image_size
@@ -143,9 +143,9 @@ class RaggedMasks:
         boxes = torch.cat([low, high], 1)
         return Boxes((boxes * (high > 0).all(1, keepdim=True)).float())
 
-    @_in_parts(lambda parts: RaggedMasks.cat(parts))
+    @_in_chunks(lambda chunks: RaggedMasks.cat(chunks))
     def resize_nearest(self, image_size: tuple[int, int]) -> RaggedMasks:
-        """Nearest-neighbour resize of the image plane: output pixel i reads floor(i * H / H_out)."""
+        """Nearest-neighbor resize of the image plane: output pixel i is input pixel floor(i * H / H_out)."""
         if tuple(image_size) == tuple(self.image_size):
             return self
         sides = []
@@ -159,52 +159,52 @@ class RaggedMasks:
             sides.append((begin, (end - begin).clamp(min=0), old, new))
         (top, heights, old_h, new_h), (left, widths, old_w, new_w) = sides
         empty = (heights == 0) | (widths == 0)
-        # A window must hold a pixel; one that no output pixel reads becomes an unset pixel in the first corner.
+        # A window must hold a pixel; one that no output pixel falls on becomes an unset pixel in the first corner.
         heights, widths = heights.masked_fill(empty, 1), widths.masked_fill(empty, 1)
         top, left = top.masked_fill(empty, 0), left.masked_fill(empty, 0)
         grid = RaggedGrid(heights, widths, self.device)
         roi, row, column = grid.pixels
-        place = torch.stack([top, left, self.top, self.left]).to(self.device)[:, roi]
-        row = (row + place[0]) * old_h // new_h - place[2]
-        column = (column + place[1]) * old_w // new_w - place[3]
+        new_top, new_left, old_top, old_left = torch.stack([top, left, self.top, self.left]).to(self.device)[:, roi]
+        row = (row + new_top) * old_h // new_h - old_top
+        column = (column + new_left) * old_w // new_w - old_left
         unset = empty.to(self.device)[roi]
         source = self.grid.starts[:-1][roi] + row * self.grid.device_widths[roi] + column
         bits = self.bits[source.masked_fill(unset, 0)] & ~unset
         return RaggedMasks(bits, grid, top, left, tuple(image_size))
 
-    @_in_parts(lambda parts: list(itertools.chain.from_iterable(parts)))
+    @_in_chunks(lambda chunks: list(itertools.chain.from_iterable(chunks)))
     def to_rle(self) -> list[dict]:
-        """COCO's compressed run-length encodings, with ``counts`` as str, one a mask."""
+        """COCO's compressed run-length encodings, with ``counts`` as str, one per mask."""
         height, width = self.image_size
         by_column = RaggedGrid(self.grid.widths, self.grid.heights, self.device)
         roi, column, row = by_column.pixels
         source = self.grid.starts.index_select(0, roi) + row * self.grid.device_widths.index_select(0, roi) + column
-        place = (column + self.left.to(self.device)[roi]) * height + row + self.top.to(self.device)[roi]
+        index = (column + self.left.to(self.device)[roi]) * height + row + self.top.to(self.device)[roi]
         # Masks one after the other, with a pixel between that no run crosses.
-        place = (place + roi * (height * width + 1))[self.bits[source]].cpu().numpy()
-        is_first = np.diff(place, prepend=-2) != 1
-        begin = place[is_first]
-        end = place[np.roll(is_first, -1)] + 1
+        index = (index + roi * (height * width + 1))[self.bits[source]].cpu().numpy()
+        is_first = np.diff(index, prepend=-2) != 1
+        begin = index[is_first]
+        end = index[np.roll(is_first, -1)] + 1
         owner = begin // (height * width + 1)
         offset = owner * (height * width + 1)
         return encode_runs(begin - offset, end - offset, owner, len(self), self.image_size)
 
     def pairwise_iou(self, first: Tensor, second: Tensor) -> Tensor:
-        """IoU of pairs of masks, read where their windows meet.
+        """IoU of pairs of masks, compared where their windows meet.
 
         Args:
-            first, second: (Q,) int64 indices on the CPU; the windows of each pair share a pixel.
+            first, second: (K,) int64 indices on the CPU; the windows of each pair share a pixel.
 
         Returns:
-            (Q,) float; 0 for pairs of empty masks.
+            (K,) float; 0 for pairs of empty masks.
         """
         bottom, right = self.top + self.grid.heights, self.left + self.grid.widths
         top, left = torch.maximum(self.top[first], self.top[second]), torch.maximum(self.left[first], self.left[second])
         heights = torch.minimum(bottom[first], bottom[second]) - top
         widths = torch.minimum(right[first], right[second]) - left
-        lengths = share_out(heights * widths, _PART_PIXELS)
+        lengths = split_by_area(heights * widths, _CHUNK_PIXELS)
         pairs = torch.stack([first, second, top, left, heights, widths])
-        intersection = torch.cat([self._intersections(*part) for part in pairs.split(lengths, 1)] or [first])
+        intersection = torch.cat([self._intersections(*chunk) for chunk in pairs.split(lengths, 1)] or [first])
         intersection = intersection.to(self.device)
         area = self.area()
         union = area[first.to(self.device)] + area[second.to(self.device)] - intersection
@@ -234,13 +234,13 @@ class RaggedMasks:
         Returns:
             (at most K,) int64 kept indices, best first.
         """
-        place, group = order.cpu(), groups[order].cpu()
-        boxes = torch.stack([self.left, self.top, self.left + self.grid.widths, self.top + self.grid.heights], 1)[place]
+        index, group = order.cpu(), groups[order].cpu()
+        boxes = torch.stack([self.left, self.top, self.left + self.grid.widths, self.top + self.grid.heights], 1)[index]
         meets = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > torch.maximum(
             boxes[:, None, :2], boxes[None, :, :2]
         )
         better, worse = torch.nonzero((meets.all(2) & (group[:, None] == group[None])).triu(1), as_tuple=True)
-        alike = (self.pairwise_iou(place[better], place[worse]) > iou_threshold).cpu()
+        alike = (self.pairwise_iou(index[better], index[worse]) > iou_threshold).cpu()
         better, worse = better[alike], worse[alike]
         # Whether a mask is kept depends on better ones alone: each round settles at least the best that is open.
         kept = torch.ones(len(order), dtype=torch.bool)
@@ -257,23 +257,23 @@ def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor
 
 
 class RaggedROIMasks(ROIMasks):
-    """Mask probabilities of one image, each on the grid of its own ROI; ``ROIMasks`` for masks that are not square.
+    """Mask probabilities of one image, each in its own ROI; ``ROIMasks`` for masks that are not square.
 
     Carries the boxes it was cropped with, since Detectron2 clips boxes before it pastes.
 
     Args:
-        probabilities: (P,) float, the points of ``grid``.
-        grid: sizes of the R ROIs.
+        probabilities: (P,) float, of the pixels of ``grid``.
+        grid: the sizes of the R ROIs.
         boxes: (R, 4) XYXY enlarged boxes in input pixels.
-        grid_kind: how the points lie in a box, see ``structures.roi_atlas``.
+        spacing: how the pixels of a ROI lie in its box, see ``structures.roi_atlas``.
         image_size: (H, W) of the input image.
     """
 
     def __init__(
-        self, probabilities: Tensor, grid: RaggedGrid, boxes: Tensor, grid_kind: str, image_size: tuple[int, int]
+        self, probabilities: Tensor, grid: RaggedGrid, boxes: Tensor, spacing: str, image_size: tuple[int, int]
     ):
         self.probabilities, self.grid, self.boxes = probabilities, grid, boxes
-        self.grid_kind, self.image_size = grid_kind, image_size
+        self.spacing, self.image_size = spacing, image_size
 
     @staticmethod
     def from_atlases(
@@ -292,16 +292,16 @@ class RaggedROIMasks(ROIMasks):
         counts = [len(b) for b in boxes]
         heights, widths = torch.ones(2, sum(counts), dtype=torch.int64)
         heights[order], widths[order] = sizes
-        # Boxes that are in no atlas read the zero appended here.
+        # Boxes that are in no atlas take the zero appended here.
         first = torch.full((sum(counts),), grid.num_pixels, device=grid.device)
         first[torch.cat([atlas.order for atlas in atlases])] = grid.starts[:-1]
         whole = RaggedGrid(heights, widths, grid.device)
         first = first - whole.starts[:-1]
         source = torch.arange(whole.num_pixels, device=grid.device) + first.index_select(0, whole.pixels.roi)
         probabilities = torch.cat([*probabilities, probabilities[0].new_zeros(1)]).index_select(0, source)
-        areas = [int(part.sum()) for part in (heights * widths).split(counts)]
+        areas = [int(areas.sum()) for areas in (heights * widths).split(counts)]
         return [
-            RaggedROIMasks(values, RaggedGrid(h, w, grid.device), b, atlases[0].grid_kind, size)
+            RaggedROIMasks(values, RaggedGrid(h, w, grid.device), b, atlases[0].spacing, size)
             for values, h, w, b, size in zip(
                 probabilities.split(areas), heights.split(counts), widths.split(counts), boxes, image_sizes
             )
@@ -317,35 +317,35 @@ class RaggedROIMasks(ROIMasks):
     def to(self, *args, **kwargs) -> RaggedROIMasks:
         probabilities = self.probabilities.to(*args, **kwargs)
         grid = RaggedGrid(self.grid.heights, self.grid.widths, probabilities.device)
-        return RaggedROIMasks(probabilities, grid, self.boxes.to(probabilities.device), self.grid_kind, self.image_size)
+        return RaggedROIMasks(probabilities, grid, self.boxes.to(probabilities.device), self.spacing, self.image_size)
 
     def __getitem__(self, item) -> RaggedROIMasks:
         index = _host_index(len(self), item)
         grid, source = self.grid.select(index)
         boxes = self.boxes[index.to(self.device)]
-        return RaggedROIMasks(self.probabilities[source], grid, boxes, self.grid_kind, self.image_size)
+        return RaggedROIMasks(self.probabilities[source], grid, boxes, self.spacing, self.image_size)
 
     def to_bitmasks(self, boxes: Boxes, height: int, width: int, threshold: float = 0.5) -> BitMasks:
-        """Detectron2's interface: ``boxes`` are ignored in favour of the unclipped ones that were cropped."""
+        """Detectron2's interface: ``boxes`` are ignored in favor of the unclipped ones that were cropped."""
         return self.paste((height, width), threshold, "bilinear").to_bitmasks()
 
     def _slice(self, begin: int, end: int) -> RaggedROIMasks:
         grid, pixels = self.grid.slice(begin, end)
-        return RaggedROIMasks(self.probabilities[pixels], grid, self.boxes[begin:end], self.grid_kind, self.image_size)
+        return RaggedROIMasks(self.probabilities[pixels], grid, self.boxes[begin:end], self.spacing, self.image_size)
 
-    @_in_parts(RaggedMasks.cat)
+    @_in_chunks(RaggedMasks.cat)
     def paste(self, output_size: tuple[int, int], threshold: float, mode: str) -> RaggedMasks:
         """Binary masks in the image.
 
         Args:
             output_size: (H, W) of the output, which shows the same scene as the input image.
             threshold: pixels above it belong to the object.
-            mode: "hough" = votes at input resolution, then a nearest-neighbour resize (II-B); "bilinear" = every
-                output pixel reads the mask at its middle.
+            mode: "hough" = votes at input resolution, then a nearest-neighbor resize (II-B); "bilinear" = every
+                output pixel samples the mask at its center.
         """
         if mode == "hough":
             return self._paste_by_votes(threshold).resize_nearest(output_size)
-        return self._paste_by_reading(output_size, threshold)
+        return self._paste_by_sampling(output_size, threshold)
 
     def _windows(self, low: Tensor, high: Tensor, image_size: tuple[int, int]) -> tuple[RaggedGrid, Tensor, Tensor]:
         """Windows [low, high], (R, 2) x first, clipped to the image but never under one pixel."""
@@ -356,14 +356,14 @@ class RaggedROIMasks(ROIMasks):
 
     def _paste_by_votes(self, threshold: float) -> RaggedMasks:
         height, width = self.image_size
-        # One pixel more than the last neighbour needs, since the last point may round up past its edge. A box of
-        # negative size has one point, at its first corner.
+        # One pixel more than the last neighbor needs, since the last pixel may round up past its edge. A box of
+        # negative size has one pixel, at its first corner.
         first_corner, last_corner = self.boxes[:, :2], torch.maximum(self.boxes[:, :2], self.boxes[:, 2:])
         window, top, left = self._windows(first_corner.floor(), last_corner.floor() + 2, self.image_size)
         roi, row, column = self.grid.pixels
         boxes = self.boxes.index_select(0, roi)
-        x = point_positions(boxes[:, 0], boxes[:, 2], self.grid.device_widths[roi], column, self.grid_kind)
-        y = point_positions(boxes[:, 1], boxes[:, 3], self.grid.device_heights[roi], row, self.grid_kind)
+        x = point_positions(boxes[:, 0], boxes[:, 2], self.grid.device_widths[roi], column, self.spacing)
+        y = point_positions(boxes[:, 1], boxes[:, 3], self.grid.device_heights[roi], row, self.spacing)
         corner_y, corner_x, weight = bilinear_corners(x, y, width, height)
         first, top_of, left_of, width_of = torch.stack(
             [window.starts[:-1], top.to(roi), left.to(roi), window.device_widths]
@@ -373,20 +373,20 @@ class RaggedROIMasks(ROIMasks):
         votes.index_add_(0, index.flatten(), (self.probabilities.float()[:, None] * weight).flatten())
         return RaggedMasks(votes > threshold, window, top, left, self.image_size)
 
-    def _paste_by_reading(self, output_size: tuple[int, int], threshold: float) -> RaggedMasks:
+    def _paste_by_sampling(self, output_size: tuple[int, int], threshold: float) -> RaggedMasks:
         scale = torch.tensor([output_size[i] / self.image_size[i] for i in (1, 0)], device=self.device)
-        # Where the points begin and end in continuous coordinates, in which a pixel's middle is at + 1/2.
-        middle = 0.5 if self.grid_kind == "edges" else 0.0
-        low, high = (self.boxes[:, :2] + middle) * scale, (self.boxes[:, 2:] + middle) * scale
+        # From index to continuous coordinates, in which the center of pixel 0 is at 1/2.
+        shift = 0.5 if self.spacing == "edges" else 0.0
+        low, high = (self.boxes[:, :2] + shift) * scale, (self.boxes[:, 2:] + shift) * scale
         window, top, left = self._windows((low - 0.5).ceil(), (high - 0.5).floor(), output_size)
         roi, row, column = window.pixels
         pixel = torch.stack([column + left.to(roi)[roi], row + top.to(roi)[roi]], 1) + 0.5
         low, high = low.index_select(0, roi), high.index_select(0, roi)
-        share = (pixel - low) / (high - low).clamp(min=1e-6)
+        fraction = (pixel - low) / (high - low).clamp(min=1e-6)
         size = torch.stack([self.grid.device_widths, self.grid.device_heights], 1).index_select(0, roi)
-        place = share_to_index(share, size, self.grid_kind)
-        corner_y, corner_x, weight = bilinear_corners(place[:, 0], place[:, 1], size[:, 0], size[:, 1])
+        position = fraction_to_index(fraction, size, self.spacing)
+        corner_y, corner_x, weight = bilinear_corners(position[:, 0], position[:, 1], size[:, 0], size[:, 1])
         index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
         values = weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
-        inside = ((share >= 0) & (share <= 1)).all(1)
+        inside = ((fraction >= 0) & (fraction <= 1)).all(1)
         return RaggedMasks((values > threshold) & inside, window, top, left, tuple(output_size))

@@ -1,6 +1,7 @@
-"""Differentiable row operations for ragged batches: values are (P, C), one row a pixel, pixels of one ROI in a run.
+"""Differentiable row operations for ragged batches: values are (rows, C), the rows of one ROI being a segment.
 
-Glossary: P output rows, S source rows, K rows read per output, C channels, R runs (ROIs).
+Glossary: M rows, S source rows, K rows gathered per output, C channels, R segments (ROIs); P pixels and Q cells as in
+``roi_canvas``.
 
 ``embedding_bag`` is the workhorse: it is a fused weighted sum of rows, on CPU and CUDA, and both directions of every
 linear map here can be written as one call of it. Its own backward scatters row by row, which took ten times longer
@@ -18,21 +19,21 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 
 def weighted_gather(source: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sums of rows: ``out[p] = sum_k weight[p, k] * source[index[p, k]]``.
+    """Weighted sums of rows: ``out[m] = sum_k weight[m, k] * source[index[m, k]]``.
 
     Args:
         source: (S, C) float.
-        index: (P, K) int64 in [0, S).
-        weight: (P, K) float, constant (no gradient); cast to the dtype of ``source``.
+        index: (M, K) int64 in [0, S).
+        weight: (M, K) float, constant (no gradient); cast to the dtype of ``source``.
 
     Returns:
-        (P, C), dtype of ``source``.
+        (M, C), dtype of ``source``.
     """
     return _WeightedGather.apply(source, index, weight.to(source.dtype))
 
 
 def gather_rows(source: Tensor, index: Tensor) -> Tensor:
-    """``source[index]`` for an ``index`` (P,) without repeats: (S, C) -> (P, C)."""
+    """``source[index]`` for an ``index`` (M,) without repeats: (S, C) -> (M, C)."""
     return _GatherRows.apply(source, index)
 
 
@@ -47,52 +48,53 @@ def pointwise_conv(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
 
 
 def segment_sum(values: Tensor, starts: Tensor, segment: Tensor) -> Tensor:
-    """Sum the rows of each run.
+    """Sum the rows of each segment.
 
     Args:
-        values: (P, C) float.
-        starts: (R + 1,) int64, run r being the rows [starts[r], starts[r + 1]).
-        segment: (P,) int64, the run of every row.
+        values: (M, C) float.
+        starts: (R + 1,) int64, segment r being the rows [starts[r], starts[r + 1]).
+        segment: (M,) int64, the segment of every row.
 
     Returns:
-        (R, C), dtype of ``values``; zeros for empty runs.
+        (R, C), dtype of ``values``; zeros for empty segments.
     """
     return _SegmentSum.apply(values, starts, segment)
 
 
 def segment_mean(values: Tensor, starts: Tensor, segment: Tensor) -> Tensor:
-    """Mean of the rows of each run, (P, C) -> (R, C); zeros for empty runs."""
+    """Mean of the rows of each segment, (M, C) -> (R, C); zeros for empty segments."""
     count = (starts[1:] - starts[:-1]).clamp(min=1)
     return segment_sum(values, starts, segment) / count[:, None].to(values.dtype)
 
 
 def segment_norm_relu(
     values: Tensor,
-    place: Tensor,
+    cells: Tensor,
     starts: Tensor,
-    segment: Tensor,
+    roi: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
 ) -> Tensor:
-    """ReLU of the instance norm (Eq. 6) of each run over its own rows, channels apart, with biased variance.
+    """ReLU of the instance norm (Eq. 6) of each ROI over its own pixels, channels apart, with biased variance.
 
     Args:
-        values: (Q, C) float, rows in any order, some of no run; half precisions are normalised in float32.
-        place: (P,) int64, the rows of all runs, one run after the other.
-        starts: (R + 1,) int64, run r having the entries [starts[r], starts[r + 1]) of ``place``.
-        segment: (Q,) int64, the run of every row; R for rows of none, which get the ReLU of ``bias``.
+        values: (Q, C) float, cells in any order, some of no ROI; half precisions are normalized in float32.
+        cells: (P,) int64, the cell of every pixel, ROI after ROI.
+        starts: (R + 1,) int64, ROI r having the entries [starts[r], starts[r + 1]) of ``cells``.
+        roi: (Q,) int64, the ROI of every cell; R for cells of none, which get the ReLU of ``bias``.
         weight, bias: (C,) learned scale and shift, or None.
         eps: added to the variance.
 
     Returns:
         (Q, C), dtype of ``values``.
     """
-    return _SegmentNormRelu.apply(values, place, starts, segment, weight, bias, eps)
+    return _SegmentNormRelu.apply(values, cells, starts, roi, weight, bias, eps)
 
 
-def _run_sums(values: Tensor, place: Tensor, starts: Tensor) -> Tensor:
-    return F.embedding_bag(place, values, starts, mode="sum", include_last_offset=True)
+def _segment_sums(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """(R, C): sum of ``values[rows[i]]`` over the entries i of each segment."""
+    return F.embedding_bag(rows, values, starts, mode="sum", include_last_offset=True)
 
 
 class _WeightedGather(torch.autograd.Function):
@@ -109,7 +111,7 @@ class _WeightedGather(torch.autograd.Function):
         order = flat.argsort()
         count = torch.zeros(ctx.num_rows + 1, dtype=torch.int64, device=flat.device)
         count.scatter_add_(0, flat + 1, torch.ones_like(flat))
-        # Zero weights mark reads outside a map; they stay in the bags, where they add nothing.
+        # Zero weights mark samples outside a map; they stay in the bags, where they add nothing.
         grad_source = F.embedding_bag(
             order // index.shape[1],
             grad.contiguous(),
@@ -138,7 +140,7 @@ class _SegmentSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, starts, segment):
         ctx.save_for_backward(segment)
-        return _run_sums(values, torch.arange(len(values), device=values.device), starts)
+        return _segment_sums(values, torch.arange(len(values), device=values.device), starts)
 
     @staticmethod
     def backward(ctx, grad):
@@ -147,58 +149,69 @@ class _SegmentSum(torch.autograd.Function):
 
 
 class _SegmentNormRelu(torch.autograd.Function):
-    """Few passes over memory: what differs from run to run is looked up in a table that ends with zeros, for rows of no
-    run."""
+    """Few passes over memory: what differs from ROI to ROI is looked up in tables that end with zeros, for the gutter.
+
+    For one ROI and channel with n pixels x, mean m, variance v, scale g and shift b::
+
+        z = (x - m) / sqrt(v + eps)          y = relu(g z + b)
+    """
 
     @staticmethod
-    def forward(ctx, values, place, starts, segment, weight, bias, eps):
+    def forward(ctx, values, cells, starts, roi, weight, bias, eps):
         is_half = values.dtype in (torch.float16, torch.bfloat16)
         wide = at_least_float32(values)
         count = (starts[1:] - starts[:-1]).clamp(min=1)[:, None].to(wide.dtype)
-        mean = _run_sums(wide, place, starts) / count
+        mean = _segment_sums(wide, cells, starts) / count
         if is_half:
             # The mean of squares minus the square of the mean, in float32, keeps what half precision has had.
-            variance = (_run_sums(wide * wide, place, starts) / count - mean * mean).clamp(min=0)
+            variance = (_segment_sums(wide * wide, cells, starts) / count - mean * mean).clamp(min=0)
         else:
             # That difference would cancel for nearly constant crops.
-            centered = _look_up(mean, segment)
+            centered = _look_up(mean, roi)
             torch.sub(wide, centered, out=centered)
-            variance = _run_sums(centered * centered, place, starts) / count
+            variance = _segment_sums(centered * centered, cells, starts) / count
         inverse_std = (variance + eps).rsqrt()
         scale = inverse_std if weight is None else inverse_std * weight
         if is_half:
-            # A mean rounded to half precision, taken off first, leaves small differences as they are; what the rounding
-            # has changed is part of the shift.
-            middle = mean.to(values.dtype)
-            shift = (middle - mean) * scale if bias is None else torch.addcmul(bias, middle - mean, scale)
-            output = _look_up(middle, segment)
+            # A mean rounded to half precision, subtracted first, leaves small differences as they are; what the
+            # rounding has changed is part of the shift.
+            rounded_mean = mean.to(values.dtype)
+            error = rounded_mean - mean
+            shift = error * scale if bias is None else torch.addcmul(bias, error, scale)
+            output = _look_up(rounded_mean, roi)
             torch.sub(values, output, out=output)
-            of_scale, of_shift = (_look_up(table.to(values.dtype), segment) for table in (scale, shift))
-            output = torch.addcmul(of_shift, output, of_scale, out=output)
+            cell_scale, cell_shift = (_look_up(table.to(values.dtype), roi) for table in (scale, shift))
+            output = torch.addcmul(cell_shift, output, cell_scale, out=output)
         else:
-            output = _look_up(scale, segment).mul_(centered)
+            output = _look_up(scale, roi).mul_(centered)
             output = output if bias is None else output.add_(bias)
         output.relu_()
-        ctx.save_for_backward(output, values, mean, inverse_std, count, scale, place, starts, segment)
+        ctx.save_for_backward(output, values, mean, inverse_std, count, scale, cells, starts, roi)
         ctx.has_weight, ctx.has_bias = weight is not None, bias is not None
         return output
 
     @staticmethod
-    def backward(ctx, grad):
-        output, values, mean, inverse_std, count, scale, place, starts, segment = ctx.saved_tensors
-        centered = _look_up(mean, segment)
+    def backward(ctx, grad_output):
+        """With dy the gradient of y where y > 0, else 0, and sums over the n pixels of one ROI::
+
+            db = sum dy          dg = sum dy z          dx = g / sqrt(v + eps) (dy - db / n - z dg / n)
+
+        The parameters' gradients are the sums of db and of dg over the ROIs.
+        """
+        output, values, mean, inverse_std, count, scale, cells, starts, roi = ctx.saved_tensors
+        centered = _look_up(mean, roi)
         torch.sub(values, centered, out=centered)
-        grad = (grad * (output > 0)).to(centered.dtype)
-        of_shift = _run_sums(grad, place, starts)
-        of_scale = _run_sums(grad * centered, place, starts) * inverse_std
-        factor = scale / count
-        grad_values = _look_up(scale, segment).mul_(grad).sub_(_look_up(factor * of_shift, segment))
-        grad_values.addcmul_(centered, _look_up(factor * of_scale * inverse_std, segment), value=-1)
-        grad_weight = of_scale.sum(0) if ctx.has_weight else None
-        grad_bias = of_shift.sum(0) if ctx.has_bias else None
+        grad_affine = (grad_output * (output > 0)).to(centered.dtype)
+        grad_shift = _segment_sums(grad_affine, cells, starts)
+        grad_scale = _segment_sums(grad_affine * centered, cells, starts) * inverse_std
+        scale_over_count = scale / count
+        grad_values = _look_up(scale, roi).mul_(grad_affine).sub_(_look_up(scale_over_count * grad_shift, roi))
+        grad_values.addcmul_(centered, _look_up(scale_over_count * grad_scale * inverse_std, roi), value=-1)
+        grad_weight = grad_scale.sum(0) if ctx.has_weight else None
+        grad_bias = grad_shift.sum(0) if ctx.has_bias else None
         return grad_values.to(output.dtype), None, None, None, grad_weight, grad_bias, None
 
 
-def _look_up(of_runs: Tensor, segment: Tensor) -> Tensor:
-    """(R, C) -> (Q, C): the value of each row's run, zeros for rows of none."""
-    return F.pad(of_runs, (0, 0, 0, 1)).index_select(0, segment)
+def _look_up(table: Tensor, roi: Tensor) -> Tensor:
+    """(R, C) -> (Q, C): the row of each cell's ROI, zeros for cells of none."""
+    return F.pad(table, (0, 0, 0, 1)).index_select(0, roi)

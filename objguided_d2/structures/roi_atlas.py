@@ -1,30 +1,30 @@
 """All ROIs of a batch, cropped from every level at their own sizes, as one ragged batch (II-B).
 
 Glossary: N images, R boxes asked for, A ROIs in the atlas (those with at least one level), L levels, finest first,
-P pixels of one level over all ROIs, Q places of one level's canvas (see ``roi_canvas``), C channels.
+K points; P pixels and Q cells of one level as in ``roi_canvas``, C channels.
 
-Coordinates. A box is XYXY in input pixels. Its ROI has int(h / s) x int(w / s) points at stride s, laid by ``grid``:
+Coordinates. A box is XYXY in input pixels. Its ROI has int(h / s) x int(w / s) pixels at stride s. Their
+positions in the box follow ``spacing``:
 
-- "edges" (released): evenly from edge to edge, both included, ``x1 + j (x2 - x1) / (w - 1)``, read at index
-  ``x / s``, where index 0 is the middle of the first cell. Plain division, so maps of different strides are read half
-  a cell apart from each other; the published numbers come from it.
-- "centers": the middles of equal cells, ``x1 + (j + 1/2) (x2 - x1) / w``, in Detectron2's continuous coordinates (a
-  pixel covers [x, x + 1)), read at index ``x / s - 1/2``. All levels then look at the same place, and the resize
+- "edges" (released): evenly from edge to edge, both included, ``x1 + j (x2 - x1) / (w - 1)``, sampled at index
+  ``x / s``, where index 0 is the center of the first cell of a map. Plain division, so maps of different strides are
+  sampled half a cell apart from each other; the published numbers come from it.
+- "centers": the centers of equal parts, ``x1 + (j + 1/2) (x2 - x1) / w``, in Detectron2's continuous coordinates (a
+  pixel covers [x, x + 1)), sampled at index ``x / s - 1/2``. All levels then sample the same positions, and the resize
   between levels (align_corners=False) keeps it so.
 
-ROIs are ordered by number of levels, most first, so that those having a level are a prefix of every finer one, and
-the first part of its canvas.
+ROIs are ordered by number of levels, most first, so that those having a level are a prefix of every finer one.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .ragged_grid import RaggedGrid, share_out
+from .ragged_grid import RaggedGrid, split_by_area
 from .ragged_ops import weighted_gather
 from .roi_canvas import Lines, RoiCanvas
 
-GRIDS = ("edges", "centers")
+SPACINGS = ("edges", "centers")
 
 
 def expand_boxes(boxes: Tensor, factor: float, pixels: float = 0.0) -> Tensor:
@@ -39,21 +39,21 @@ def grid_sizes(boxes: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return size[:, 1].long(), size[:, 0].long()
 
 
-def point_positions(low: Tensor, high: Tensor, count: Tensor, index: Tensor, grid: str) -> Tensor:
-    """Index coordinates, at stride 1, of point ``index`` of ``count`` on [low, high]; all of one shape."""
-    if grid == "edges":
+def point_positions(low: Tensor, high: Tensor, count: Tensor, index: Tensor, spacing: str) -> Tensor:
+    """Index coordinates, at stride 1, of pixel ``index`` of ``count`` on [low, high]; all of one shape."""
+    if spacing == "edges":
         return low + index * ((high - low) / (count - 1).clamp(min=1))
     return low + (index + 0.5) * ((high - low) / count) - 0.5
 
 
-def share_to_index(share: Tensor, count: Tensor, grid: str) -> Tensor:
-    """Where a share of the box, 0 to 1 from edge to edge, lies among ``count`` points: the inverse of the grid.
+def fraction_to_index(fraction: Tensor, count: Tensor, spacing: str) -> Tensor:
+    """Index among ``count`` pixels of a fraction of the box, 0 to 1 from edge to edge: the inverse of the spacing.
 
-    For "edges" 0 and 1 are the first and last point; for "centers" they are half a cell outside, where the border value
-    is repeated.
+    For "edges" 0 and 1 are the first and last pixel; for "centers" they are half a pixel outside, where the border
+    value is repeated.
     """
-    place = share * (count - 1) if grid == "edges" else share * count - 0.5
-    return torch.minimum(place.clamp(min=0), count - 1.0)
+    index = fraction * (count - 1) if spacing == "edges" else fraction * count - 0.5
+    return torch.minimum(index.clamp(min=0), count - 1.0)
 
 
 def image_of_boxes(counts: list[int], device: torch.device) -> Tensor:
@@ -61,61 +61,61 @@ def image_of_boxes(counts: list[int], device: torch.device) -> Tensor:
     return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device, non_blocking=True)
 
 
-def linear_neighbours(position: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:
-    """The two neighbours of positions on lines of ``count`` values.
+def linear_neighbors(position: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:
+    """The two neighbors of positions on lines of ``count`` values.
 
     Args:
-        position: (K,) index coordinates (0 is the middle of the first cell).
-        count: of the line that each is read from, (K,) or int.
+        position: (K,) index coordinates (0 is the center of the first value).
+        count: of the line that each is sampled on, (K,) or int.
 
     Returns:
-        index (K, 2) int64, clamped to the line, and weight (K, 2), zero for neighbours outside it.
+        index (K, 2) int64, clamped to the line, and weight (K, 2), zero for neighbors outside it.
     """
     first = position.floor()
-    share = position - first
+    fraction = position - first
     index = torch.stack([first, first + 1], 1).long()
     last = count[:, None] - 1 if isinstance(count, Tensor) else torch.as_tensor(count - 1, device=position.device)
     inside = (index >= 0) & (index <= last)
-    return torch.minimum(index.clamp(min=0), last), torch.stack([1 - share, share], 1) * inside
+    return torch.minimum(index.clamp(min=0), last), torch.stack([1 - fraction, fraction], 1) * inside
 
 
 def bilinear_corners(x: Tensor, y: Tensor, width: Tensor | int, height: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
-    """The four neighbours of points on maps of height x width.
+    """The four neighbors of points on maps of height x width.
 
     Args:
-        x, y: (P,) index coordinates (0 is the middle of the first cell).
-        width, height: of the map that each point is read from, (P,) or int.
+        x, y: (K,) index coordinates (0 is the center of the first value).
+        width, height: of the map that each point is sampled on, (K,) or int.
 
     Returns:
-        corner_y, corner_x: (P, 4) int64, clamped to the map. weight: (P, 4), zero for neighbours outside it.
+        corner_y, corner_x: (K, 4) int64, clamped to the map. weight: (K, 4), zero for neighbors outside it.
     """
-    index_x, weight_x = linear_neighbours(x, width)
-    index_y, weight_y = linear_neighbours(y, height)
+    index_x, weight_x = linear_neighbors(x, width)
+    index_y, weight_y = linear_neighbors(y, height)
     weight = (weight_y[:, :, None] * weight_x[:, None]).flatten(1)
     return index_y.repeat_interleave(2, 1), index_x.repeat(1, 2), weight
 
 
 class RoiAtlas:
-    """The plan of a ragged batch: which ROI has which points on which level. Holds no features.
-
-    Per-pixel values of a level are (Q, C) on its canvas.
+    """The plan of a ragged batch: which ROI has which pixels on which level. Holds no features.
 
     Args:
         boxes: (R, 4) XYXY in input pixels, already enlarged; any device. Not clipped: outside the map is zero.
         image: (R,) int64, the image of each box.
         strides: of the L levels, finest first.
-        min_size: a level whose crop has fewer points in either direction is left out, with all deeper ones.
-        grid: "edges" or "centers" (see the module's text).
+        min_size: a level whose crop has fewer pixels in either direction is left out, with all deeper ones.
+        spacing: "edges" or "centers" (see the module's text).
 
     Attributes:
         order: (A,) int64, the boxes that are in the atlas, in its order; ``host_order`` on the CPU.
         boxes, image: those of the ROIs, (A, 4) and (A,).
-        canvases: L :class:`RoiCanvas`; that of level l holds the first ``len(canvases[l])`` ROIs, those with a deeper
-            level as its first part.
+        canvases: L :class:`RoiCanvas`; that of level l holds the first ``len(canvases[l])`` ROIs, those with a
+            deeper level as its prefix.
     """
 
-    def __init__(self, boxes: Tensor, image: Tensor, strides: tuple[int, ...], min_size: int = 2, grid: str = "edges"):
-        self._set_up(boxes, image, strides, grid, *_levels(boxes, strides, min_size, grid))
+    def __init__(
+        self, boxes: Tensor, image: Tensor, strides: tuple[int, ...], min_size: int = 2, spacing: str = "edges"
+    ):
+        self._set_up(boxes, image, strides, spacing, *_levels(boxes, strides, min_size, spacing))
 
     @classmethod
     def within_area(
@@ -124,27 +124,27 @@ class RoiAtlas:
         image: Tensor,
         strides: tuple[int, ...],
         min_size: int = 2,
-        grid: str = "edges",
+        spacing: str = "edges",
         max_pixels: int = 0,
     ) -> list["RoiAtlas"]:
         """The same ROIs in one or more atlases, each of at most ``max_pixels`` at stride 1 and what its last ROI adds;
         0 sets no limit. ROIs of like size share an atlas."""
-        sizes, order, has_level = _levels(boxes, strides, min_size, grid)
+        sizes, order, has_level = _levels(boxes, strides, min_size, spacing)
         area = sizes[0].prod(0)
-        parts = [order]
+        chunks = [order]
         if max_pixels and int(area[order].sum()) > max_pixels:
             order = order[area[order].argsort(descending=True, stable=True)]
-            parts = order.split(share_out(area[order], max_pixels))
+            chunks = order.split(split_by_area(area[order], max_pixels))
         atlases = []
-        for part in parts:
+        for chunk in chunks:
             atlas = cls.__new__(cls)
-            part = part[has_level.sum(0)[part].argsort(descending=True, stable=True)]
-            atlas._set_up(boxes, image, strides, grid, sizes, part, has_level)
+            chunk = chunk[has_level.sum(0)[chunk].argsort(descending=True, stable=True)]
+            atlas._set_up(boxes, image, strides, spacing, sizes, chunk, has_level)
             atlases.append(atlas)
         return atlases
 
-    def _set_up(self, boxes, image, strides, grid, sizes, order, has_level) -> None:
-        self.strides, self.grid_kind = tuple(strides), grid
+    def _set_up(self, boxes, image, strides, spacing, sizes, order, has_level) -> None:
+        self.strides, self.spacing = tuple(strides), spacing
         self.host_order = order
         self.order = order.to(boxes.device, non_blocking=True)
         self.boxes = boxes.detach().index_select(0, self.order)
@@ -176,19 +176,19 @@ class RoiAtlas:
                 self.boxes[:, axis].index_select(0, lines.roi),
                 self.boxes[:, axis + 2].index_select(0, lines.roi),
             )
-            place = point_positions(low, high, counts.index_select(0, lines.roi), lines.position, self.grid_kind)
-            positions.append(place / stride if self.grid_kind == "edges" else (place + 0.5) / stride - 0.5)
+            position = point_positions(low, high, counts.index_select(0, lines.roi), lines.position, self.spacing)
+            positions.append(position / stride if self.spacing == "edges" else (position + 0.5) / stride - 0.5)
         return tuple(positions)
 
     def positions(self, level: int) -> tuple[Tensor, Tensor]:
         """Index coordinates x and y on the map of ``level`` of every pixel, ROI after ROI: two (P,) float."""
         canvas = self.canvases[level]
         y, x = self.line_positions(level)
-        row, column = (lines.index_select(0, canvas.place) for lines in canvas.lines_of_places)
+        row, column = (lines.index_select(0, canvas.pixel_cells) for lines in canvas.lines_of_cells)
         return x.index_select(0, column), y.index_select(0, row)
 
     def crop(self, level: int, feature: Tensor) -> Tensor:
-        """Read ``feature`` bilinearly at the grid of ``level``, zeros outside and in the gutter.
+        """Sample ``feature`` bilinearly at the pixels of ``level``, zeros outside the map and in the gutter.
 
         Args:
             feature: (N, C, H, W).
@@ -199,17 +199,17 @@ class RoiAtlas:
         _, channels, height, width = feature.shape
         canvas = self.canvases[level]
         y, x = self.line_positions(level)
-        column, column_weight = linear_neighbours(x, width)
-        row, row_weight = linear_neighbours(y, height)
+        column, column_weight = linear_neighbors(x, width)
+        row, row_weight = linear_neighbors(y, height)
         row = (self.image.index_select(0, canvas.rows.roi)[:, None] * height + row) * width
         index, weight = canvas.corners((row, row_weight), (column, column_weight))
         return weighted_gather(feature.permute(0, 2, 3, 1).reshape(-1, channels), index, weight)
 
     def image_positions(self, roi: Tensor, point_coords: Tensor) -> tuple[Tensor, Tensor]:
-        """Index coordinates x and y in the input image of points (K, 2) of :meth:`read`: two (K,)."""
+        """Index coordinates x and y in the input image of points (K, 2) of :meth:`sample`: two (K,)."""
         boxes = self.boxes.index_select(0, roi)
         x, y = (boxes[:, :2] + point_coords * (boxes[:, 2:] - boxes[:, :2])).unbind(1)
-        return (x, y) if self.grid_kind == "edges" else (x - 0.5, y - 0.5)
+        return (x, y) if self.spacing == "edges" else (x - 0.5, y - 0.5)
 
     def resize(self, level: int, values: Tensor) -> Tensor:
         """Bilinear resize (align_corners=False) of every ROI from the grid of ``level + 1`` to that of ``level``.
@@ -218,7 +218,7 @@ class RoiAtlas:
             values: (Q of level + 1, C).
 
         Returns:
-            (Q', C) on the first part of the canvas of ``level``, zeros in the gutter.
+            (Q', C) on the prefix of the canvas of ``level``, zeros in the gutter.
         """
         low, high = self.canvases[level + 1], self.canvases[level]
         dtype = torch.promote_types(values.dtype, torch.float32)
@@ -226,44 +226,44 @@ class RoiAtlas:
         column, column_weight = _resize_lines(high.columns, low.grid.device_widths, high.grid.device_widths, dtype)
         # Lines of ROIs without a deeper level are not looked up.
         row = row * low.width + F.pad(low.origin, (0, len(high) - len(low))).index_select(0, high.rows.roi)[:, None]
-        index, weight = high.corners((row, row_weight), (column, column_weight), first_only=True)
+        index, weight = high.corners((row, row_weight), (column, column_weight), prefix_only=True)
         return weighted_gather(values, index, weight)
 
-    def read(self, level: int, values: Tensor, roi: Tensor, point_coords: Tensor) -> Tensor:
-        """Read per-pixel values bilinearly at points of their ROIs.
+    def sample(self, level: int, values: Tensor, roi: Tensor, point_coords: Tensor) -> Tensor:
+        """Sample values of a canvas bilinearly at points of their ROIs.
 
         Args:
             values: (Q, C) on ``level``.
             roi: (K,) int64 ROIs that have ``level``.
-            point_coords: (K, 2), x first, 0 and 1 being the edges of the ROI's box (for the grid "edges" these are
-                its first and last point; for "centers" half a cell outside them, where the border value is repeated).
+            point_coords: (K, 2), x first, 0 and 1 being the edges of the ROI's box (for "edges" these are its
+                first and last pixel; for "centers" half a pixel outside them, where the border value is repeated).
 
         Returns:
             (K, C).
         """
         canvas = self.canvases[level]
         height, width = (n.index_select(0, roi) for n in (canvas.grid.device_heights, canvas.grid.device_widths))
-        place = share_to_index(point_coords, torch.stack([width, height], 1), self.grid_kind)
-        corner_y, corner_x, weight = bilinear_corners(place[:, 0], place[:, 1], width, height)
+        position = fraction_to_index(point_coords, torch.stack([width, height], 1), self.spacing)
+        corner_y, corner_x, weight = bilinear_corners(position[:, 0], position[:, 1], width, height)
         index = canvas.origin.index_select(0, roi)[:, None] + corner_y * canvas.width + corner_x
         return weighted_gather(values, index, weight)
 
 
 def _resize_lines(lines: Lines, low_counts: Tensor, high_counts: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The neighbours on the coarser grid of every line of the finer one, see :func:`linear_neighbours`."""
+    """The neighbors on the coarser grid of every line of the finer one, see :func:`linear_neighbors`."""
     low = F.pad(low_counts, (0, len(high_counts) - len(low_counts)), value=1).index_select(0, lines.roi)
     high = high_counts.index_select(0, lines.roi)
     position = ((lines.position.to(dtype) + 0.5) * (low.to(dtype) / high) - 0.5).clamp(min=0)
     # Points past the last value repeat it, as those before the first do.
-    return linear_neighbours(torch.minimum(position, (low - 1).to(dtype)), low)
+    return linear_neighbors(torch.minimum(position, (low - 1).to(dtype)), low)
 
 
-def _levels(boxes: Tensor, strides: tuple[int, ...], min_size: int, grid: str) -> tuple[Tensor, Tensor, Tensor]:
+def _levels(boxes: Tensor, strides: tuple[int, ...], min_size: int, spacing: str) -> tuple[Tensor, Tensor, Tensor]:
     """On the CPU: heights and widths on every level (L, 2, R), the boxes with at least one level by their number of
     levels, most first (A,), and which levels each has (L, R)."""
-    if grid not in GRIDS:
-        raise ValueError(f"MODEL.ROI_MASK_HEAD.GRID must be one of {GRIDS}, not {grid!r}")
-    # The one place where the host waits for the device: every shape follows from these sizes.
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing must be one of {SPACINGS}, not {spacing!r}")
+    # Here alone the host waits for the device: every shape follows from these sizes.
     sizes = torch.stack([torch.stack(grid_sizes(boxes.detach(), s)) for s in strides]).cpu()
     has_level = (sizes >= min_size).all(1).long().cumprod(0)
     num_levels = has_level.sum(0)

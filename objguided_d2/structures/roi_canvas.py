@@ -1,14 +1,28 @@
 """ROIs of one level laid out on a plane, so that one convolution serves all of them.
 
-Glossary: R ROIs, P pixels of all of them, C channels, H x W the canvas, Q = H W its places. Values on a canvas are
-(Q, C), row by row; the places between ROIs, the gutter, hold anything unless said otherwise.
+Glossary, for all of ``structures``:
 
-A canvas consists of shelves, each with a run of ROIs side by side, one empty place between any two and between shelves.
-The ROIs of the first part (those that have a deeper level too) have shelves of their own on top, so that the part is
-the first rows of the canvas.
+- R ROIs: rectangles of different sizes. A *grid* (:class:`RaggedGrid`) is their sizes, nothing else.
+- P *pixels*: those of all ROIs in a list, ROI after ROI, each row by row. Values of pixels are (P, C).
+- Q *cells*: those of the canvas, H x W, row by row. Values on a canvas are (Q, C). A cell holds one pixel or lies in
+  the gutter, whose values are anything unless said otherwise.
+- C channels.
 
-A pixel of an ROI lies on a line of pixels in either direction: ROI r has ``heights[r]`` row lines and ``widths[r]``
-column lines. What depends on x or y alone is computed once a line and looked up by place.
+A canvas of four ROIs, the first two of them the prefix (those that have a deeper level too)::
+
+              columns ->                      ROI 0 is 3 x 4, ROI 1 is 2 x 3, ROI 2 is 2 x 5, ROI 3 is 1 x 2.
+    rows  0   0 0 0 0 . 1 1 1                 A digit is a cell that holds a pixel of that ROI, a dot is gutter.
+      |   1   0 0 0 0 . 1 1 1                 Rows 0-2 and rows 4-5 are the two shelves, row 3 lies between them.
+      v   2   0 0 0 0 . . . .
+          3   . . . . . . . .                 height 6, width 8, prefix_height 3
+          4   2 2 2 2 2 . 3 3                 origin 0, 5, 32, 38: the cell of each ROI's first pixel
+          5   2 2 2 2 2 . . .
+
+Every ROI has gutter between it and the next one, on all sides: a 3x3 convolution with zeros in the gutter is then the
+zero-padded convolution of each. The prefix has shelves of its own on top, so that it is the first rows of the canvas.
+
+A *line* is a row or a column of one ROI: ROI r has ``heights[r]`` row lines and ``widths[r]`` column lines. What
+depends on x or y alone is computed once for each line and looked up by cell.
 """
 
 from functools import cached_property
@@ -22,34 +36,34 @@ from torch import Tensor
 from .ragged_grid import RaggedGrid
 from .ragged_ops import at_least_float32, gather_rows, pointwise_conv, segment_norm_relu
 
-# Canvas widths that are tried: the length of all ROIs side by side, shared out to some shelves, and a bit more.
+# Widths of the canvas that are tried: that of all ROIs side by side, over a number of shelves, times a stretch.
 _MAX_SHELVES = 16
 _STRETCHES = 1 + np.arange(8) / 32
 
 
 class Lines(NamedTuple):
-    """Lines of pixels of all ROIs in one direction, ROI after ROI: whose each is, and which of it; (K,) int64 each."""
+    """The row lines or the column lines of all ROIs, ROI after ROI: the ROI of each and its index in it; (L,) int64."""
 
     roi: Tensor
     position: Tensor
 
 
 class RoiCanvas:
-    """Where every pixel of R ROIs lies on a plane.
+    """Which cell every pixel of R ROIs is in.
 
     Args:
         grid: sizes of the ROIs.
-        num_first: how many of them, from the first on, make the first part.
+        num_prefix: how many of them, from the first on, make the prefix.
 
     Attributes:
-        height, width: H and W; first_height: rows of the first part.
-        origin: (R,) int64, the place of each ROI's first pixel; on the device of the grid, as all tensors here.
+        height, width: H and W; prefix_height: rows of the prefix.
+        origin: (R,) int64, the cell of each ROI's first pixel; on the device of the grid, as all tensors here.
     """
 
-    def __init__(self, grid: RaggedGrid, num_first: int):
-        self.grid, self.num_first = grid, num_first
-        shelf, left, shelf_heights, self.first_height, self.width = _pack(grid.heights, grid.widths, num_first)
-        # Every shelf but the last ends with an empty row; the last row of a part is not followed by one of its own.
+    def __init__(self, grid: RaggedGrid, num_prefix: int):
+        self.grid, self.num_prefix = grid, num_prefix
+        shelf, left, shelf_heights, self.prefix_height, self.width = _pack(grid.heights, grid.widths, num_prefix)
+        # Shelf heights count the gutter row below each; the last one has none.
         top = shelf_heights.cumsum(0) - shelf_heights
         self.height = max(int(shelf_heights.sum()) - 1, 0)
         self._shelf_heights = shelf_heights
@@ -62,13 +76,13 @@ class RoiCanvas:
         return len(self.grid)
 
     @property
-    def num_places(self) -> int:
+    def num_cells(self) -> int:
         return self.height * self.width
 
     @property
-    def num_first_places(self) -> int:
-        """Places of the first part, which come first."""
-        return self.first_height * self.width
+    def num_prefix_cells(self) -> int:
+        """Cells of the prefix, which come first."""
+        return self.prefix_height * self.width
 
     @cached_property
     def rows(self) -> Lines:
@@ -85,16 +99,16 @@ class RoiCanvas:
         return Lines(roi, torch.arange(total, device=self.grid.device) - first.index_select(0, roi))
 
     @cached_property
-    def lines_of_places(self) -> tuple[Tensor, Tensor]:
-        """Row line and column line of every place: two (Q,) int64; past the last line in the gutter."""
+    def lines_of_cells(self) -> tuple[Tensor, Tensor]:
+        """Row line and column line of every cell: two (Q,) int64; one past the last line in the gutter."""
         device = self.grid.device
         rows, columns = self.rows, self.columns
         num_rows, num_columns = len(rows.roi), len(columns.roi)
         num_shelves = len(self._shelf_heights)
-        # Which column line is at each place of a shelf's first row.
+        # The column line of each cell of a shelf's first row.
         on_shelf = torch.full((num_shelves * self.width,), num_columns, device=device)
-        place = self._shelf * self.width + self._left
-        on_shelf[place.index_select(0, columns.roi) + columns.position] = torch.arange(num_columns, device=device)
+        first_cell = self._shelf * self.width + self._left
+        on_shelf[first_cell.index_select(0, columns.roi) + columns.position] = torch.arange(num_columns, device=device)
         shelf_heights = self._shelf_heights.to(device, non_blocking=True)
         shelf = torch.arange(num_shelves, device=device).repeat_interleave(
             shelf_heights, output_size=int(self._shelf_heights.sum())
@@ -111,9 +125,9 @@ class RoiCanvas:
 
     @cached_property
     def roi(self) -> Tensor:
-        """(Q,) int64: the ROI of every place; R in the gutter."""
+        """(Q,) int64: the ROI of every cell; R in the gutter."""
         rows = self.rows.roi
-        return torch.cat([rows, rows.new_full((1,), len(self))]).index_select(0, self.lines_of_places[0])
+        return torch.cat([rows, rows.new_full((1,), len(self))]).index_select(0, self.lines_of_cells[0])
 
     @cached_property
     def inside(self) -> Tensor:
@@ -121,46 +135,46 @@ class RoiCanvas:
         return (self.roi < len(self))[:, None].float()
 
     @cached_property
-    def place(self) -> Tensor:
-        """(P,) int64: the place of every pixel, ROI after ROI, each row by row."""
+    def pixel_cells(self) -> Tensor:
+        """(P,) int64: the cell of every pixel."""
         rows = self.rows
         widths = self.grid.device_widths.index_select(0, rows.roi)
-        first_place = self.origin.index_select(0, rows.roi) + rows.position * self.width
+        first_cell = self.origin.index_select(0, rows.roi) + rows.position * self.width
         first_pixel = widths.cumsum(0) - widths
-        shift = (first_place - first_pixel).repeat_interleave(widths, output_size=self.grid.num_pixels)
+        shift = (first_cell - first_pixel).repeat_interleave(widths, output_size=self.grid.num_pixels)
         return torch.arange(self.grid.num_pixels, device=self.grid.device) + shift
 
     def corners(
-        self, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], first_only: bool = False
+        self, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], prefix_only: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """What the four neighbours of every place are, from the two neighbours of its lines.
+        """The four neighbors of every cell from the two neighbors of its row line and of its column line.
 
         Args:
             rows, columns: index (K, 2) int64 and weight (K, 2) of every row line and every column line.
-            first_only: for the places of the first part alone.
+            prefix_only: for the cells of the prefix alone.
 
         Returns:
             index (Q, 4), the sums, and weight (Q, 4), the products; zeros in the gutter.
         """
-        row, column = (lines[: self.num_first_places] if first_only else lines for lines in self.lines_of_places)
+        row, column = (lines[: self.num_prefix_cells] if prefix_only else lines for lines in self.lines_of_cells)
         # As wide as the result, since short inner loops are slow.
         rows = [F.pad(values, (0, 0, 0, 1)).repeat_interleave(2, 1).index_select(0, row) for values in rows]
         columns = [F.pad(values, (0, 0, 0, 1)).repeat(1, 2).index_select(0, column) for values in columns]
         return rows[0].add_(columns[0]), rows[1].mul_(columns[1])
 
     def to_list(self, values: Tensor) -> Tensor:
-        """(Q, C) -> (P, C), the pixels of one ROI after those of the other, each row by row."""
-        return gather_rows(values, self.place)
+        """(Q, C) -> (P, C)."""
+        return gather_rows(values, self.pixel_cells)
 
     def from_list(self, values: Tensor) -> Tensor:
         """(P, C) -> (Q, C) with zeros in the gutter."""
-        return values.new_zeros(self.num_places, *values.shape[1:]).index_copy_(0, self.place, values)
+        return values.new_zeros(self.num_cells, *values.shape[1:]).index_copy_(0, self.pixel_cells, values)
 
     def conv3x3(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """3x3 convolution, every ROI zero-padded at its own edges.
 
         Args:
-            values: (rows x W, C), zero in the gutter; the canvas or its first part.
+            values: (rows x W, C), zero in the gutter; of the canvas or of its prefix.
             weight: (C_out, C, 3, 3).
 
         Returns:
@@ -181,46 +195,49 @@ class RoiCanvas:
         return sum(taps[rows[k // 3], columns[k % 3], k] for k in range(9)).view(-1, 1) + bias
 
     def norm_relu(self, values: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-        """ReLU of the instance norm (Eq. 6) of every ROI over its own pixels; on the canvas or its first part."""
-        first_only = len(values) == self.num_first_places
-        count = self.num_first if first_only else len(self)
-        place, roi, starts = self.place, self.roi, self.grid.starts[: count + 1]
-        if first_only:
-            place, roi = place[: self.grid.prefix(count).num_pixels], roi[: self.num_first_places]
-        # The gutter's index is R, and that of no ROI of the first part.
-        return segment_norm_relu(values, place, starts, roi.clamp(max=count), weight, bias, eps)
+        """ReLU of the instance norm (Eq. 6) of every ROI over its own pixels; on the canvas or its prefix."""
+        prefix_only = len(values) == self.num_prefix_cells
+        count = self.num_prefix if prefix_only else len(self)
+        cells, roi, starts = self.pixel_cells, self.roi, self.grid.starts[: count + 1]
+        if prefix_only:
+            cells, roi = cells[: self.grid.prefix(count).num_pixels], roi[: self.num_prefix_cells]
+        # The gutter's index is R, which is no ROI of the prefix either.
+        return segment_norm_relu(values, cells, starts, roi.clamp(max=count), weight, bias, eps)
 
 
-def _pack(heights: Tensor, widths: Tensor, num_first: int) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    """Put rectangles on shelves, the tallest first, each shelf filled before the next is begun, in the canvas width
-    that leaves the least empty.
+def _pack(heights: Tensor, widths: Tensor, num_prefix: int) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    """A shelf packer with a choice of width: next-fit by decreasing height, in the width of least canvas area.
+
+    Rectangles are sorted by height, tallest first. Each is put on the current shelf, right of the one before, if it
+    fits into the width, else a new shelf is opened below, as high as that rectangle. This is done for all candidate
+    widths at once, and the width with the smallest product of used width and height wins.
 
     Args:
         heights, widths: (R,) int64 on the CPU.
-        num_first: the first ones get shelves of their own, on top.
+        num_prefix: the first ones get shelves of their own, on top.
 
     Returns:
-        shelf and left (R,) of each, the heights of shelves (S,) with an empty row each, the rows of the first part, and
-        the width of the canvas.
+        shelf (R,) of each rectangle and its first column (R,), the heights of shelves (S,) with the gutter row below
+        each, the rows of the prefix, and the width of the canvas.
     """
     number = len(heights)
     if not number:
         return heights, heights, heights, 0, 0
-    # With the empty place that follows each.
+    # With the gutter right of and below each.
     height, width = heights.numpy() + 1, widths.numpy() + 1
-    is_rest = np.arange(number) >= num_first
+    is_rest = np.arange(number) >= num_prefix
     order = np.lexsort((-height, is_rest))
     height, end = height[order], np.concatenate([[0], np.cumsum(width[order])])
-    longest = max(end[num_first], end[-1] - end[num_first])
-    lengths = longest / np.arange(1, min(_MAX_SHELVES, number) + 1)
-    lengths = np.maximum(np.outer(lengths, _STRETCHES).ravel(), width.max())
-    # All lengths are tried at once, shelf by shelf.
-    begin = np.zeros(len(lengths), np.int64)
+    longest = max(end[num_prefix], end[-1] - end[num_prefix])
+    candidates = longest / np.arange(1, min(_MAX_SHELVES, number) + 1)
+    candidates = np.maximum(np.outer(candidates, _STRETCHES).ravel(), width.max())
+    # Shelf by shelf: `begin` is the rectangle that opens the next shelf, for each candidate width.
+    begin = np.zeros(len(candidates), np.int64)
     begins, used_width, used_height = [begin], np.zeros_like(begin), np.zeros_like(begin)
     padded_height = np.append(height, 0)
     while begin.min() < number:
-        stop = np.searchsorted(end, end[begin] + lengths, side="right") - 1
-        stop = np.where(begin < num_first, np.minimum(stop, num_first), stop)
+        stop = np.searchsorted(end, end[begin] + candidates, side="right") - 1
+        stop = np.where(begin < num_prefix, np.minimum(stop, num_prefix), stop)
         used_width = np.maximum(used_width, end[stop] - end[begin])
         used_height += padded_height[begin]
         begins.append(stop)
@@ -231,5 +248,5 @@ def _pack(heights: Tensor, widths: Tensor, num_first: int) -> tuple[Tensor, Tens
     shelf, left = np.empty(number, np.int64), np.empty(number, np.int64)
     shelf[order], left[order] = shelf_of_ordered, end[:-1] - end[opens][shelf_of_ordered]
     shelf_heights = height[opens]
-    first_height = max(int(shelf_heights[opens < num_first].sum()) - 1, 0)
-    return *(torch.from_numpy(v) for v in (shelf, left, shelf_heights)), first_height, int(used_width[best]) - 1
+    prefix_height = max(int(shelf_heights[opens < num_prefix].sum()) - 1, 0)
+    return *(torch.from_numpy(v) for v in (shelf, left, shelf_heights)), prefix_height, int(used_width[best]) - 1

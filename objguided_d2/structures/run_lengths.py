@@ -1,7 +1,7 @@
 """Runs of pixels -> COCO's compressed run-length encodings, for all masks of an image at once.
 
 COCO counts pixels column by column: first those before the first run, then those in it, then those before the next, and
-so on. From the fourth count on it keeps the difference to the count two places before, and writes each number five bits
+so on. From the fourth count on it keeps the difference from the count two before it, and writes each number five bits
 a character, the lowest bits first; bit 5 of a character says that another follows.
 """
 
@@ -18,9 +18,9 @@ def encode_runs(
     """Encode masks that are given as runs.
 
     Args:
-        begin, end: (Q,) int64, places in column-major order where each run begins and where it has ended; runs of one
-            mask are in rising order with a pixel or more between them.
-        owner: (Q,) int64, the mask of each run, in rising order.
+        begin, end: (M,) int64, flat indices in column-major order where each run begins and where it has ended;
+            runs of one mask are in rising order with a pixel or more between them.
+        owner: (M,) int64, the mask of each run, in rising order.
         num_masks: R.
         size: (height, width) of the image.
 
@@ -42,19 +42,19 @@ def encode_runs(
     num_counts = 2 * num_runs + has_rest
     first_count = np.cumsum(num_counts) - num_counts
     counts = np.empty(int(num_counts.sum()), np.int64)
-    of_run = first_count[owner] + 2 * (np.arange(len(owner)) - (last_run - num_runs + 1)[owner])
-    counts[of_run] = begin - previous_end
-    counts[of_run + 1] = end - begin
+    run_count = first_count[owner] + 2 * (np.arange(len(owner)) - (last_run - num_runs + 1)[owner])
+    counts[run_count] = begin - previous_end
+    counts[run_count + 1] = end - begin
     counts[(first_count + num_counts - 1)[has_rest]] = rest[has_rest]
 
-    mask_of_count = np.repeat(np.arange(num_masks), num_counts)
-    place = np.arange(len(counts)) - first_count[mask_of_count]
+    count_mask = np.repeat(np.arange(num_masks), num_counts)
+    rank = np.arange(len(counts)) - first_count[count_mask]
     numbers = counts.copy()
-    late = np.flatnonzero(place > 2)
+    late = np.flatnonzero(rank > 2)
     numbers[late] -= counts[late - 2]
     characters, written = _write_numbers(numbers)
     text = characters[written].tobytes().decode("ascii")
-    ends = np.cumsum(np.bincount(mask_of_count, weights=written.sum(axis=1), minlength=num_masks)).astype(np.int64)
+    ends = np.cumsum(np.bincount(count_mask, weights=written.sum(axis=1), minlength=num_masks)).astype(np.int64)
     return [
         {"size": [height, width], "counts": text[first:last]}
         for first, last in zip([0, *ends[:-1].tolist()], ends.tolist())
@@ -65,13 +65,13 @@ def _write_numbers(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) int64 -> characters (N, 7) uint8, and which of them are written, (N, 7) bool."""
     characters = np.empty((len(numbers), _CHARACTERS), np.uint8)
     written = np.empty((len(numbers), _CHARACTERS), bool)
-    rest, going_on = numbers, np.ones(len(numbers), bool)
+    rest, is_written = numbers, np.ones(len(numbers), bool)
     for k in range(_CHARACTERS):
         bits = rest & (2**_BITS - 1)
         rest = rest >> _BITS
         # The highest bit written is the sign.
         more = np.where(bits & 2 ** (_BITS - 1), rest != -1, rest != 0)
         characters[:, k] = bits + (more << _BITS) + _FIRST_CHARACTER
-        written[:, k] = going_on
-        going_on = going_on & more
+        written[:, k] = is_written
+        is_written = is_written & more
     return characters, written

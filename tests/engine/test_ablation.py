@@ -39,11 +39,32 @@ def test_every_strategy_is_a_valid_config():
         refine = cfg.MODEL.ROI_MASK_HEAD.REFINE
         assert refine.ENABLED == (strategy.k > 0)
         assert not refine.ENABLED or (refine.K, refine.BETA) == (strategy.k, strategy.beta)
-        assert Strategy.parse(str(strategy)) == strategy
-    assert len(set(STRATEGIES)) == 9 and Strategy(3, 0.75) in STRATEGIES
+        assert Strategy.parse(str(strategy)) == Strategy.parse(strategy.slug) == strategy
 
 
-@pytest.mark.parametrize("text", ["", "3", "3,4", "3,0", "a,b", "1,2,3"])
+def test_the_strategies_are_those_of_the_paper():
+    assert {str(strategy): (strategy.k, strategy.beta) for strategy in STRATEGIES} == {
+        "none": (0, 0),
+        "Uniform_small": (1, 1),
+        "Biased_small": (1, 0.5),
+        "Uniform": (3, 3),
+        "Mildly Biased": (3, 2),
+        "Slightly Biased": (3, 1),
+        "Moderately Biased": (3, 0.75),
+        "Greatly Biased": (5, 0.75),
+        "Heavily Biased": (10, 0.75),
+    }
+    defaults = get_cfg().MODEL.ROI_MASK_HEAD.REFINE
+    assert str(Strategy(defaults.K, defaults.BETA)) == "Moderately Biased"
+    assert {strategy.kind for strategy in STRATEGIES[1:]} == {"uniform", "uncertain"}
+
+
+def test_other_numbers_are_refused():
+    with pytest.raises(ValueError, match="Table II"):
+        Strategy(6, 0.75)
+
+
+@pytest.mark.parametrize("text", ["", "3,0.75", "biased", "Uniform-small"])
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match="strategy"):
         Strategy.parse(text)
@@ -56,8 +77,8 @@ def test_table_has_mean_and_spread_over_seeds(runs, tmp_path):
     assert len(runs.commands) == 4
     assert all("SOLVER.MAX_MINUTES" in command and "--resume" in command for command in runs.commands)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert rows[0] == ["none", "", "2", *["42.0 ± 1.4"] * 5, "80"]
-    assert rows[1][:3] == ["3", "0.75", "2"]
+    assert rows[0] == ["none", "", "", "2", *["42.0 ± 1.4"] * 5, "80"]
+    assert rows[1][:4] == ["Moderately Biased", "3", "0.75", "2"]
     assert (tmp_path / "table.md").read_text() == table + "\n"
 
 
@@ -67,15 +88,15 @@ def test_results_are_read_as_they_were_written(runs, tmp_path):
     assert results == {s: [dict.fromkeys(METRICS, 41.0), dict.fromkeys(METRICS, 43.0)] for s in STRATEGIES}
     assert list(results) == list(STRATEGIES)
     written = json.loads((tmp_path / "ablation.json").read_text())
-    assert [(run["seed"], run["images_seen"]) for run in written["3,0.75"]] == [(1, 80), (3, 80)]
+    assert [(run["seed"], run["images_seen"]) for run in written["Moderately Biased"]] == [(1, 80), (3, 80)]
 
 
 def test_command_draws_bars_beside_the_table(runs, tmp_path, monkeypatch):
     # The order in which options that take several values would swallow the pairs.
-    options = ["--output", str(tmp_path), "--strategies", "none 3,3", "--seeds", "1,3", "SOLVER.MAX_MINUTES", "2.0"]
+    options = ["--output", str(tmp_path), "--strategies", "none uniform", "--seeds", "1,3", "SOLVER.MAX_MINUTES", "2.0"]
     monkeypatch.setattr(sys, "argv", ["ablate.py", *options])
     runpy.run_path(str(Path(__file__).parents[2] / "tools/ablate.py"), run_name="__main__")
-    assert "uniform (3, 3)" in (tmp_path / "ablation.svg").read_text()
+    assert "Uniform (3, 3)" in (tmp_path / "ablation.svg").read_text()
     assert len(runs.commands) == 4 and all("SOLVER.MAX_MINUTES" in command for command in runs.commands)
     assert (tmp_path / "table.md").exists()
 
@@ -87,8 +108,8 @@ def test_command_draws_bars_beside_the_table(runs, tmp_path, monkeypatch):
         ("| k | beta |", "JSONDecodeError"),
         ("[]", "AttributeError"),
         ("{}", "no strategies"),
-        ('{"3,0.75": []}', "a strategy without runs"),
-        ('{"3,4": [{}]}', "strategy '3,4'"),
+        ('{"Uniform": []}', "a strategy without runs"),
+        ('{"3,0.75": [{}]}', "strategy '3,0.75'"),
         ('{"none": [{"segm/AP": 40.0}]}', "segm/AP50"),
         ('{"none": [{"segm/AP": null}]}', "TypeError"),
     ],
@@ -111,5 +132,5 @@ def test_what_has_ended_is_not_repeated(runs, tmp_path):
     runs.fail = False
     run_ablation(Path("c.yaml"), tmp_path, strategies, [1], [])
     assert [command[command.index("OUTPUT_DIR") + 1] for command in runs.commands] == [
-        str(tmp_path / name / "seed_1") for name in ("1,1", "3,3", "3,3")
+        str(tmp_path / name / "seed_1") for name in ("uniform_small", "uniform", "uniform")
     ]

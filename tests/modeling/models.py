@@ -34,7 +34,7 @@ def small_cfg(num_classes: int = 1, device: str = "cpu") -> CfgNode:
 
 
 def disk_batch(sizes: list[tuple[int, int]], counts: list[int], num_classes: int = 1, seed: int = 0) -> list[dict]:
-    """Images of bright ellipses with exact masks: one (height, width) and one number of objects an image."""
+    """Images of bright ellipses with exact masks: one (height, width) and one number of objects per image."""
     generator = torch.Generator().manual_seed(seed)
     batch = []
     for (height, width), count in zip(sizes, counts):

@@ -54,12 +54,12 @@ def test_masks_and_ladder_equal_the_released_ones(golden, device):
     masks = atlas.grids[0].split(logits.sigmoid())
     e1, e2 = (canvas.grid.split(canvas.to_list(e)) for canvas, e in zip(atlas.canvases, (e1, e2)))
     levels = torch.stack([torch.arange(len(atlas)) < len(grid) for grid in atlas.grids]).sum(0)
-    for place, k in enumerate(atlas.order.tolist()):
-        assert levels[place] == int(data[f"levels_{k}"])
-        torch.testing.assert_close(masks[place][..., 0].cpu(), data[f"mask_{k}"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(e1[place].permute(2, 0, 1)[None].cpu(), data[f"e1_{k}"], atol=1e-3, rtol=1e-3)
+    for roi, k in enumerate(atlas.order.tolist()):
+        assert levels[roi] == int(data[f"levels_{k}"])
+        torch.testing.assert_close(masks[roi][..., 0].cpu(), data[f"mask_{k}"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(e1[roi].permute(2, 0, 1)[None].cpu(), data[f"e1_{k}"], atol=1e-3, rtol=1e-3)
         if f"e2_{k}" in data:
-            torch.testing.assert_close(e2[place].permute(2, 0, 1)[None].cpu(), data[f"e2_{k}"], atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(e2[roi].permute(2, 0, 1)[None].cpu(), data[f"e2_{k}"], atol=1e-3, rtol=1e-3)
 
 
 def test_module_s_equals_the_released_one(golden, device):
@@ -141,7 +141,7 @@ def test_every_parameter_gets_a_gradient():
     head = make_head(norm_affine=True, loss_type="bce_dice")
     with EventStorage():
         losses = head.losses(features, targets)
-    assert set(losses) == {"loss_mask", "loss_refine"}
+    assert set(losses) == {"loss_mask", "loss_mask_dice", "loss_refine"}
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
@@ -149,9 +149,10 @@ def test_every_parameter_gets_a_gradient():
 def test_no_objects_give_zero_losses_that_keep_the_graph():
     features, targets = make_targets()
     features = [f.requires_grad_() for f in features]
-    head = make_head()
+    head = make_head(loss_type="bce_dice")
     with EventStorage():
         losses = head.losses(features, [t[:0] for t in targets])
+    assert set(losses) == {"loss_mask", "loss_mask_dice", "loss_refine"}
     assert all(loss == 0 for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is not None and not p.grad.any() for p in head.parameters())
@@ -204,3 +205,32 @@ def test_masks_and_losses_do_not_depend_on_the_area_limit():
 def test_invalid_settings_are_refused_by_their_key(key, settings):
     with pytest.raises(ValueError, match=f"MODEL.ROI_MASK_HEAD.{key}"):
         make_head(**settings)
+
+
+def test_each_mask_loss_has_a_weight_of_its_own():
+    features, targets = make_targets()
+    values = {}
+    for weights in ((1.0, 1.0), (2.0, 3.0), (0.0, 1.0), (2.0, 0.0)):
+        torch.manual_seed(0)
+        head = make_head(loss_type="bce_dice", loss_weight=weights[0], dice_loss_weight=weights[1])
+        with EventStorage():
+            values[weights] = head.losses(features, targets)
+    plain = values[1.0, 1.0]
+    assert set(plain) == {"loss_mask", "loss_mask_dice", "loss_refine"} and all(loss > 0 for loss in plain.values())
+    for (bce, dice), losses in values.items():
+        torch.testing.assert_close(losses["loss_mask"], bce * plain["loss_mask"])
+        torch.testing.assert_close(losses["loss_mask_dice"], dice * plain["loss_mask_dice"])
+        torch.testing.assert_close(losses["loss_refine"], plain["loss_refine"])
+
+
+def test_the_dice_loss_is_that_of_dense_masks():
+    features, targets = make_targets()
+    head = make_head(loss_type="bce_dice", dice_loss_weight=1.0, refinement=None)
+    with EventStorage():
+        loss = head.losses(features, [targets[0][:1], targets[1][:0]])["loss_mask_dice"]
+    box = expand_boxes(targets[0].gt_boxes.tensor[:1], 1.1)
+    image = torch.zeros(1, dtype=torch.int64)
+    probability = head.predict(features, RoiAtlas(box, image, head.strides))[0].sigmoid()
+    truth = RoiAtlas(box, image, (1,)).crop(0, targets[0].gt_masks.tensor[None, :1].float())
+    expected = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+    torch.testing.assert_close(loss, expected)

@@ -12,16 +12,16 @@ def test_masks_of_images_of_different_sizes_are_read_at_their_place():
     first, second = torch.zeros(2, 5, 9, dtype=torch.bool), torch.zeros(1, 12, 4, dtype=torch.bool)
     first[1, 2, 7] = second[0, 10, 1] = True
     targets = [instances((5, 9), BitMasks(first)), instances((12, 4), BitMasks(second))]
-    masks = ObjectMasks(targets).of(torch.tensor([2, 1]))
+    masks = ObjectMasks(targets).select(torch.tensor([2, 1]))
     roi = torch.tensor([0, 1, 1, 0, 1])
     x, y = torch.tensor([1.0, 7.0, 7.5, 1.0, 8.9]), torch.tensor([10.0, 2.0, 2.0, 9.25, 20.0])
-    torch.testing.assert_close(masks.read(roi, x, y), torch.tensor([1.0, 1.0, 0.5, 0.25, 0.0]))
+    torch.testing.assert_close(masks.sample(roi, x, y), torch.tensor([1.0, 1.0, 0.5, 0.25, 0.0]))
 
 
 def test_polygons_are_filled():
     square = PolygonMasks([[[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]])
-    masks = ObjectMasks([instances((8, 10), square)]).of(torch.tensor([0]))
-    assert masks.read(
+    masks = ObjectMasks([instances((8, 10), square)]).select(torch.tensor([0]))
+    assert masks.sample(
         torch.zeros(2, dtype=torch.int64), torch.tensor([4.0, 8.0]), torch.tensor([2.0, 2.0])
     ).tolist() == [1, 0]
 
@@ -38,8 +38,8 @@ def test_sampling_bounds_the_area_and_gives_every_object_the_same_chance():
         assert 3000 <= area < 3000 + 900
         taken[kept] += 1
     assert taken[20] == 2000
-    share = taken[:20] / 2000
-    assert abs(share[:10].mean() - share[10:].mean()) < 0.03
+    fraction = taken[:20] / 2000
+    assert abs(fraction[:10].mean() - fraction[10:].mean()) < 0.03
 
 
 def test_jitter_is_relative_to_the_size_of_the_box():

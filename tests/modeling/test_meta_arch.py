@@ -93,7 +93,7 @@ def test_crowds_under_autocast(device):
 
 
 def test_other_methods_take_samples_with_crowds():
-    """Mask R-CNN goes by the instances alone."""
+    """Mask R-CNN follows the instances alone."""
     cfg = get_cfg("configs/dsb2018/mask_rcnn_R_18_FPN_256.yaml")
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
     batches = [disk_batch([(64, 96)], [3]) for _ in range(2)]
@@ -211,15 +211,32 @@ def test_bfloat16_autocast_trains_and_predicts(device):
     assert len(instances)
 
 
-def test_pictures_go_to_the_event_storage():
-    cfg = small_cfg()
-    cfg.VIS_PERIOD = 1
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    model = build_model(cfg)
-    with EventStorage() as storage:
-        model.train()(disk_batch([(64, 80)], [3]))
-        names = [name for name, _, _ in storage._vis_data]
-    assert len(names) == 3 and any("heatmap" in n for n in names) and any("points" in n for n in names)
+def rpn_cfg(num_classes: int = 1):
+    cfg = small_cfg(num_classes)
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "RPN"
+    cfg.MODEL.RPN.IN_FEATURES = ["c3"]
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[8, 16]]
+    cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH = 0.3
+    return cfg
+
+
+def test_another_proposal_generator_trains_and_predicts():
+    torch.manual_seed(0)
+    model = build_model(rpn_cfg())
+    losses = training_losses(model, ignoring_batch())
+    assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_mask", "loss_refine"}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    sum(losses.values()).backward()
+    optimizer.step()
+    with torch.no_grad():
+        instances = model.eval()(disk_batch([(64, 80)], [3]))[0]["instances"]
+    assert len(instances) and not instances.pred_classes.any()
+
+
+def test_proposals_without_classes_are_refused_where_there_are_several():
+    model = build_model(rpn_cfg(num_classes=2)).eval()
+    with torch.no_grad(), pytest.raises(ValueError, match="MODEL.PROPOSAL_GENERATOR.NAME"):
+        model(disk_batch([(64, 80)], [3]))
 
 
 @pytest.mark.parametrize(

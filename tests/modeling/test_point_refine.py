@@ -49,7 +49,7 @@ def test_sample_draws_kn_and_keeps_the_most_uncertain_beta_n():
         assert torch.bincount(roi, minlength=3).tolist() == counts.tolist()
         assert (points >= 0).all() and (points <= 1).all()
         uncertainty = atlas.canvases[0].from_list(-(2 * probabilities - 1).abs()[:, None])
-        mean.append(atlas.read(0, uncertainty, roi, points).mean())
+        mean.append(atlas.sample(0, uncertainty, roi, points).mean())
     assert mean[1] > mean[0] + 0.1
 
 
@@ -59,7 +59,7 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
     e1 = torch.randn(atlas.grids[0].num_pixels, 3)
     e2 = torch.randn(atlas.grids[1].num_pixels, 2)
     masks = BitMasks(torch.rand(3, 40, 40) > 0.5)
-    targets = ObjectMasks([Instances((40, 40), gt_boxes=Boxes(torch.zeros(3, 4)), gt_masks=masks)]).of(atlas.order)
+    targets = ObjectMasks([Instances((40, 40), gt_boxes=Boxes(torch.zeros(3, 4)), gt_masks=masks)]).select(atlas.order)
     probabilities = torch.rand(atlas.grids[0].num_pixels)
     fixed = refinement.sample(atlas, probabilities)
     monkeypatch.setattr(refinement, "sample", lambda *_: fixed)
@@ -73,9 +73,9 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
             for grid, e in ((atlas.grids[0], e1), (atlas.grids[1], e2))
         ]
         x, y = (box[:2] + p * (box[2:] - box[:2])).unbind(1)
-        place = torch.stack([x, y], 1) / 39 * 2 - 1
+        position = torch.stack([x, y], 1) / 39 * 2 - 1
         mask = masks.tensor[atlas.order[number]].float()[None, None]
-        labels = F.grid_sample(mask, place[None, None], align_corners=True)[0, 0, 0]
+        labels = F.grid_sample(mask, position[None, None], align_corners=True)[0, 0, 0]
         fine = reference.sample_points(maps[0], p)
         fine = fine.reshape(3, -1).t()
         fine_losses.append(F.binary_cross_entropy_with_logits(refinement.fine(fine)[:, 0], labels))

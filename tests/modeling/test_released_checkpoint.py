@@ -39,11 +39,11 @@ def test_converted_model_equals_the_program(program, tmp_path):
     model = build_model(cfg).eval()
     DetectionCheckpointer(model).load(str(target))
     image = torch.randint(0, 256, (3, 128, 160), dtype=torch.uint8)
-    normalised = model.preprocess_image([{"image": image}]).tensor
-    torch.testing.assert_close(normalised[0], image / 255 - 0.5)
+    normalized = model.preprocess_image([{"image": image}]).tensor
+    torch.testing.assert_close(normalized[0], image / 255 - 0.5)
 
     theirs = program.maps(image[None] / 255 - 0.5)
-    ours = model.backbone(normalised)
+    ours = model.backbone(normalized)
     for name, their_map in zip(("c1", "c2", "c3", "c4", "c5"), theirs):
         assert (ours[name] - their_map).abs().max() < 1e-4 * their_map.abs().max()
 

@@ -29,7 +29,7 @@ def box_iou(a: tuple, b: tuple) -> float:
 def worst_iou_of_moved_corners(height: float, width: float, radius: float) -> float:
     """Lowest IoU of a box with itself after each of its four edges moved by up to ``radius``, in or out.
 
-    The IoU falls as an edge leaves its place in either direction, so only the 16 extremes need a look. Among them are
+    The IoU falls as an edge moves in either direction, so only the 16 extremes need a look. Among them are
     the three cases of CornerNet: both corners out (grown), both in (shrunk), both to the same side (shifted).
     """
     if 2 * radius >= min(height, width):
@@ -43,11 +43,11 @@ def gaussian_radius_iou(height: float, width: float, min_overlap: float) -> floa
     """Largest radius by which all edges may move with IoU >= ``min_overlap`` left, by bisection (II-A.1)."""
     low, high = 0.0, min(height, width) / 2
     for _ in range(60):
-        middle = (low + high) / 2
-        if worst_iou_of_moved_corners(height, width, middle) >= min_overlap:
-            low = middle
+        mean = (low + high) / 2
+        if worst_iou_of_moved_corners(height, width, mean) >= min_overlap:
+            low = mean
         else:
-            high = middle
+            high = mean
     return low
 
 
@@ -125,7 +125,7 @@ def heatmap_focal_loss_loop(
 def center_smooth_l1_loss(
     maps: torch.Tensor, targets: list[torch.Tensor], indices: list[torch.Tensor], beta: float = 1.0
 ) -> torch.Tensor:
-    """Eq. 3 and 5: smooth L1, read at center cells only, averaged over the centers and their two coordinates.
+    """Eq. 3 and 5: smooth L1 at center cells only, averaged over the centers and their two coordinates.
 
     Args:
         maps: (N, 2, H, W), the width-height or the offset map.

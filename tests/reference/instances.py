@@ -12,10 +12,10 @@ def hough_paste(probability: torch.Tensor, box: torch.Tensor, height: int, width
 
     Args:
         probability: (h, w) of the ROI.
-        box: (4,) XYXY, already enlarged: the one the crop was read with.
+        box: (4,) XYXY, already enlarged: the one the crop was sampled with.
 
     Returns:
-        (H, W). A ROI pixel sits where its crop was read, at a real-valued position between pixel centers. It gives
+        (H, W). A ROI pixel sits where its crop was sampled, at a real-valued position between pixel centers. It gives
         its probability to the four pixels around with bilinear weights. Votes for pixels outside the image are lost;
         the others of the same ROI pixel count. The sum is not divided by the sum of the weights.
     """
@@ -33,7 +33,7 @@ def hough_paste(probability: torch.Tensor, box: torch.Tensor, height: int, width
 
 
 def resize_nearest(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(H, W) -> (height, width): output pixel (x, y) reads input pixel (floor(x W / width), floor(y H / height))."""
+    """(H, W) -> (height, width): output pixel (x, y) is input pixel (floor(x W / width), floor(y H / height))."""
     resized = mask.new_zeros(height, width)
     for y in range(height):
         for x in range(width):

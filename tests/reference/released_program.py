@@ -47,7 +47,7 @@ class ReleasedProgram(nn.Module):
         self.point_head1 = nn.Sequential(nn.Conv1d(128, 1, 1))
 
     def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """c1 .. c5 of a normalised (N, 3, H, W)."""
+        """c1 .. c5 of a normalized (N, 3, H, W)."""
         net = self.base_network
         c2 = net.relu(net.bn1(net.conv1(image)))
         res2 = net.layer1(net.maxpool(c2))

@@ -74,7 +74,7 @@ def test_model_and_ablation_are_drawn(cells, tmp_path):
     torch.save({"model": build_model(cfg).state_dict()}, cells[2][1] / "model_final.pth")
     ablation = tmp_path / "ablation.json"
     runs = [dict.fromkeys(METRICS, value) for value in (40.0, 42.0)]
-    ablation.write_text(json.dumps({"none": runs, "3,0.75": runs[:1]}))
+    ablation.write_text(json.dumps({"none": runs, "Moderately Biased": runs[:1]}))
 
     page = compare(DATASET, cells[2], tmp_path / "out", OPTIONS, ablation)
     text = page.read_text()

@@ -38,7 +38,7 @@ def test_bars_start_at_the_first_strategy_and_are_as_long_as_the_difference():
 @pytest.mark.filterwarnings("error")
 def test_every_strategy_has_its_name_and_numbers():
     svg = plot_ablation({Strategy(0, 0): runs(40, 42), Strategy(3, 3): runs(50)})
-    for text in ("no refinement", "uniform (3, 3)", "AP^seg, %"):
+    for text in ("no refinement", "Uniform (3, 3)", "AP^seg, %"):
         assert svg.count(f">{text}</text>") == 1
     # One seed has no spread.
     assert svg.count(">41.0 ± 1.4</text>") == svg.count(">50.0</text>") == len(METRICS)
@@ -46,7 +46,7 @@ def test_every_strategy_has_its_name_and_numbers():
 
 @pytest.mark.filterwarnings("error")
 def test_one_strategy_and_one_seed_make_a_plot():
-    assert ">uncertain (3, 0.75)</text>" in plot_ablation({Strategy(3, 0.75): runs(0.0)})
+    assert ">Moderately Biased (3, 0.75)</text>" in plot_ablation({Strategy(3, 0.75): runs(0.0)})
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objguided_d2.structures.ragged_grid import RaggedGrid, share_out
+from objguided_d2.structures.ragged_grid import RaggedGrid, split_by_area
 
 sizes = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12)
 
@@ -40,7 +40,7 @@ def test_slice_takes_the_pixels_along():
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 100))
 def test_parts_are_about_as_large_as_asked(areas, limit):
-    lengths = share_out(torch.tensor(areas, dtype=torch.int64), limit)
+    lengths = split_by_area(torch.tensor(areas, dtype=torch.int64), limit)
     assert sum(lengths) == len(areas)
     begin = 0
     for length in lengths:

@@ -56,7 +56,7 @@ def test_everything_agrees_with_the_dense_masks(windows, seed):
 
 @given(rectangles, st.integers(1, 40), st.integers(1, 40))
 @settings(deadline=None, max_examples=60)
-def test_resize_reads_the_pixel_that_nearest_neighbour_reads(windows, new_height, new_width):
+def test_resize_reads_the_pixel_that_nearest_neighbor_reads(windows, new_height, new_width):
     masks = random_masks(windows)
     resized = masks.resize_nearest((new_height, new_width)).tensor
     rows = torch.arange(new_height) * HEIGHT // new_height
@@ -135,24 +135,24 @@ def test_suppression_leaves_other_classes_alone():
     assert kept.tolist() == [2, 1]
 
 
-@pytest.mark.parametrize("grid_kind", ["edges", "centers"])
+@pytest.mark.parametrize("spacing", ["edges", "centers"])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_reading_paste_puts_a_half_plane_where_it_is(grid_kind, scale):
+def test_reading_paste_puts_a_half_plane_where_it_is(spacing, scale):
     """The ROI holds a ramp that crosses 1/2 at a known x of the image; asymmetric box, asymmetric scale."""
     box = torch.tensor([[5.0, 3.0, 29.0, 15.0]])
     height, width = 12, 24
-    if grid_kind == "edges":
+    if spacing == "edges":
         x = 5 + torch.arange(width) * (24 / (width - 1)) + 0.5
     else:
         x = 5 + torch.arange(width) + 0.5
     ramp = ((x - 17.0) / 20 + 0.5).expand(height, width)
     grid = RaggedGrid(torch.tensor([height]), torch.tensor([width]), torch.device("cpu"))
-    masks = RaggedROIMasks(ramp.flatten().contiguous(), grid, box, grid_kind, (20, 40))
+    masks = RaggedROIMasks(ramp.flatten().contiguous(), grid, box, spacing, (20, 40))
     pasted = masks.paste((20 * scale, 40 * 2 * scale), 0.5, "bilinear").tensor[0]
     columns = torch.nonzero(pasted.any(0))[:, 0]
     rows = torch.nonzero(pasted.any(1))[:, 0]
-    edge = 0.5 if grid_kind == "edges" else 0.0
-    # Pixel j is inside if its middle, (j + 1/2) / scale in input pixels, lies right of the crossing.
+    edge = 0.5 if spacing == "edges" else 0.0
+    # Pixel j is inside if its center, (j + 1/2) / scale in input pixels, lies right of the crossing.
     assert columns.min() == 17 * 2 * scale and columns.max() == int((29 + edge) * 2 * scale - 0.5)
     assert rows.min() == math.ceil((3 + edge) * scale - 0.5) and rows.max() == int((15 + edge) * scale - 0.5)
 

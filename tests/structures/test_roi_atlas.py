@@ -23,7 +23,7 @@ def test_crops_equal_the_released_ones(golden, device):
         torch.testing.assert_close(crop.permute(2, 0, 1)[None].cpu(), expected[k], atol=5e-5, rtol=0)
 
 
-def test_edges_grid_is_read_where_the_convention_says():
+def test_edges_are_sampled_where_the_convention_says():
     """An asymmetric example by hand: a map that holds its own x index + 10 times its y index."""
     feature = (torch.arange(40.0)[None, :] + 10 * torch.arange(30.0)[:, None])[None, None]
     boxes = torch.tensor([[3.0, 5.0, 9.0, 8.0]])
@@ -35,15 +35,15 @@ def test_edges_grid_is_read_where_the_convention_says():
     torch.testing.assert_close(crop[:, 0], 3 + 10 * torch.linspace(5, 8, 3))
 
 
-def test_centers_grid_reads_every_level_at_the_same_place():
-    """A map of stride 2 that holds the continuous x + 10 y of its cell middles, next to the one of stride 1."""
+def test_centers_sample_every_level_at_the_same_positions():
+    """A map of stride 2 that holds the continuous x + 10 y of its cell centers, next to the one of stride 1."""
 
     def map_of(stride: int) -> torch.Tensor:
         x, y = (torch.arange(40 // stride) + 0.5) * stride, (torch.arange(32 // stride) + 0.5) * stride
         return (x[None, :] + 10 * y[:, None])[None, None]
 
     boxes = torch.tensor([[4.0, 6.0, 12.0, 18.0]])
-    atlas = RoiAtlas(boxes, one_image(boxes), (1, 2), grid="centers")
+    atlas = RoiAtlas(boxes, one_image(boxes), (1, 2), spacing="centers")
     fine = atlas.crop(0, map_of(1)).view(12, 8)
     assert fine[0, 0] == 4.5 + 10 * 6.5 and fine[-1, -1] == 11.5 + 10 * 17.5
     coarse = atlas.crop(1, map_of(2)).view(6, 4)
@@ -52,24 +52,24 @@ def test_centers_grid_reads_every_level_at_the_same_place():
     torch.testing.assert_close(inner, fine[1:-1, 1:-1])
 
 
-@pytest.mark.parametrize("grid", ["edges", "centers"])
-def test_resize_equals_interpolate_for_every_roi(grid, device):
+@pytest.mark.parametrize("spacing", ["edges", "centers"])
+def test_resize_equals_interpolate_for_every_roi(spacing, device):
     boxes = torch.tensor([[0.0, 0, 37, 21], [3.3, 4.1, 24.9, 50.2], [10, 10, 17, 13], [2, 2, 7.9, 7.9]], device=device)
-    atlas = RoiAtlas(boxes, one_image(boxes), STRIDES, grid=grid)
+    atlas = RoiAtlas(boxes, one_image(boxes), STRIDES, spacing=spacing)
     for level in range(len(STRIDES) - 1):
         low_canvas, high_canvas = atlas.canvases[level + 1], atlas.canvases[level]
         low = torch.randn(low_canvas.grid.num_pixels, 3, device=device)
         high = atlas.resize(level, low_canvas.from_list(low))
         assert high[high_canvas.roi[: len(high)] == len(high_canvas)].abs().sum() == 0
         high_grid = high_canvas.grid.prefix(len(low_canvas))
-        high = high[high_canvas.place[: high_grid.num_pixels]]
+        high = high[high_canvas.pixel_cells[: high_grid.num_pixels]]
         for one, resized in zip(low_canvas.grid.split(low), high_grid.split(high)):
             size = resized.shape[:2]
             expected = F.interpolate(one.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)
             torch.testing.assert_close(resized.permute(2, 0, 1)[None], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_rois_of_several_images_read_their_own_image(device):
+def test_rois_of_several_images_sample_their_own_image(device):
     feature = torch.stack([torch.full((1, 20, 20), float(n)) for n in range(3)]).to(device)
     boxes = torch.tensor([[2.0, 2, 9, 9], [1, 1, 15, 15], [3, 3, 8, 12]], device=device)
     image = torch.tensor([2, 0, 1], device=device)
@@ -93,16 +93,16 @@ def test_no_boxes_make_an_empty_atlas(device):
     assert atlas.crop(0, torch.zeros(1, 3, 8, 8, device=device)).shape == (0, 3)
 
 
-def test_read_equals_the_released_uncertainty(golden):
+def test_samples_equal_the_released_uncertainty(golden):
     data = golden("uncertain_points")
     height, width = data["mask"].shape
     boxes = torch.tensor([[0.0, 0, width, height]])
     atlas = RoiAtlas(boxes, one_image(boxes), (1,))
     uncertainty = -(2 * data["mask"].reshape(-1, 1) - 1).abs()
     roi = torch.zeros(len(data["points_xy01"]), dtype=torch.int64)
-    read = atlas.read(0, atlas.canvases[0].from_list(uncertainty), roi, data["points_xy01"])[:, 0]
-    torch.testing.assert_close(read, data["uncertainty"], atol=1e-5, rtol=0)
-    assert read.argsort(descending=True)[:50].tolist() == data["top_index"].tolist()
+    sampled = atlas.sample(0, atlas.canvases[0].from_list(uncertainty), roi, data["points_xy01"])[:, 0]
+    torch.testing.assert_close(sampled, data["uncertainty"], atol=1e-5, rtol=0)
+    assert sampled.argsort(descending=True)[:50].tolist() == data["top_index"].tolist()
 
 
 def test_image_positions_are_where_the_grid_is(device):
@@ -116,12 +116,12 @@ def test_image_positions_are_where_the_grid_is(device):
     torch.testing.assert_close(torch.stack([x, y], 1), torch.stack([grid_x, grid_y], 1)[corner_pixels])
 
 
-def test_an_unknown_grid_is_refused_by_its_key():
-    with pytest.raises(ValueError, match="MODEL.ROI_MASK_HEAD.GRID"):
-        RoiAtlas(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), (1,), grid="corners")
+def test_an_unknown_spacing_is_refused():
+    with pytest.raises(ValueError, match="spacing must be one of"):
+        RoiAtlas(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), (1,), spacing="corners")
 
 
-def test_an_area_limit_shares_the_rois_out():
+def test_an_area_limit_splits_the_rois():
     sides = torch.tensor([4.0, 30, 9, 1, 30, 5, 17, 30])
     boxes = torch.stack([sides * 0, sides * 0, sides, sides], 1)
     image = torch.arange(len(boxes))
