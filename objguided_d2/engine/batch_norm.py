@@ -14,34 +14,34 @@ logger = logging.getLogger(__name__)
 
 
 class FreezeBatchNorm(HookBase):
-    """From a share of the training on, normalise by population statistics in place of those of the batch.
+    """From a fraction of the training on, normalize by population statistics in place of those of the batch.
 
-    A small batch of images of several kinds is normalised by whatever it happens to be made of, which the network
-    learns to rely on and does not find at test time. The last part of the training, by fixed statistics, takes that
+    A small batch of images of several kinds is normalized by whatever it happens to be made of, which the network
+    learns to rely on and does not find at test time. Training the rest with fixed statistics takes that
     away. They are measured once, on training batches at the weights of that moment. Scale and shift go on learning.
 
     Args:
-        share: of the training, in (0, 1].
-        progress: tells the share that is done.
+        fraction: of the training, in (0, 1].
+        progress: tells the fraction that is done.
         model: its BatchNorm layers, in training mode, are those that freeze.
-        batches: makes the batches to measure on; called once, on the first step after ``share``.
+        batches: makes the batches to measure on; called once, on the first step after ``fraction``.
         num_iter: how many of them to take.
     """
 
     def __init__(
         self,
-        share: float,
+        fraction: float,
         progress: Callable[[], float],
         model: nn.Module,
         batches: Callable[[], Iterable],
         num_iter: int,
     ) -> None:
-        self._share, self._progress, self._batches, self._num_iter = share, progress, batches, num_iter
+        self._fraction, self._progress, self._batches, self._num_iter = fraction, progress, batches, num_iter
         self._model, self._layers = model, get_bn_modules(model)
         self._measured = False
 
     def before_step(self) -> None:
-        if not self._layers or self._progress() < self._share:
+        if not self._layers or self._progress() < self._fraction:
             return
         if not self._measured:
             logger.info("BatchNorm statistics are measured on %d batches and fixed from here on", self._num_iter)

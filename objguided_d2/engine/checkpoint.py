@@ -56,7 +56,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
     """Detectron2's hook; here the last iteration may be known only when it comes (SOLVER.MAX_MINUTES).
 
-    A resumed run counts the files of its first part among those to keep.
+    A resumed run counts the files from before the interruption among those to keep.
     """
 
     def before_train(self) -> None:

@@ -41,11 +41,11 @@ def _check_fit(source: str, model: dict[str, torch.Tensor], config_file: str) ->
     if last is not None:
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(last)
     expected = {name: tuple(value.shape) for name, value in build_model(cfg).state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in model.items()}
+    shapes = {name: tuple(value.shape) for name, value in model.items()}
     # Batch counters are no parameters; old versions of torch did not save them.
-    missing = sorted(name for name in expected.keys() - found.keys() if not name.endswith("num_batches_tracked"))
-    unknown = sorted(found.keys() - expected.keys())
-    misfit = sorted(n for n in expected.keys() & found.keys() if expected[n] != found[n])
+    missing = sorted(name for name in expected.keys() - shapes.keys() if not name.endswith("num_batches_tracked"))
+    unknown = sorted(shapes.keys() - expected.keys())
+    misfit = sorted(n for n in expected.keys() & shapes.keys() if expected[n] != shapes[n])
     for words, names in (("lacks", missing), ("has besides", unknown), ("has in another shape", misfit)):
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

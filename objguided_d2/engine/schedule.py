@@ -1,4 +1,4 @@
-"""Training by the clock: SOLVER.MAX_MINUTES and a learning rate that follows the elapsed share of it."""
+"""Training by the clock: SOLVER.MAX_MINUTES and a learning rate that follows the elapsed fraction of it."""
 
 import datetime
 import time
@@ -16,7 +16,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventStorage
 class TrainingClock(HookBase):
     """Counts the seconds spent in training steps, not in evaluation or checkpoints, and ends the run by them.
 
-    Its count is part of the checkpoint, so a resumed run has the rest of its minutes. All processes go by the clock of
+    Its count is part of the checkpoint, so a resumed run has the rest of its minutes. All processes follow the clock of
     rank 0. Must be the first hook: the other hooks' time is not to be counted, and they look at ``trainer.max_iter``,
     which this one sets when the time is up.
 
@@ -30,12 +30,12 @@ class TrainingClock(HookBase):
         self._step_start = 0.0
 
     @property
-    def share(self) -> float:
-        """Part of the budget that is used up, 0 to 1; 0 where there is none."""
+    def fraction(self) -> float:
+        """Fraction of the budget that is used up, 0 to 1; 0 where there is none."""
         return min(self.seconds / (60 * self.max_minutes), 1.0) if self.max_minutes > 0 else 0.0
 
     def before_train(self) -> None:
-        if self.share >= 1:
+        if self.fraction >= 1:
             self.trainer.max_iter = self.trainer.start_iter
 
     def before_step(self) -> None:
@@ -45,7 +45,7 @@ class TrainingClock(HookBase):
         self.seconds += time.perf_counter() - self._step_start
         if self.max_minutes > 0:
             self.seconds = comm.all_gather(self.seconds)[0]
-            if self.share >= 1:
+            if self.fraction >= 1:
                 self.trainer.max_iter = self.trainer.iter + 1
         self.trainer.storage.put_scalar("elapsed_minutes", self.seconds / 60, smoothing_hint=False)
 
@@ -57,11 +57,11 @@ class TrainingClock(HookBase):
 
 
 class ClockedLR(LRMultiplier):
-    """Detectron2's schedule at the larger of the shares used of the time and of MAX_ITER; warm-up goes by iterations.
+    """Detectron2's schedule at the larger of the fractions of the time and of MAX_ITER; warm-up follows iterations.
 
     Args:
         schedule: Detectron2's scheduler for the same optimizer, without warm-up.
-        share: tells the elapsed share of the time budget, 0 to 1.
+        fraction: tells the elapsed fraction of the time budget, 0 to 1.
         warmup_iters, warmup_factor, warmup_method: as SOLVER.WARMUP_*; the factor multiplies the schedule.
     """
 
@@ -69,18 +69,18 @@ class ClockedLR(LRMultiplier):
         self,
         optimizer: torch.optim.Optimizer,
         schedule: LRMultiplier,
-        share: Callable[[], float],
+        fraction: Callable[[], float],
         *,
         warmup_iters: int,
         warmup_factor: float,
         warmup_method: str,
     ) -> None:
-        self._share = share
+        self._fraction = fraction
         self._warmup = warmup_iters, warmup_factor, warmup_method
         super().__init__(optimizer, schedule._multiplier, schedule._max_iter)
 
     def get_lr(self) -> list[float]:
-        progress = min(max(self._share(), self.last_epoch / self._max_iter), 1.0)
+        progress = min(max(self._fraction(), self.last_epoch / self._max_iter), 1.0)
         multiplier = self._multiplier(progress) * self._warmup_multiplier()
         return [base_lr * multiplier for base_lr in self.base_lrs]
 
@@ -103,7 +103,7 @@ class ClockedPrinter(CommonMetricPrinter):
         super().write()
 
     def _get_eta(self, storage: EventStorage) -> str:
-        return str(datetime.timedelta(seconds=int((1 - self._clock.share) * 60 * self._clock.max_minutes)))
+        return str(datetime.timedelta(seconds=int((1 - self._clock.fraction) * 60 * self._clock.max_minutes)))
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: TrainingClock) -> LRMultiplier:
@@ -116,7 +116,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: Tr
     return ClockedLR(
         optimizer,
         build_iteration_scheduler(plain, optimizer),
-        lambda: clock.share,
+        lambda: clock.fraction,
         warmup_iters=cfg.SOLVER.WARMUP_ITERS,
         warmup_factor=cfg.SOLVER.WARMUP_FACTOR,
         warmup_method=cfg.SOLVER.WARMUP_METHOD,

@@ -94,12 +94,12 @@ def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name:
 def _with_float_values(cfg: CfgNode, opts: list[str]) -> list[str]:
     """``SOLVER.MAX_MINUTES 15`` as ``15.0``: a float key takes no whole number otherwise."""
     values = list(opts)
-    for place in range(0, len(values) - 1, 2):
+    for index in range(0, len(values) - 1, 2):
         default: Any = cfg
-        for part in values[place].split("."):
+        for part in values[index].split("."):
             default = default.get(part) if isinstance(default, CfgNode) else None
-        if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", values[place + 1]):
-            values[place + 1] += ".0"
+        if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", values[index + 1]):
+            values[index + 1] += ".0"
     return values
 
 

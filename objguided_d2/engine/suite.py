@@ -18,7 +18,7 @@ class Suite:
     """What a suite file names.
 
     Attributes:
-        dataset: the comparison's data set.
+        dataset: the comparison's dataset.
         configs: config files, the first is what the others are compared with.
     """
 

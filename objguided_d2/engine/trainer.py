@@ -141,12 +141,12 @@ class Trainer(DefaultTrainer):
         return hooks.PreciseBN(test.EVAL_PERIOD, self.model, self._build_statistics_loader(), test.PRECISE_BN.NUM_ITER)
 
     def _build_freeze_batch_norm(self) -> FreezeBatchNorm:
-        share = self.cfg.SOLVER.FREEZE_BN_AT
-        if share <= 0:
-            raise ValueError(f"SOLVER.FREEZE_BN_AT is {share}; it must be above 0, and 1 is never")
+        fraction = self.cfg.SOLVER.FREEZE_BN_AT
+        if fraction <= 0:
+            raise ValueError(f"SOLVER.FREEZE_BN_AT is {fraction}; it must be above 0, and 1 is never")
         return FreezeBatchNorm(
-            share,
-            lambda: max(self.clock.share, self.iter / self.cfg.SOLVER.MAX_ITER),
+            fraction,
+            lambda: max(self.clock.fraction, self.iter / self.cfg.SOLVER.MAX_ITER),
             self.model,
             self._build_statistics_loader,
             self.cfg.TEST.PRECISE_BN.NUM_ITER,
@@ -195,7 +195,7 @@ class Trainer(DefaultTrainer):
         The numbers are logged with their definitions and written to OUTPUT_DIR/inference/<dataset>/metrics.json.
 
         Args:
-            evaluators: one a dataset; by default those of TEST.EVALUATORS.
+            evaluators: one per dataset; by default those of TEST.EVALUATORS.
 
         Returns:
             ``{task: {metric: value}}``, with a level of dataset names above it if there are several; empty in other

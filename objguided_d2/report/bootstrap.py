@@ -1,4 +1,4 @@
-"""How sure an AP is: images drawn anew with replacement, the same for all methods that are compared.
+"""Confidence intervals of AP by the bootstrap: images resampled with replacement, alike for all methods compared.
 
 N images, D detections of all images, T IoU thresholds, B resamples.
 """
@@ -19,8 +19,8 @@ class MatchedDetections:
     Attributes:
         scores: (D,).
         image: (D,) index of each detection's image.
-        true: (T, D) bool, whether it has found an object.
-        ignored: (T, D) bool, whether it counts as neither true nor false.
+        true: (T, D) bool, whether it is a true positive.
+        ignored: (T, D) bool, whether it is neither a true nor a false positive.
         num_objects: (N,) objects of each image.
     """
 
@@ -36,20 +36,20 @@ class MatchedDetections:
         params = evaluated.params
         category = list(params.catIds).index(category_id)
         num_images = len(params.imgIds)
-        # COCOeval goes by category, then size, then image.
+        # The order of COCOeval: category, then size, then image.
         start = category * len(params.areaRng) * num_images
-        of_images = evaluated.evalImgs[start : start + num_images]
-        found = [(index, result) for index, result in enumerate(of_images) if result is not None]
+        by_image = evaluated.evalImgs[start : start + num_images]
+        evaluations = [(index, result) for index, result in enumerate(by_image) if result is not None]
         num_objects = np.zeros(num_images, np.int64)
-        for index, result in found:
+        for index, result in evaluations:
             num_objects[index] = np.count_nonzero(~np.asarray(result["gtIgnore"], bool))
         num_thresholds = len(params.iouThrs)
-        scores = np.concatenate([np.zeros(0), *(result["dtScores"] for _, result in found)])
+        scores = np.concatenate([np.zeros(0), *(result["dtScores"] for _, result in evaluations)])
         order = np.argsort(-scores, kind="stable")
-        image = np.concatenate([np.zeros(0, int), *(np.full(len(r["dtScores"]), i) for i, r in found)])
+        image = np.concatenate([np.zeros(0, int), *(np.full(len(r["dtScores"]), i) for i, r in evaluations)])
         none = np.zeros((num_thresholds, 0), bool)
         true, ignored = (
-            np.concatenate([none, *(np.asarray(result[key], bool) for _, result in found)], axis=1)[:, order]
+            np.concatenate([none, *(np.asarray(result[key], bool) for _, result in evaluations)], axis=1)[:, order]
             for key in ("dtMatches", "dtIgnore")
         )
         return cls(scores[order], image[order], true, ignored, num_objects)
@@ -66,13 +66,13 @@ class MatchedDetections:
             weights: (B, N) integers.
 
         Returns:
-            (B,) means over the thresholds, in [0, 1]; nan where no object is drawn.
+            (B,) means over the thresholds, in [0, 1]; nan where the resample has no object.
         """
         result = np.full(len(weights), np.nan)
-        for b, of_images in enumerate(weights):
-            total = int(of_images @ self.num_objects)
+        for b, by_image in enumerate(weights):
+            total = int(by_image @ self.num_objects)
             if total:
-                result[b] = np.mean([self._precision(t, of_images[self.image], total) for t in range(len(self.true))])
+                result[b] = np.mean([self._precision(t, by_image[self.image], total) for t in range(len(self.true))])
         return result
 
     def precision_at_recalls(self, threshold: int) -> np.ndarray:
@@ -81,12 +81,12 @@ class MatchedDetections:
 
     def _precision(self, threshold: int, weight: np.ndarray, total: int) -> np.ndarray:
         counted = weight * ~self.ignored[threshold]
-        found = np.cumsum(counted * self.true[threshold])
+        true_positives = np.cumsum(counted * self.true[threshold])
         considered = np.cumsum(counted)
-        precision = found / np.maximum(considered, 1)
+        precision = true_positives / np.maximum(considered, 1)
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
-        place = np.searchsorted(found / total, RECALLS, side="left")
-        return np.concatenate([envelope, [0.0]])[np.minimum(place, len(envelope))]
+        index = np.searchsorted(true_positives / total, RECALLS, side="left")
+        return np.concatenate([envelope, [0.0]])[np.minimum(index, len(envelope))]
 
 
 def draw_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
@@ -96,7 +96,7 @@ def draw_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarr
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The middle part of resampled values that has this share of them."""
+    """The central range of resampled values that holds this fraction of them."""
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -104,8 +104,8 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
     """Two-sided bootstrap p-value of no difference, from values on the same resamples.
 
-    Twice the smaller share of resamples on one side of zero; at least 1 / B, since no resample on the other side is not
-    the same as none there could be.
+    Twice the smaller fraction of resamples on one side of zero; at least 1 / B, since no resample on the other side is
+    not the same as none there could be.
     """
     difference = (first - second)[np.isfinite(first - second)]
     below, above = np.mean(difference <= 0), np.mean(difference >= 0)

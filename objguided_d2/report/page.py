@@ -133,7 +133,7 @@ def _sort_options(runs: Sequence[str]) -> str:
     options = [
         ("disagreement:", "largest disagreement first"),
         ("objects:", "most objects first"),
-        ("name:", "data set's order"),
+        ("name:", "dataset's order"),
     ]
     for k, name in enumerate(runs):
         options += [(f"worst:{k}", f"{name}, worst first"), (f"best:{k}", f"{name}, best first")]

@@ -1,4 +1,4 @@
-"""The same images across methods, chosen by rule, objects coloured by what went wrong with them (Figure 4).
+"""The same images across methods, chosen by rule, objects colored by what went wrong with them (Figure 4).
 
 R runs, N images.
 """
@@ -17,14 +17,14 @@ from .error_kinds import KINDS, classify
 
 
 class Color(NamedTuple):
-    """A colour, its values 0 to 255."""
+    """A color, its values 0 to 255."""
 
     name: str
     rgb: tuple[int, int, int]
 
 
-# Okabe and Ito's colours: told apart by colour-blind people on dark and light images.
-KIND_COLORS = {
+# Okabe and Ito's colors: told apart by color-blind people on dark and light images.
+ERROR_KIND_COLORS = {
     "correct": Color("green", (0, 158, 115)),
     "boundary": Color("light blue", (86, 180, 233)),
     "merged": Color("orange", (230, 159, 0)),
@@ -71,7 +71,7 @@ def panel_row(compared: Mapping[str, ComparedImage], image_root: Path, reason: s
 
     Args:
         compared: name of each run -> its predictions on the image beside the truth.
-        image_root: folder of the data set's images.
+        image_root: folder of the dataset's images.
         reason: why the image is shown.
         zoomed: show the window where the runs disagree most instead of the whole image.
 
@@ -98,7 +98,7 @@ def panel_row(compared: Mapping[str, ComparedImage], image_root: Path, reason: s
         shown = _stack([of_run.label_map[window] == label for label in labels], (height, width))
         masks = np.concatenate([shown, missed])
         names = [KINDS[kinds.predicted[label - 1]] for label in labels] + ["missed"] * len(missed)
-        colors = np.array([KIND_COLORS[kind].rgb for kind in names], np.uint8).reshape(-1, 3)
+        colors = np.array([ERROR_KIND_COLORS[kind].rgb for kind in names], np.uint8).reshape(-1, 3)
         tiles.append(Tile(draw_instances(image[window], masks, colors=colors, fill=0.15, zoom=zoom), run_name))
     return tiles
 
@@ -133,10 +133,10 @@ def _stack(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 
 
 def legend_colors() -> Mapping[str, str]:
-    """Kind -> CSS colour."""
-    return {kind: "#{:02x}{:02x}{:02x}".format(*color.rgb) for kind, color in KIND_COLORS.items()}
+    """Kind -> CSS color."""
+    return {kind: "#{:02x}{:02x}{:02x}".format(*color.rgb) for kind, color in ERROR_KIND_COLORS.items()}
 
 
 def legend_in_words() -> str:
-    """The kinds with the names of their colours, as a part of a sentence."""
-    return ", ".join(f"{kind} ({color.name})" for kind, color in KIND_COLORS.items())
+    """The kinds with the names of their colors, as a part of a sentence."""
+    return ", ".join(f"{kind} ({color.name})" for kind, color in ERROR_KIND_COLORS.items())

@@ -1,4 +1,4 @@
-"""The plots of a comparison, as SVG that takes the colour of the text around it."""
+"""The plots of a comparison, as SVG that takes the color of the text around it."""
 
 import io
 import os
@@ -19,11 +19,11 @@ from .runs import Run
 from .scores import Scores
 from .tables import METRICS
 
-# Okabe and Ito's colours, which colour-blind people tell apart; without the two too light for a white page.
+# Okabe and Ito's colors, which color-blind people tell apart; without the two too light for a white page.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LINES = ("-", "--", "-.", ":")
-KIND_COLORS = {"no refinement": "#808080", "uniform": COLORS[0], "uncertain": COLORS[1]}
-# Replaced by the page's own text colour: a value that nothing else has.
+STRATEGY_KIND_COLORS = {"no refinement": "#808080", "uniform": COLORS[0], "uncertain": COLORS[1]}
+# Replaced by the page's own text color: a value that nothing else has.
 _INK = "#010203"
 SIZE_BINS = np.array([0, 8, 12, 16, 24, 32, 48, 64, 96, np.inf])  # sqrt(area), pixels
 CALIBRATION_BINS = np.linspace(0, 1, 11)
@@ -31,7 +31,7 @@ SCORE_THRESHOLDS = np.linspace(0, 1, 101)
 
 
 def style_of(index: int) -> dict:
-    """Colour and line of the method at this place, the same in every plot."""
+    """Color and line of the method with this index, the same in every plot."""
     return {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index // len(COLORS) % len(LINES)]}
 
 
@@ -66,7 +66,7 @@ def plot_precision_recall(scores: Mapping[str, Scores], threshold_index: int = 0
 
 
 def plot_recall_by_size(scores: Mapping[str, Scores]) -> str:
-    """Share of the objects found at IoU 0.5 in the label map, by their size."""
+    """Recall at IoU 0.5 in the label map, by object size."""
 
     def draw(axes: Axes) -> None:
         for k, (name, score) in enumerate(scores.items()):
@@ -77,7 +77,7 @@ def plot_recall_by_size(scores: Mapping[str, Scores]) -> str:
             f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g}-" for low, high in zip(SIZE_BINS, SIZE_BINS[1:])
         ]
         axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-        axes.set(xlabel="sqrt(area), pixels", ylabel="found at IoU 0.5", ylim=(0, 1.02))
+        axes.set(xlabel="sqrt(area), pixels", ylabel="recall at IoU 0.5", ylim=(0, 1.02))
 
     return _svg(draw)
 
@@ -99,7 +99,7 @@ def plot_f1_by_score(scores: Mapping[str, Scores]) -> str:
 
 
 def plot_calibration(scores: Mapping[str, Scores]) -> str:
-    """Share of true detections (IoU 0.5) among those of a score."""
+    """Fraction of true positives (IoU 0.5) among the detections of a score."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, alpha=0.5)
@@ -132,7 +132,7 @@ def plot_training(runs: Sequence[Run], metric: str = "segm/AP") -> str | None:
 
 
 def plot_bars(values: Mapping[str, tuple[float, float, float]], label: str) -> str:
-    """A bar a name, with its interval: name -> (value, low, high)."""
+    """One bar per name, with its interval: name -> (value, low, high)."""
 
     def draw(axes: Axes) -> None:
         names = list(values)
@@ -148,15 +148,15 @@ def plot_bars(values: Mapping[str, tuple[float, float, float]], label: str) -> s
 
 
 def plot_ablation(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> str:
-    """Sampling strategies as bars of their mean over seeds with its spread, a plot a metric (Table II).
+    """Sampling strategies as bars of their mean over seeds with its spread, one plot per metric (Table II).
 
-    Strategies differ by a small part of the metric, so bars start at the mean of the first one.
+    Strategies differ by a small fraction of the metric, so bars start at the mean of the first one.
 
     Args:
         results: see :func:`..engine.ablation.read_ablation`.
     """
     titles = [strategy.title for strategy in results]
-    colors = [KIND_COLORS[strategy.kind] for strategy in results]
+    colors = [STRATEGY_KIND_COLORS[strategy.kind] for strategy in results]
 
     def draw(*of_metric: Axes) -> None:
         for axes, metric in zip(of_metric, ABLATION_METRICS):
@@ -164,8 +164,8 @@ def plot_ablation(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> 
             axes.barh(titles, means - means[0], left=means[0], xerr=spreads, color=colors, ecolor=_INK, capsize=2)
             axes.axvline(means[0], color=_INK, linewidth=0.8)
             for row, numbers in enumerate(zip(means, spreads)):
-                place = axes.get_yaxis_transform()
-                axes.text(1.02, row, format_mean(*numbers), transform=place, va="center", fontsize=8)
+                beside = axes.get_yaxis_transform()
+                axes.text(1.02, row, format_mean(*numbers), transform=beside, va="center", fontsize=8)
             axes.set(xlabel=f"{METRICS[metric]}, %", axisbelow=True)
             axes.locator_params(axis="x", nbins=4)
         of_metric[0].invert_yaxis()
@@ -174,7 +174,7 @@ def plot_ablation(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> 
 
 
 def write_svg(path: str | os.PathLike, svg: str) -> None:
-    """Write a plot as a file of its own, where no page gives it colours: dark on white, on any background."""
+    """Write a plot as a file of its own, where no page gives it colors: dark on white, on any background."""
     write_text(path, svg.replace("currentColor", "#222222").replace("<svg ", '<svg style="background: #ffffff" ', 1))
 
 

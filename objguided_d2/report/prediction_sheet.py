@@ -1,4 +1,4 @@
-"""A sheet of predictions beside the truth, for a registered data set."""
+"""A sheet of predictions beside the truth, for a registered dataset."""
 
 import os
 
@@ -23,15 +23,16 @@ def draw_prediction_sheet(
     path: str | os.PathLike,
     *,
     num_images: int = 6,
-    score_thresh: float = 0.4,
 ) -> None:
-    """Write a sheet with a row an image: input, true objects (no crowds), predicted objects.
+    """Write a sheet of one row per image: input, true objects (no crowds), predicted objects.
+
+    Predictions of a score under TEST.LABEL_MAP_SCORE_THRESH are left out.
 
     Args:
         model: any Detectron2 model with ``pred_masks``.
-        num_images: images spread evenly over the data set.
-        score_thresh: predictions under this score are not drawn.
+        num_images: images spread evenly over the dataset.
     """
+    score_thresh = cfg.TEST.LABEL_MAP_SCORE_THRESH
     chosen = evenly_spaced(DatasetCatalog.get(dataset_name), num_images)
     mapper = InstanceMapper(cfg, is_train=False)
     tiles = []

@@ -1,4 +1,4 @@
-"""The predictions of one method on one data set, wherever they come from."""
+"""The predictions of one method on one dataset, wherever they come from."""
 
 import json
 from collections import Counter
@@ -49,6 +49,11 @@ class Run:
     images_seen: int | None = None
     curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
 
+    @property
+    def score_threshold(self) -> float:
+        """The score from which predictions go into its label maps (TEST.LABEL_MAP_SCORE_THRESH)."""
+        return (self.config or get_cfg()).TEST.LABEL_MAP_SCORE_THRESH
+
     def compared_image(
         self, image_id: int, ground_truth: COCO, metadata: Metadata, *, limit: int, score_threshold: float
     ) -> ComparedImage:
@@ -72,7 +77,7 @@ def classes_of(results: Sequence[dict], metadata: Metadata) -> np.ndarray:
 
 
 def load_runs(paths: Sequence[Path], dataset_name: str, ground_truth: COCO) -> list[Run]:
-    """Read every run and give them names of their own: the last parts of their paths that tell them apart.
+    """Read every run and give them unique names: the last parts of their paths that tell them apart.
 
     Raises:
         RunError: see :func:`load_run`; also for one path twice.
@@ -88,9 +93,9 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
 
     Args:
         path: OUTPUT_DIR of a training or evaluation, a COCO results JSON, or a folder of label images named as the
-            images of the data set (``<stem>.png`` or ``.tif``, also ``<stem>_cp_masks`` and the like).
+            images of the dataset (``<stem>.png`` or ``.tif``, also ``<stem>_cp_masks`` and the like).
         name: for messages and for the result.
-        dataset_name, ground_truth: the data set of the comparison.
+        dataset_name, ground_truth: the dataset of the comparison.
 
     Raises:
         RunError: if there is nothing of these kinds, or predictions are missing or do not fit the images.
@@ -167,7 +172,7 @@ def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
         for number, result in enumerate(content):
             image_id = result["image_id"]
             if image_id not in results:
-                raise RunError(f"{path}, result {number}: image_id {image_id} is not in the data set; evaluate on it")
+                raise RunError(f"{path}, result {number}: image_id {image_id} is not in the dataset; evaluate on it")
             image = ground_truth.imgs[image_id]
             if list(result["segmentation"]["size"]) != [image["height"], image["width"]]:
                 raise RunError(
@@ -175,13 +180,13 @@ def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
                     f"{image['file_name']} {[image['height'], image['width']]} (height, width)"
                 )
             if result["category_id"] not in ground_truth.cats:
-                raise RunError(f"{path}, result {number}: category_id {result['category_id']} is not in the data set")
+                raise RunError(f"{path}, result {number}: category_id {result['category_id']} is not in the dataset")
             results[image_id].append({**result, "score": float(result["score"])})
     except RunError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a COCO results file with masks ({error!r}); write it again") from error
-    return {image_id: sorted(of_image, key=lambda r: -r["score"]) for image_id, of_image in results.items()}
+    return {image_id: sorted(found, key=lambda r: -r["score"]) for image_id, found in results.items()}
 
 
 def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
@@ -207,7 +212,7 @@ def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
         ]
     if missing:
         raise RunError(
-            f"run {path} has neither a config.yaml nor label images of all images of the data set: "
+            f"run {path} has neither a config.yaml nor label images of all images of the dataset: "
             f"{len(missing)} of {len(ground_truth.imgs)} are missing, as {missing[0]}.png"
         )
     return results
@@ -225,10 +230,10 @@ def _result(image_id: int, category_id: int, mask: np.ndarray) -> dict:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths, whole parts, that are all different."""
+    """The shortest ends of the paths, in whole components, that are all different."""
     parts = [path.resolve().with_suffix("" if path.suffix == ".json" else path.suffix).parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(of_path[-length:]) for of_path in parts]
+        names = ["/".join(path_parts[-length:]) for path_parts in parts]
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]

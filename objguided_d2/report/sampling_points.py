@@ -21,9 +21,9 @@ from ..profiling.inputs import map_test_images
 from ..profiling.model_under_test import load_model_under_test
 from ..structures.roi_atlas import RoiAtlas
 from ..utils.contact_sheet import Tile, contact_sheet
-from .median_image import median_image
 from .page import Figure
 from .runs import Run, weights_of
+from .speed import median_image
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class PredictedMask(NamedTuple):
 
 
 def sampling_figure(runs: Sequence[Run], dataset_name: str) -> Figure | None:
-    """A panel a strategy, by the first run that has a model of ours; None without one or without an object to show."""
+    """One panel per strategy, by the first ObjectGuidedRCNN with weights; None without one or without objects."""
     ours = ((run, weights_of(run.path)) for run in runs if run.config)
     run, weights = next(
         ((run, w) for run, w in ours if w and run.config.MODEL.META_ARCHITECTURE == "ObjectGuidedRCNN"), (None, None)
@@ -149,11 +149,11 @@ def draw_points(picture: np.ndarray, point_coords: np.ndarray, config: CfgNode) 
     zoom = max(1, PANEL_SIDE // max(picture.shape))
     panel = np.repeat(picture.repeat(zoom, axis=0).repeat(zoom, axis=1)[..., None], 3, axis=2)
     size = np.array(picture.shape[::-1])
-    # The grid "edges" has its first and last points, which are the middles of pixels here, on the edges of the box.
+    # The grid "edges" has its first and last points, which are the centers of pixels here, on the edges of the box.
     at_edges = config.MODEL.ROI_MASK_HEAD.GRID == "edges"
-    place = point_coords * (size - 1) + 0.5 if at_edges else point_coords * size
+    position = point_coords * (size - 1) + 0.5 if at_edges else point_coords * size
     radius, shift = min(0.3 * zoom, 3.5), 4
-    centers = np.round((place * zoom - 0.5) * 2**shift).astype(int)
+    centers = np.round((position * zoom - 0.5) * 2**shift).astype(int)
     # All edges first, so that points in a heap do not cut each other up.
     for color, r in ((POINT_EDGE, 1.4 * radius), (POINT_COLOR, radius)):
         for x, y in centers.tolist():

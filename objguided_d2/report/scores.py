@@ -3,6 +3,7 @@
 T IoU thresholds 0.50:0.05:0.95.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +27,13 @@ _COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 @dataclass
 class Scores:
-    """What a run has reached.
+    """The numbers of one run.
 
     Attributes:
         metrics: "task/metric" -> percent or count, as the evaluators name them; nan where undefined.
         matched: of each class with objects, for resampling, precision-recall curves and calibration.
         image_accuracy: image id -> TP / (TP + FP + FN), mean over T, in [0, 1].
-        objects: (G, 4) area, found at IoU 0.5, boundary IoU, boundary F of every true object.
+        objects: (G, 4) area, matched at IoU 0.5, boundary IoU, boundary F of every true object.
     """
 
     metrics: dict[str, float]
@@ -71,8 +72,8 @@ class Scores:
         values, true = self.counted_detections(threshold_index)
         order = np.argsort(-values, kind="stable")
         num_kept = np.searchsorted(-values[order], -np.asarray(score_thresholds), side="right")
-        num_found = np.concatenate([[0], np.cumsum(true[order])])[num_kept]
-        return 2 * num_found / (num_kept + sum(m.num_objects.sum() for m in self.matched))
+        num_true = np.concatenate([[0], np.cumsum(true[order])])[num_kept]
+        return 2 * num_true / (num_kept + sum(m.num_objects.sum() for m in self.matched))
 
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(B,) COCO AP of masks, see :meth:`MatchedDetections.resampled`."""
@@ -115,7 +116,7 @@ def score_run(
 
 
 def _coco(run: Run, ground_truth: COCO, limit: int) -> tuple[dict[str, float], list[MatchedDetections]]:
-    results = [result for of_image in run.results.values() for result in of_image]
+    results = list(itertools.chain.from_iterable(run.results.values()))
     stats = evaluate_coco(ground_truth, results, "segm", limit=limit).stats
     values = [100 * value if value >= 0 else np.nan for value in stats[:6]]
     matches = match_coco(ground_truth, results, "segm", limit=limit)

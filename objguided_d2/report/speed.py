@@ -1,14 +1,15 @@
-"""Parameters, arithmetic, images a second and memory of each model, measured here on the same image."""
+"""Parameters, arithmetic, images/s and memory of each model, measured here on the same image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detectron2.data import DatasetCatalog
+
 from ..profiling.inputs import map_test_images
 from ..profiling.memory import peak_megabytes
 from ..profiling.model_under_test import load_model_under_test
 from ..profiling.timing import interleaved_rounds
-from .median_image import median_image
 from .runs import Run, config_of, weights_of
 
 
@@ -60,3 +61,12 @@ def _infer_one(path: Path, weights: Path, record: dict) -> Callable[[], object]:
         return model.inference(map_test_images(model.cfg, [record]))()
 
     return call
+
+
+def median_image(dataset_name: str) -> tuple[dict, list[dict]]:
+    """The record and the objects (no crowds) of the image of median object count among those with objects, if any."""
+    records = DatasetCatalog.get(dataset_name)
+    images = [(record, [a for a in record["annotations"] if not a.get("iscrowd", 0)]) for record in records]
+    images.sort(key=lambda image: len(image[1]))
+    with_objects = [image for image in images if image[1]] or images
+    return with_objects[len(with_objects) // 2]

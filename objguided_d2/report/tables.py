@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import draw_weights, interval, paired_p_value
+from .collect import Comparison
+from .runs import Run
 from .scores import Scores
+from .speed import Speed
 
 METRICS = {
     "segm/AP": "AP",
@@ -19,7 +22,7 @@ METRICS = {
     "voc_dec/AP": "AP^dec",
     "matching/accuracy50": "accuracy at 0.5",
     "matching/f150": "F1 at 0.5",
-    "boundary/matched_IoU": "boundary IoU of found",
+    "boundary/matched_IoU": "boundary IoU of matched",
 }
 
 
@@ -34,6 +37,61 @@ class Uncertainty:
     high: float
     difference: tuple[float, float] | None
     p_value: float | None
+
+
+def comparison_tables(
+    comparison: Comparison, intervals: Sequence[Uncertainty]
+) -> list[tuple[str, str, list[str], list[list[str]]]]:
+    """(title, note, header, rows) of quality, confidence intervals and cost."""
+    options, scores = comparison.options, comparison.scores
+    return [
+        (
+            "Quality",
+            f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections per image; "
+            f"the last three on label maps of scores from {_thresholds(comparison.score_thresholds)} on, boundary IoU "
+            f"within {options.boundary_distance} pixels.",
+            ["method", *METRICS.values()],
+            metric_rows(scores),
+        ),
+        (
+            "Confidence intervals",
+            f"COCO AP of masks with its 95 % bootstrap interval over images ({options.resamples} resamples, the same "
+            "for all methods), the difference to the first method with its interval, and its two-sided p-value, which "
+            f"the resamples resolve to {1 / options.resamples:.3g}. This is about other images: what another seed of "
+            "the same training would give is not in it.",
+            ["method", "AP", "difference", "p"],
+            uncertainty_rows(list(scores), intervals, list(scores.values())),
+        ),
+        (
+            "Cost",
+            "Training as far as the run folder tells. Speed and memory measured here: one image at a time, the models "
+            "in interleaved rounds, median and quartiles; the image of median object count among those with objects.",
+            ["method", "training minutes", "images seen", "parameters, M", "GFLOPs", "images/s", "peak memory, MB"],
+            [_cost_row(run, comparison.speeds.get(run.name)) for run in comparison.runs],
+        ),
+    ]
+
+
+def _thresholds(by_run: Mapping[str, float]) -> str:
+    values = set(by_run.values())
+    if len(values) == 1:
+        return f"{values.pop():g}"
+    return "each run's own threshold (" + ", ".join(f"{name} {value:g}" for name, value in by_run.items()) + ")"
+
+
+def _cost_row(run: Run, speed: Speed | None) -> list[str]:
+    training = [f"{run.minutes:.0f}" if run.minutes else "-", str(run.images_seen) if run.images_seen else "-"]
+    if speed is None:
+        return [run.name, *training, "-", "-", "-", "-"]
+    median, low, high = speed.images_per_second
+    return [
+        run.name,
+        *training,
+        f"{speed.parameters:.1f}",
+        f"{speed.gflops:.1f}",
+        f"{median:.2f} ({low:.2f} to {high:.2f})",
+        f"{speed.peak_megabytes:.0f}",
+    ]
 
 
 def uncertainties(scores: Sequence[Scores], num_resamples: int, seed: int = 0) -> list[Uncertainty]:
@@ -53,15 +111,17 @@ def uncertainties(scores: Sequence[Scores], num_resamples: int, seed: int = 0) -
 
 
 def metric_rows(scores: Mapping[str, Scores]) -> list[list[str]]:
-    """A row a method: name, then METRICS; "-" for what is undefined."""
+    """One row per method: name, then METRICS; "-" for what is undefined."""
     return [[name, *(_number(score.metrics[key]) for key in METRICS)] for name, score in scores.items()]
 
 
-def uncertainty_rows(names: Sequence[str], found: Sequence[Uncertainty], scores: Sequence[Scores]) -> list[list[str]]:
-    """A row a method: name, AP with its interval, difference to the first with its interval, p-value."""
+def uncertainty_rows(
+    names: Sequence[str], intervals: Sequence[Uncertainty], scores: Sequence[Scores]
+) -> list[list[str]]:
+    """One row per method: name, AP with its interval, difference to the first with its interval, p-value."""
     first = 100 * scores[0].average_precision
     rows = []
-    for name, one, score in zip(names, found, scores):
+    for name, one, score in zip(names, intervals, scores):
         value = 100 * score.average_precision
         row = [name, f"{value:.1f} ({one.low:.1f} to {one.high:.1f})"]
         if one.difference is None:

@@ -1,5 +1,5 @@
 "use strict";
-// The data of the page: kinds, runs (names), colours, and images with truth and the predictions of each run.
+// The data of the page: kinds, runs (names), colors, and images with truth and the predictions of each run.
 const data = JSON.parse(document.getElementById("viewer-data").textContent);
 const PAIR_IOU = 0.5, CORRECT_IOU = 0.75;
 const state = { threshold: data.threshold, runs: data.runs.map(() => true), kinds: {}, current: 0, order: [] };
@@ -44,13 +44,13 @@ function candidates(image, active) {
 // As evaluation/matching.py has it at IoU 0.5, where a greedy pairing is the best one.
 function accuracy(image, run) {
   const active = aboveThreshold(image.predictions[run]);
-  const paired = new Set(), found = new Set();
+  const matchedPredictions = new Set(), matchedObjects = new Set();
   for (const [, i, g] of candidates(image, active)) {
-    if (!paired.has(i) && !found.has(g)) { paired.add(i); found.add(g); }
+    if (!matchedPredictions.has(i) && !matchedObjects.has(g)) { matchedPredictions.add(i); matchedObjects.add(g); }
   }
-  const invented = active.filter((p, i) => !p.in_crowd && !paired.has(i)).length;
-  const total = image.areas.length + invented;
-  return total ? found.size / total : 1;
+  const falsePositives = active.filter((p, i) => !p.in_crowd && !matchedPredictions.has(i)).length;
+  const total = image.areas.length + falsePositives;
+  return total ? matchedObjects.size / total : 1;
 }
 
 const pictures = new Map();

@@ -24,7 +24,7 @@ def viewer_image(compared: Sequence[ComparedImage], image_root: Path, max_side: 
 
     Args:
         compared: all predictions of each run, however low their scores, beside the truth.
-        image_root: folder of the data set's images.
+        image_root: folder of the dataset's images.
         max_side: a larger image is shrunk to it; outlines keep the coordinates of the original.
 
     Returns:
@@ -49,7 +49,7 @@ def viewer_image(compared: Sequence[ComparedImage], image_root: Path, max_side: 
         "src": "data:image/jpeg;base64," + base64.b64encode(encoded).decode("ascii"),
         "truth": outlines,
         "areas": areas,
-        "predictions": [viewer_predictions(of_run) for of_run in compared],
+        "predictions": [viewer_predictions(one) for one in compared],
     }
 
 
@@ -83,7 +83,7 @@ def viewer_predictions(compared: ComparedImage) -> list[dict[str, Any]]:
 
 
 def outline(mask: np.ndarray, left: int, top: int) -> list[list[int]]:
-    """The outer contours of a mask: a list x, y, x, y, ... for each piece, in pixels of the image.
+    """The outer contours of a mask: a list x, y, x, y, ... for each component, in pixels of the image.
 
     Args:
         mask: (h, w) bool, a window of the image whose first pixel is (``left``, ``top``).

@@ -5,7 +5,7 @@ from tests.engine.toy import register_toy_dataset
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory):
-    """Folder of the toy data sets, which are registered."""
+    """Folder of the toy datasets, which are registered."""
     root = tmp_path_factory.mktemp("toy_data")
     register_toy_dataset(root)
     return root

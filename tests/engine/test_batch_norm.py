@@ -27,9 +27,9 @@ def step(hook, progress):
     hook.before_step()
 
 
-def freeze(model, share=0.5, num_iter=4):
+def freeze(model, fraction=0.5, num_iter=4):
     made = []
-    hook = FreezeBatchNorm(share, lambda: hook.progress, model, lambda: made.append(1) or batches(), num_iter)
+    hook = FreezeBatchNorm(fraction, lambda: hook.progress, model, lambda: made.append(1) or batches(), num_iter)
     return hook, made
 
 
@@ -80,6 +80,6 @@ def test_model_without_batch_norm_is_left_alone():
     assert not made
 
 
-def test_share_that_makes_no_sense_is_refused(tmp_path, toy_data):
+def test_fraction_that_makes_no_sense_is_refused(tmp_path, toy_data):
     with pytest.raises(ValueError, match="SOLVER.FREEZE_BN_AT is 0"):
         Trainer(toy_cfg(tmp_path, "SOLVER.FREEZE_BN_AT", 0.0))

@@ -33,7 +33,7 @@ def test_steady_clock_gives_the_schedule_by_iterations(schedule):
     assert expected[0] == 1 and expected[99] < 0.011
 
 
-def test_multi_step_drops_at_shares_of_the_time():
+def test_multi_step_drops_at_fractions_of_the_time():
     options = "SOLVER.STEPS", (30, 80), "SOLVER.GAMMA", 0.1, "SOLVER.MAX_MINUTES", 10.0
     assert rates([0, 2.9, 3.1, 7.9, 8.1], *options) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 

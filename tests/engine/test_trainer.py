@@ -176,7 +176,7 @@ class TestTimeBudget:
         assert any("segm/AP" in line for line in lines)
         assert max(line.get("elapsed_minutes", 0) for line in lines) == 1.0
 
-    def test_learning_rate_follows_the_elapsed_share(self, tmp_path):
+    def test_learning_rate_follows_the_elapsed_fraction(self, tmp_path):
         class Record(HookBase):
             rates = []
 
@@ -184,8 +184,8 @@ class TestTimeBudget:
                 self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
 
         train(toy_cfg(tmp_path, *self.OPTIONS, "DATASETS.TEST", ()), hook=Record())
-        shares = torch.arange(6) / 6
-        expected = 0.01 * (1 + torch.cos(torch.pi * shares)) / 2
+        fractions = torch.arange(6) / 6
+        expected = 0.01 * (1 + torch.cos(torch.pi * fractions)) / 2
         assert Record.rates == pytest.approx(expected.tolist())
 
     def test_resumed_run_has_the_rest(self, tmp_path):

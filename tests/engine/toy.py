@@ -1,4 +1,4 @@
-"""A detector, a data set and a config small enough to train in a second, with all that is random in real ones."""
+"""A detector, a dataset and a config small enough to train in a second, with all that is random in real ones."""
 
 import json
 import os

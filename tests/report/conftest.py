@@ -1,4 +1,4 @@
-"""A small data set on disk with three runs: one perfect, one somewhat off, one of label images."""
+"""A small dataset on disk with three runs: one perfect, one somewhat off, one of label images."""
 
 import json
 
@@ -43,7 +43,7 @@ def coco_results(labels: np.ndarray, image_id: int, rng: np.random.Generator) ->
 
 @pytest.fixture
 def cells(tmp_path):
-    """(name of the data set, its COCO object, run paths: perfect, shifted, label images)."""
+    """(name of the dataset, its COCO object, run paths: perfect, shifted, label images)."""
     rng = np.random.default_rng(0)
     maps = [random_cells(rng) for _ in range(6)]
     maps.append(np.zeros((SIZE, SIZE), np.int32))

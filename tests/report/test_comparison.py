@@ -1,21 +1,26 @@
-"""The whole comparison on a small data set."""
+"""The whole comparison on a small dataset."""
 
 import json
 import re
-import subprocess
+import runpy
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
 from objguided_d2.engine.ablation import METRICS, AblationError
+from objguided_d2.report.collect import collect
+from objguided_d2.report.compare_command import main
 from objguided_d2.report.comparison import Options, compare
 from objguided_d2.report.error_kinds import KINDS
 from objguided_d2.report.runs import RunError
+from objguided_d2.report.tables import comparison_tables, uncertainties
 from tests.modeling.models import small_cfg
 from tests.report.conftest import DATASET, SIZE
 
@@ -67,7 +72,23 @@ def test_viewer_has_every_image_and_run(page):
     assert all(len(image["predictions"]) == 3 for image in data["images"])
 
 
-def test_model_and_ablation_are_drawn(cells, tmp_path):
+def test_each_run_has_its_own_score_threshold_unless_one_is_given(cells, tmp_path):
+    name, _, (perfect, shifted, _) = cells
+    (shifted / "config.yaml").write_text("VERSION: 2\nTEST: {LABEL_MAP_SCORE_THRESH: 0.7}\n")
+    collected = collect(name, [perfect, shifted], tmp_path / "out", OPTIONS)
+    assert collected.score_thresholds == {"perfect": 0.3, "shifted": 0.7}
+    kept = collected.compared_images(1)["shifted"].scores
+    assert len(kept) < len(collected.compared_images(1, 0.0)["shifted"].scores) and (kept >= 0.7).all()
+    quality = comparison_tables(collected, uncertainties(list(collected.scores.values()), 10))[0]
+    assert "each run's own threshold (perfect 0.3, shifted 0.7)" in quality[1]
+
+    given = collect(name, [perfect, shifted], tmp_path / "out", replace(OPTIONS, score_threshold=0.7))
+    assert given.score_thresholds == {"perfect": 0.7, "shifted": 0.7}
+    assert given.scores["shifted"].metrics["matching/f150"] == collected.scores["shifted"].metrics["matching/f150"]
+    assert given.scores["perfect"].metrics["matching/f150"] < collected.scores["perfect"].metrics["matching/f150"]
+
+
+def test_model_and_ablation_are_shown(cells, tmp_path):
     cfg = small_cfg()
     cfg.INPUT.MIN_SIZE_TEST = SIZE
     (cells[2][1] / "config.yaml").write_text(cfg.dump())
@@ -101,26 +122,42 @@ def test_run_without_predictions_and_weights_is_named(cells, tmp_path):
     assert not (tmp_path / "out" / "index.html").exists()
 
 
-def run_command(*arguments):
-    command = [sys.executable, "tools/compare.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+def test_command_refuses_an_unknown_dataset(tmp_path, capsys):
+    assert main([str(tmp_path), "--dataset", "nothing_val", "--output", str(tmp_path / "o")]) == 1
+    assert "error: dataset nothing_val is neither registered nor prepared" in capsys.readouterr().err
 
 
-def test_command_refuses_an_unknown_data_set(tmp_path):
-    found = run_command(tmp_path, "--dataset", "nothing_val", "--output", tmp_path / "o")
-    assert found.returncode == 1 and "error: data set nothing_val is neither registered nor prepared" in found.stderr
+def test_script_is_a_front_of_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path), "--dataset", "nothing_val", "--output", "o"])
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(str(Path(__file__).parents[2] / "tools/compare.py"), run_name="__main__")
 
 
-def test_command_takes_a_coco_json_that_is_not_registered(cells, tmp_path):
-    options = ["--dataset", DATASET, "--output", tmp_path / "o", "--annotations", tmp_path / "cells.json"]
-    found = run_command(*cells[2], *options, "--images", tmp_path / "val", "--no-speed")
-    assert found.returncode == 0, found.stderr
+@pytest.fixture
+def unregistered_name():
+    yield "report_json"
+    if "report_json" in DatasetCatalog:
+        DatasetCatalog.remove("report_json")
+    MetadataCatalog.pop("report_json", None)
+
+
+def test_command_takes_a_coco_json_that_is_not_registered(cells, tmp_path, unregistered_name, capsys):
+    _, _, (_, _, label_images) = cells
+    command = [label_images, "--output", tmp_path / "o", "--images", tmp_path / "val", "--no-speed", "--annotations"]
+    command = [*map(str, command), str(tmp_path / "cells.json"), "--dataset"]
+    assert main([*command, unregistered_name]) == 0
     assert len(viewer_data(tmp_path / "o" / "index.html")["images"]) == 7
-    found = run_command(*cells[2], *options)
-    assert found.returncode == 2 and "--annotations and --images go together" in found.stderr
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "dsb2018_val"])
+    assert "dsb2018_val is registered already" in capsys.readouterr().err
+
+
+def test_command_names_a_file_that_is_no_coco_json(cells, tmp_path, unregistered_name, capsys):
     (tmp_path / "list.json").write_text("[]")
-    found = run_command(*cells[2], *options[:-1], tmp_path / "list.json", "--images", tmp_path / "val")
-    assert found.returncode == 1 and "list.json is not COCO instance JSON" in found.stderr.splitlines()[-1]
-    options[1] = "dsb2018_val"
-    found = run_command(*cells[2], *options, "--images", tmp_path / "val")
-    assert found.returncode == 2 and "dsb2018_val is registered already" in found.stderr
+    command = [cells[2][2], "--output", tmp_path / "o", "--dataset", unregistered_name, "--annotations"]
+    command = [*map(str, command), str(tmp_path / "list.json")]
+    assert main([*command, "--images", str(tmp_path / "val")]) == 1
+    assert "list.json is not COCO instance JSON" in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "--annotations and --images go together" in capsys.readouterr().err

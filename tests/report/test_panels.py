@@ -1,7 +1,7 @@
 import numpy as np
 from detectron2.data import MetadataCatalog
 
-from objguided_d2.report.panels import KIND_COLORS, choose_images, panel_row
+from objguided_d2.report.panels import ERROR_KIND_COLORS, choose_images, panel_row
 from objguided_d2.report.runs import load_run
 from tests.report.conftest import DATASET
 
@@ -19,7 +19,7 @@ def test_few_images_give_few_rows():
     assert choose_images(np.array([[0.5]]), np.array([0])) == {}
 
 
-def test_row_has_truth_first_and_colours_by_kind(cells, tmp_path):
+def test_row_has_truth_first_and_colors_by_kind(cells, tmp_path):
     _, ground_truth, paths = cells
     metadata = MetadataCatalog.get(DATASET)
     compared = {
@@ -33,5 +33,5 @@ def test_row_has_truth_first_and_colours_by_kind(cells, tmp_path):
         assert [tile.caption for tile in tiles] == ["worst: image0, truth", "perfect", "shifted", "cellpose"]
         pixels = [set(map(tuple, tile.image.reshape(-1, 3).tolist())) for tile in tiles]
         assert (255, 255, 255) in pixels[0]
-        assert KIND_COLORS["correct"].rgb in pixels[1] and KIND_COLORS["boundary"].rgb in pixels[2]
-        assert KIND_COLORS["merged"].rgb in pixels[3] or len(ground_truth.imgToAnns[1]) == 1
+        assert ERROR_KIND_COLORS["correct"].rgb in pixels[1] and ERROR_KIND_COLORS["boundary"].rgb in pixels[2]
+        assert ERROR_KIND_COLORS["merged"].rgb in pixels[3] or len(ground_truth.imgToAnns[1]) == 1

@@ -16,7 +16,7 @@ def runs(*values: float) -> list[dict[str, float]]:
 
 
 def bars(svg: str) -> dict[str, list[float]]:
-    """Colour -> signed lengths of its bars, from where all bars start."""
+    """Color -> signed lengths of its bars, from where all bars start."""
     found = {}
     for path, color in re.findall(r'<path d="([^"]*z)[^"]*" clip-path="[^"]*" style="fill: (#\w+)', svg):
         corners = [float(x) for x in re.findall(r"[ML] ([-\d.]+)", path)]

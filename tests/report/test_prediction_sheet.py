@@ -47,7 +47,7 @@ def test_crowds_are_no_objects_and_low_scores_are_left_out(cell_and_crowd, tmp_p
         prediction_sheet, "contact_sheet", lambda given, *args: tiles.extend(given) or write(given, *args)
     )
     prediction_sheet.draw_prediction_sheet(small_cfg(), TwoGuesses(), cell_and_crowd, tmp_path / "sheet.png")
-    assert [tile.caption for tile in tiles] == ["image.png", "truth: 1 objects", "predicted: 1 with score >= 0.4"]
+    assert [tile.caption for tile in tiles] == ["image.png", "truth: 1 objects", "predicted: 1 with score >= 0.3"]
     plain, truth, predicted = (tile.image for tile in tiles)
     zoom = 512 // 64
     changed = (plain != truth).any(axis=2)

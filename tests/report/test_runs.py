@@ -105,7 +105,7 @@ def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):
     refuse(
         write_run(tmp_path / "part", [], num_images=7), "run .*part was evaluated on 7 images of cells_val, which has 2"
     )
-    refuse(write_run(tmp_path / "image", [result(image_id=9)]), "result 0: image_id 9 is not in the data set")
+    refuse(write_run(tmp_path / "image", [result(image_id=9)]), "result 0: image_id 9 is not in the dataset")
     refuse(write_run(tmp_path / "class", [result(category_id=4)]), "result 0: category_id 4")
     refuse(
         write_run(tmp_path / "size", [result(mask=CELLS[1:] == 1)]),

@@ -37,7 +37,7 @@ OBJECTS = {
 
 
 @pytest.fixture
-def data_set(tmp_path):
+def dataset(tmp_path):
     writer = CocoWriter(tmp_path / "val", ["cell"])
     for name, objects in OBJECTS.items():
         masks = np.zeros((len(objects), 64, 64), bool)
@@ -70,8 +70,8 @@ def ramp_mask(height: int, width: int) -> PredictedMask:
     return PredictedMask("ramp.png", 1, atlas, torch.linspace(0, 1, width).repeat(height))
 
 
-def test_the_mask_is_that_of_the_median_object_in_the_median_image(data_set, run):
-    mask = predict_median_mask(run.config, run.path / "model_final.pth", data_set)
+def test_the_mask_is_that_of_the_median_object_in_the_median_image(dataset, run):
+    mask = predict_median_mask(run.config, run.path / "model_final.pth", dataset)
     assert (Path(mask.file_name).stem, mask.num_objects) == ("three", 3)
     # The box 40, 4, 50, 24 at twice the size, 1.1 times as large.
     torch.testing.assert_close(mask.atlas.boxes, torch.tensor([[79.0, 6.0, 101.0, 50.0]]))
@@ -111,14 +111,14 @@ def test_a_point_is_drawn_where_it_was_read(grid, x, y):
     assert np.hypot(*(changed - (y, x)).T).max() < 7
 
 
-def test_figure_has_a_panel_a_strategy_and_says_its_rule(data_set, run):
+def test_figure_has_one_panel_per_strategy_and_says_its_rule(dataset, run):
     other = Run("mask_rcnn", run.path, {}, small_cfg())
     other.config.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     label_images = Run("cellpose", run.path, {})
-    assert sampling_figure([label_images, other], data_set) is None
-    assert sampling_figure([Run("untrained", run.path / "empty", {}, run.config)], data_set) is None
+    assert sampling_figure([label_images, other], dataset) is None
+    assert sampling_figure([Run("untrained", run.path / "empty", {}, run.config)], dataset) is None
 
-    figure = sampling_figure([label_images, other, run], data_set)
+    figure = sampling_figure([label_images, other, run], dataset)
     assert figure.wide and "predicted by ours" in figure.caption
     assert "three.png with 3" in figure.caption and "22 x 44 pixels" in figure.caption
     step_x, step_y = CAPTION_WIDTH + 4, figure.content.shape[0] // 2
@@ -129,7 +129,7 @@ def test_figure_has_a_panel_a_strategy_and_says_its_rule(data_set, run):
         assert points[y : y + step_y, x : x + step_x].any() == (strategy.k > 0)
 
 
-def test_nothing_is_drawn_without_an_object_large_enough(data_set, run, caplog):
+def test_nothing_is_shown_without_an_object_large_enough(dataset, run, caplog):
     run.config.MODEL.ROI_MASK_HEAD.MIN_CROP_SIZE = 30
-    assert sampling_figure([run], data_set) is None
+    assert sampling_figure([run], dataset) is None
     assert "the median one is too small" in caplog.text

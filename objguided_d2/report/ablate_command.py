@@ -1,0 +1,69 @@
+"""The command ``ablate``: sampling strategies of the refinement over one config and several seeds (Table II)."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..engine.ablation import RESULTS_FILE, STRATEGIES, AblationError, Strategy, read_ablation, run_ablation
+from .plots import plot_ablation, write_svg
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Train and evaluate every strategy and seed that is not there yet, into a table, a JSON file and bars.
+
+    Args:
+        argv: the arguments after the command's name; None is those of this process.
+        prog: name of the command in its help.
+
+    Returns:
+        The exit status: 1 if a run failed. Wrong arguments raise SystemExit(2).
+    """
+    args = _parser(prog).parse_args(argv)
+    try:
+        print(run_ablation(args.config_file, args.output, args.strategies, args.seeds, args.opts))
+        write_svg(args.output / "ablation.svg", plot_ablation(read_ablation(args.output / RESULTS_FILE)))
+    except subprocess.CalledProcessError as error:
+        print(f"error: a run failed: {' '.join(error.cmd)}", file=sys.stderr)
+        print("Fix the cause and run this again; what has ended is kept", file=sys.stderr)
+        return 1
+    except (AblationError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Compare sampling strategies of the refinement (Table II) over one config and several seeds.",
+    )
+    parser.add_argument("--config-file", type=Path, default="configs/dsb2018/objguided_small_R_18.yaml")
+    parser.add_argument("--output", type=Path, default="output/ablation", help="default: %(default)s")
+    # One value each: what takes several would swallow the KEY VALUE pairs behind it.
+    parser.add_argument("--seeds", type=_seeds, default=(1, 2, 3), help="default: 1,2,3")
+    parser.add_argument(
+        "--strategies",
+        type=_strategies,
+        default=STRATEGIES,
+        help=f'names of Table II as "none moderately_biased" (default: {" ".join(s.slug for s in STRATEGIES)})',
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all runs, e.g. SOLVER.MAX_MINUTES 10.0"
+    )
+    return parser
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, as 1,2,3") from None
+
+
+def _strategies(text: str) -> list[Strategy]:
+    try:
+        return [Strategy.parse(strategy) for strategy in text.split()]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

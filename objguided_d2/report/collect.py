@@ -1,0 +1,152 @@
+"""What a comparison knows about its runs: missing predictions are made first, then everything is measured."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from pycocotools.coco import COCO
+from tqdm import tqdm
+
+from ..data.builtin import register_prepared
+from ..engine.trainer import Trainer
+from ..evaluation.compared_image import ComparedImage
+from ..evaluation.ground_truth import load_ground_truth
+from .runs import Run, RunError, config_of, load_runs, results_file, weights_of
+from .scores import Scores, score_run
+from .speed import Speed, measure_speeds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
+        score_threshold: of label maps, panels and the viewer's start; None is that of each run
+            (TEST.LABEL_MAP_SCORE_THRESH).
+        boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
+        resamples: of the bootstrap.
+        max_side: larger images are shrunk to it in the viewer.
+        with_speed: measure speed and memory here.
+    """
+
+    limit: int = 500
+    score_threshold: float | None = None
+    boundary_distance: int = 2
+    resamples: int = 1000
+    max_side: int = 640
+    with_speed: bool = True
+
+    def score_threshold_of(self, run: Run) -> float:
+        """The score from which predictions of a run go into label maps."""
+        return run.score_threshold if self.score_threshold is None else self.score_threshold
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on one dataset and what was measured of them.
+
+    Attributes:
+        dataset_name: a registered dataset.
+        ground_truth, metadata: of it.
+        options: what was measured with.
+        runs: the first is what the others are compared with.
+        scores: run name -> scores, in the order of the runs.
+        speeds: run name -> speed of those that have a model.
+    """
+
+    dataset_name: str
+    ground_truth: COCO
+    metadata: Metadata
+    options: Options
+    runs: list[Run]
+    scores: dict[str, Scores]
+    speeds: dict[str, Speed]
+
+    @property
+    def score_thresholds(self) -> dict[str, float]:
+        """Run name -> the score from which its predictions go into label maps."""
+        return {run.name: self.options.score_threshold_of(run) for run in self.runs}
+
+    @property
+    def image_root(self) -> Path:
+        """Folder of the images."""
+        return Path(self.metadata.image_root)
+
+    def compared_images(self, image_id: int, score_threshold: float | None = None) -> dict[str, ComparedImage]:
+        """Run name -> its predictions on an image beside the truth.
+
+        Args:
+            score_threshold: predictions under it are left out; None is the one of label maps.
+        """
+        return {
+            run.name: run.compared_image(
+                image_id,
+                self.ground_truth,
+                self.metadata,
+                limit=self.options.limit,
+                score_threshold=self.score_thresholds[run.name] if score_threshold is None else score_threshold,
+            )
+            for run in self.runs
+        }
+
+
+def collect(dataset_name: str, paths: Sequence[Path], output: Path, options: Options) -> Comparison:
+    """Evaluate what is missing, read the runs and measure them.
+
+    Args:
+        dataset_name: a registered or prepared dataset.
+        paths: runs, see :func:`.runs.load_run`; the first is what the others are compared with. An OUTPUT_DIR with
+            weights and without predictions on the dataset is evaluated first.
+        output: folder for the annotations of a dataset that has no COCO file.
+
+    Raises:
+        RunError: for a run that cannot be compared, or an unknown dataset.
+    """
+    register_prepared(dataset_name)
+    if dataset_name not in DatasetCatalog:
+        raise RunError(
+            f"dataset {dataset_name} is neither registered nor prepared: see datasets/README.md, or register it with "
+            "register_objguided_instances (tools/compare.py: --annotations and --images)"
+        )
+    DatasetCatalog.get(dataset_name)
+    ground_truth = load_ground_truth(dataset_name, str(output))
+    for path in paths:
+        _evaluate_if_missing(path, dataset_name)
+    runs = load_runs(paths, dataset_name, ground_truth)
+    scores = {
+        run.name: score_run(
+            run,
+            dataset_name,
+            ground_truth,
+            limit=options.limit,
+            score_threshold=options.score_threshold_of(run),
+            boundary_distance=options.boundary_distance,
+        )
+        for run in tqdm(runs, desc="score", unit="run", disable=None)
+    }
+    speeds = measure_speeds(runs, dataset_name) if options.with_speed else {}
+    return Comparison(dataset_name, ground_truth, MetadataCatalog.get(dataset_name), options, runs, scores, speeds)
+
+
+def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
+    if not (path / "config.yaml").exists() or results_file(path, dataset_name).exists():
+        return
+    weights = weights_of(path)
+    if weights is None:
+        raise RunError(
+            f"run {path} has neither predictions on {dataset_name} nor weights (model_final.pth or model_best.pth); "
+            "train it first"
+        )
+    logger.info("Evaluating %s on %s", path, dataset_name)
+    cfg = config_of(path)
+    cfg.DATASETS.TEST = (dataset_name,)
+    cfg.OUTPUT_DIR = str(path)
+    model = Trainer.build_model(cfg)
+    DetectionCheckpointer(model).load(str(weights))
+    Trainer.test(cfg, model)
