@@ -1,13 +1,9 @@
-"""What every dataset converter shares on the way in: files from a zip or a folder, PNG decoding, notes on odd files."""
+"""What every dataset converter needs on the way in: files from a zip or a folder, and notes on odd files."""
 
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from ..source_error import SourceError
 
@@ -30,15 +26,6 @@ def open_source(source: Path) -> tuple[list[str], Callable[[str], bytes]]:
     except zipfile.BadZipFile as error:
         raise SourceError(f"{source} is not a complete zip archive ({error}); download it again") from error
     return sorted(name for name in archive.namelist() if not name.endswith("/")), archive.read
-
-
-def read_image(read: Callable[[str], bytes], name: str) -> np.ndarray | None:
-    """Decode one image file as stored: (H, W) or (H, W, C) with channels in BGR(A) order; None if it is damaged."""
-    try:
-        data = np.frombuffer(read(name), np.uint8)
-    except (zipfile.BadZipFile, zlib.error):  # the archive opens, but this member fails its checksum
-        return None
-    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
 
 
 class ConversionNotes:

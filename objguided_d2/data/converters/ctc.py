@@ -18,7 +18,7 @@ from ..intensity import DEFAULT, IntensityMapping, to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabelledImage, write_instance_dataset
+from .instance_dataset import LabeledImage, write_instance_dataset
 from .label_objects import label_objects
 
 TRUTHS = ("gold", "silver", "both")
@@ -161,7 +161,7 @@ def _read_frame(
     mapping: IntensityMapping,
     border: int,
     notes: ConversionNotes,
-) -> LabelledImage:
+) -> LabeledImage:
     pixels = read_image_pixels(read, frame.image)
     image = to_rgb8(pixels, None if pixels.dtype == np.uint8 else mapping)
     gold, silver, markers = (
@@ -183,7 +183,7 @@ def _read_frame(
     if is_partial:
         notes.add("frame with gold truth of some cells, kept with the rest as crowd", frame.name)
         fields["partially_annotated"] = True
-    return LabelledImage(frame.name, image, masks, crowd=crowd if crowd.any() else None, fields=fields)
+    return LabeledImage(frame.name, image, masks, crowd=crowd if crowd.any() else None, fields=fields)
 
 
 def merge_truths(gold: np.ndarray | None, silver: np.ndarray | None) -> np.ndarray | None:

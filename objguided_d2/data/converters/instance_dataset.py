@@ -15,7 +15,7 @@ HUGE_SIDE = 4096
 
 
 @dataclass
-class LabelledImage:
+class LabeledImage:
     """One image with its objects.
 
     Attributes:
@@ -37,7 +37,7 @@ class LabelledImage:
 
 def write_instance_dataset(
     output: Path,
-    splits: Mapping[str, Sequence[Callable[[], LabelledImage]]],
+    splits: Mapping[str, Sequence[Callable[[], LabeledImage]]],
     categories: Sequence[str],
     notes: ConversionNotes,
     info: Mapping[str, str] | None = None,
@@ -84,7 +84,7 @@ def write_instance_dataset(
     print(f"Wrote {output}", notes, sep="\n")
 
 
-def _note_oddities(sample: LabelledImage, notes: ConversionNotes) -> None:
+def _note_oddities(sample: LabeledImage, notes: ConversionNotes) -> None:
     if not sample.masks:
         notes.add("image without objects, kept", sample.name)
     if max(sample.image.shape[:2]) > HUGE_SIDE:

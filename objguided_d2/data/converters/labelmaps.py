@@ -27,7 +27,7 @@ from ..label_layers import segmentation_to_rle
 from ..pixels import IMAGE_SUFFIXES, read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabelledImage, write_instance_dataset
+from .instance_dataset import LabeledImage, write_instance_dataset
 from .label_objects import clean_mask, label_objects
 from .labelme import labelme_classes, read_labelme
 from .splitting import SPLITS, split_groups
@@ -276,13 +276,13 @@ def _read_pair(
     mapping: IntensityMapping | None,
     categories: Sequence[str],
     notes: ConversionNotes,
-) -> LabelledImage:
+) -> LabeledImage:
     try:
         image = to_rgb8(read_image_pixels(read, image_name), mapping)
     except ValueError as error:
         raise SourceError(f"{image_name}: {error}; give it as --intensity") from error
     objects = read_objects(image.shape[:2], notes)
-    return LabelledImage(
+    return LabeledImage(
         PurePosixPath(image_name).stem,
         image,
         [mask for _, mask in objects],

@@ -19,7 +19,7 @@ from ..intensity import to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabelledImage, write_instance_dataset
+from .instance_dataset import LabeledImage, write_instance_dataset
 from .label_objects import label_objects
 from .splitting import SPLITS, split_groups
 
@@ -124,7 +124,7 @@ def _hdf5_plants(paths: list[Path], notes: ConversionNotes) -> Iterator[Plant]:
         )
 
 
-def _read_plant(plant: Plant, notes: ConversionNotes) -> LabelledImage:
+def _read_plant(plant: Plant, notes: ConversionNotes) -> LabeledImage:
     labels = plant.labels()
     try:
         image = to_rgb8(plant.rgb(), None)
@@ -143,4 +143,4 @@ def _read_plant(plant: Plant, notes: ConversionNotes) -> LabelledImage:
             notes.add("leaf pixels outside the plant's foreground, kept", f"{plant.name} ({outside} pixels)")
         rle = mask_util.encode(np.asfortranarray(foreground, dtype=np.uint8))
         fields["foreground"] = {"size": list(labels.shape), "counts": rle["counts"].decode("ascii")}
-    return LabelledImage(plant.name.replace("/", "_"), image, masks, fields=fields)
+    return LabeledImage(plant.name.replace("/", "_"), image, masks, fields=fields)
