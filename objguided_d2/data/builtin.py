@@ -21,7 +21,7 @@ CTC_BORDERS = {
     "PhC-C2DL-PSC": 25,
 }
 
-# dataset -> (splits, class names, command that prepares it). A set of people's own has the classes of its files.
+# dataset -> (splits, class names, command that prepares it). A custom dataset has the classes of its files.
 # Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<dataset>_<split>.json.
 _DATASETS = {
     "dsb2018": (("train", "val", "test"), ["nucleus"], "prepare_dsb2018.py --source <download>"),

@@ -21,13 +21,13 @@ from .builtin import register_prepared
 from .label_layers import decode_masks, segmentation_to_rle
 
 MAX_LISTED = 10
-STRIDE = 4  # pixels of the input that a cell of the center map stands for
+STRIDE = 4  # pixels of the input that a cell of the center map represents
 SHEET_IMAGES = 12
 SHEET_TILE = (384, 512)  # height, width
 # Object sizes, as the square root of the area in pixels: lower bounds of the rows of the table.
 SIZE_BOUNDS = (0, 4, 8, 16, 32, 64, 96, 128, 256)
 BOX_TOLERANCE = 1.5  # pixels; annotation programs round boxes in several ways
-POLYGON_AREA_TOLERANCE = 0.2  # share; outlines run through pixels, which rasterising counts whole or not
+POLYGON_AREA_TOLERANCE = 0.2  # fraction; outlines run through pixels, which rasterizing counts whole or not
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Report:
     """What was found in a COCO file.
 
     Attributes:
-        errors: what training or evaluation would fail or go wrong on; each names the place and the fix.
+        errors: what training or evaluation would fail or go wrong on; each names the file, the entry and the fix.
         warnings: what may be meant as it is.
         objects_per_class: class name -> objects.
         sizes: square root of each object's area, pixels.
@@ -74,10 +74,10 @@ def check_coco_file(
     _index(content["annotations"], "annotations", ("id", "image_id", "category_id", "segmentation"), report)
     if len({c["name"] for c in classes.values()}) < len(classes):
         report.errors.append("categories: two have one name; merge or rename them")
-    of_image = defaultdict(list)
+    annotations_by_image = defaultdict(list)
     for annotation in content["annotations"]:
         if annotation.get("image_id") in images:
-            of_image[annotation["image_id"]].append(annotation)
+            annotations_by_image[annotation["image_id"]].append(annotation)
         else:
             report.errors.append(
                 f"annotation {annotation.get('id')}: image_id {annotation.get('image_id')} is not in 'images'; drop it"
@@ -85,7 +85,9 @@ def check_coco_file(
     report.objects_per_class.update({c["name"]: 0 for c in classes.values()})
     for image_id, image in tqdm(images.items(), desc="check", unit="image", disable=None):
         _check_image_file(image, image_root, report)
-        boxes = [b for a in of_image[image_id] if (b := _check_annotation(a, image, classes, report)) is not None]
+        boxes = [
+            b for a in annotations_by_image[image_id] if (b := _check_annotation(a, image, classes, report)) is not None
+        ]
         name = image["file_name"]
         report.objects_per_image[name] = len(boxes)
         cells = Counter((c, int(scale * x // stride), int(scale * y // stride)) for c, x, y in boxes)
@@ -103,13 +105,13 @@ def check_coco_file(
 
 def format_report(report: Report, stride: int, scale: float) -> str:
     """Tables of what the file holds, then warnings, then errors."""
-    counts = np.array(list(report.objects_per_image.values()) or [0])
+    per_image = np.array(list(report.objects_per_image.values()) or [0])
     sizes = np.array(report.sizes)
     collided = sum(report.collisions.values())
     rows = [
         ("images", len(report.objects_per_image)),
         ("objects", len(sizes)),
-        ("objects an image: median, most", f"{np.median(counts):g}, {counts.max()}"),
+        ("objects per image: median, most", f"{np.median(per_image):g}, {per_image.max()}"),
         (
             f"objects whose center shares a cell of {stride / scale:g} x {stride / scale:g} px",
             f"{collided} in {len(report.collisions)} image(s)"
@@ -118,10 +120,10 @@ def format_report(report: Report, stride: int, scale: float) -> str:
         *((f"info: {key}", value) for key, value in sorted(report.info.items())),
     ]
     bounds = [*SIZE_BOUNDS, np.inf]
-    share = [np.count_nonzero((sizes >= low) & (sizes < high)) for low, high in zip(bounds, bounds[1:])]
+    counts = [np.count_nonzero((sizes >= low) & (sizes < high)) for low, high in zip(bounds, bounds[1:])]
     size_rows = [
         (f"{low} - {high:g}" if np.isfinite(high) else f"from {low}", number, f"{scale * low / stride:g}")
-        for low, high, number in zip(bounds, bounds[1:], share)
+        for low, high, number in zip(bounds, bounds[1:], counts)
     ]
     parts = [
         tabulate(rows, tablefmt="plain"),
@@ -135,16 +137,16 @@ def format_report(report: Report, stride: int, scale: float) -> str:
 
 
 def draw_check_sheet(json_file: Path, image_root: Path, path: Path) -> None:
-    """Write a sheet of images spread evenly over the file, with all their masks drawn."""
+    """Write a sheet of images spread evenly over the file, with all their masks."""
     content = json.loads(json_file.read_bytes())
-    of_image = defaultdict(list)
+    annotations_by_image = defaultdict(list)
     for annotation in content["annotations"]:
-        of_image[annotation["image_id"]].append(annotation)
+        annotations_by_image[annotation["image_id"]].append(annotation)
     tiles = []
     for record in evenly_spaced(content["images"], SHEET_IMAGES):
         height, width = record["height"], record["width"]
         image = cv2.cvtColor(cv2.imread(str(image_root / record["file_name"])), cv2.COLOR_BGR2RGB)
-        annotations = [a for a in of_image[record["id"]] if not a.get("iscrowd", 0)]
+        annotations = [a for a in annotations_by_image[record["id"]] if not a.get("iscrowd", 0)]
         rles = [segmentation_to_rle(a["segmentation"], height, width) for a in annotations]
         masks = decode_masks(rles, height, width)
         zoom = max(1, int(min(SHEET_TILE[0] / height, SHEET_TILE[1] / width)))
@@ -270,7 +272,7 @@ def _check_annotation(annotation: dict, image: dict, classes: dict, report: Repo
     tolerance = POLYGON_AREA_TOLERANCE * area + 2 * np.sqrt(area) if isinstance(segmentation, list) else 0.5
     if abs(stated - area) > tolerance:
         report.warnings.append(
-            f"{where}: 'area' is {stated}, its mask has {area} pixels; COCO's size classes go by 'area'"
+            f"{where}: 'area' is {stated}, its mask has {area} pixels; COCO's size classes follow 'area'"
         )
     report.objects_per_class[classes[annotation["category_id"]]["name"]] += 1
     report.sizes.append(float(np.sqrt(area)))

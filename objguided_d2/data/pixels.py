@@ -1,4 +1,4 @@
-"""Image and label files as arrays: PNG, JPEG, BMP and TIFF, gray or colour, of 8 to 32 bits."""
+"""Image and label files as arrays: PNG, JPEG, BMP and TIFF, gray or color, of 8 to 32 bits."""
 
 import io
 import zipfile
@@ -36,7 +36,7 @@ def read_image_pixels(read: Callable[[str], bytes], name: str) -> np.ndarray:
 
 
 def read_label_pixels(read: Callable[[str], bytes], name: str) -> np.ndarray:
-    """Decode a label image: every value, palette index or colour is an object, 0 or black is background.
+    """Decode a label image: every value, palette index or color is an object, 0 or black is background.
 
     Returns:
         (H, W) integers.
@@ -69,7 +69,7 @@ def _decode(read: Callable[[str], bytes], name: str, palette_as_color: bool) -> 
             if image.mode in ("1", "L", "P", "PA", "RGB", "RGBA", "LA", "CMYK"):
                 upright = ImageOps.exif_transpose(image)
                 gray = image.mode in ("1", "L", "LA")
-                # 16-bit colour opens as 8-bit RGB too; OpenCV alone keeps its depth.
+                # 16-bit color opens as 8-bit RGB too; OpenCV alone keeps its depth.
                 deep = (
                     cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if image.mode == "RGB" else None
                 )

@@ -146,7 +146,7 @@ def test_command(dataset, tmp_path, monkeypatch, capsys):
     run(monkeypatch, json_file, "--images", image_root, "--sheet", tmp_path / "sheet.png")
     assert f"Look at {tmp_path / 'sheet.png'}" in capsys.readouterr().out and (tmp_path / "sheet.png").exists()
 
-    # A data set that a preparation script has written is found by its name.
+    # A dataset that a preparation script has written is found by its name.
     (tmp_path / "root" / "x").mkdir(parents=True)
     (tmp_path / "annotations").rename(tmp_path / "root" / "x" / "annotations")
     image_root.rename(tmp_path / "root" / "x" / "val")

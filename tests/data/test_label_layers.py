@@ -1,4 +1,4 @@
-"""Label layers against the plain way: one full mask an instance, transformed alone."""
+"""Label layers against the plain way: one full mask per instance, transformed alone."""
 
 import numpy as np
 import pycocotools.mask as mask_util

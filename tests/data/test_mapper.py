@@ -85,7 +85,7 @@ def test_same_as_detectron2(image_file, kind, transforms):
 def test_polygons_become_the_masks_that_detectron2_makes(image_file):
     dataset_dict = make_dict(image_file, "polygon")
     assert_same(make_mapper([])(dataset_dict)["instances"], detectron2_instances(dataset_dict, []))
-    # All corners are whole pixels here, but the slanted edges are rasterised before a flip instead of after it.
+    # All corners are whole pixels here, but the slanted edges are rasterized before a flip instead of after it.
     got = make_mapper(FLIPS)(dataset_dict)["instances"].gt_masks.tensor
     expected = detectron2_instances(dataset_dict, FLIPS).gt_masks.tensor
     assert ((got != expected).flatten(1).sum(1) <= 0.1 * expected.flatten(1).sum(1)).all()

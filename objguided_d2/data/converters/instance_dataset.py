@@ -1,4 +1,4 @@
-"""From labelled images to the PNG and COCO files of a dataset: what converters do once they have read their source."""
+"""From labeled images to the PNG and COCO files of a dataset: what converters do once they have read their source."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class LabeledImage:
         image: (H, W, 3) uint8 RGB.
         masks: (H, W) bool each, none empty.
         category_ids: of the masks, from 1; empty for all 1.
-        crowd: (H, W) bool, where there may be objects that have no mask of their own.
+        crowd: (H, W) bool, where there may be objects without an individual mask.
         fields: further entries of the image's COCO record.
     """
 
@@ -46,7 +46,7 @@ def write_instance_dataset(
 
     Args:
         output: the dataset's folder; its name begins that of the annotation files.
-        splits: split -> one function an image that reads it, called in this order. One that raises SourceError is
+        splits: split -> one function per image that reads it, called in this order. One that raises SourceError is
             left out and noted.
         categories: class names.
         notes: printed at the end.

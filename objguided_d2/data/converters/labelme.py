@@ -1,4 +1,4 @@
-"""Outlines drawn with LabelMe: one JSON file an image."""
+"""Outlines drawn with LabelMe: one JSON file per image."""
 
 import json
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Rosettes from above: Plant Phenotyping (Minervini et al. 2016) and the Leaf Segmentation Challenge.
 
-Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colours, one a leaf, black background)
+Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colors, one per leaf, black background)
 and, in the challenge, ``<name>_fg.png`` (the plant). The challenge's HDF5 files, one of images and one of truth, hold
 ``<subset>/<plant>/{rgb,label,fg}``.
 """
@@ -45,7 +45,7 @@ def convert_plants(
 ) -> None:
     """Convert ``source`` to a dataset of class "leaf".
 
-    The released split lists of the paper are not public: images are shared out by the seed, subset by subset, so
+    The released split lists of the paper are not public: images are split by the seed, subset by subset, so
     that every subset is in every split.
 
     Args:
