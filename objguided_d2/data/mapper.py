@@ -13,8 +13,9 @@ from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from .copy_paste import paste_instances
 from .crowd_region import merge_crowds, transform_region
 from .intensity import IntensityMapping
-from .label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
+from .label_layers import pack_masks, transform_layer, unpack_masks
 from .pixels import read_image
+from .segmentation import segmentation_to_rle
 from .transforms import build_augmentation
 
 Value = TypeVar("Value")

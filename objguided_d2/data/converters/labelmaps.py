@@ -23,8 +23,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ..intensity import IntensityMapping, to_rgb8
-from ..label_layers import segmentation_to_rle
 from ..pixels import IMAGE_SUFFIXES, read_image_pixels, read_label_pixels
+from ..segmentation import segmentation_to_rle
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
 from .instance_dataset import LabeledImage, write_instance_dataset

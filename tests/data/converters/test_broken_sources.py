@@ -62,13 +62,13 @@ LEFT_OUT = {
     "text called png": (pair(image="not an image"), "img9.png cannot be read", "save it again as PNG or TIFF"),
     "stack of frames": (
         pair(image=random_image(5, 24, 40), image_name="img9.tif"),
-        "img9.tif is an array of 5x24x40",
-        "save each plane, frame or channel as a file of its own",
+        "img9.tif holds 5 planes (axes QYX, 5x24x40)",
+        "save the slice, frame or channel to be segmented",
     ),
     "many channels": (
         pair(image=random_image(24, 40, 7), image_name="img9.tif"),
-        "img9.tif is an array of 24x40x7",
-        "save each plane",
+        "img9.tif holds 24 planes (axes QYX, 24x40x7)",
+        "save the slice",
     ),
     "16 bits without a mapping": (
         pair(image=random_image(24, 40, dtype=np.uint16)),
