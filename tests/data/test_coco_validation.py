@@ -1,4 +1,4 @@
-"""One validator for ``check``, registration and preparation: each kind of odd entry is repaired or refused in all three."""
+"""One validator for ``check``, registration and preparation: odd entries are repaired or refused in all three."""
 
 import copy
 import json
