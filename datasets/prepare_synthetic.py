@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the synthetic data set: nuclei, neurons and leaves with exact masks (see datasets/README.md)."""
+"""Draw the synthetic dataset: nuclei, neurons and leaves with exact masks (see datasets/README.md)."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from objguided_d2.data.synthetic import KINDS, write_synthetic_dataset
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
-    parser.add_argument("--name", default="synthetic", help="of the data set (default: %(default)s)")
+    parser.add_argument("--name", default="synthetic", help="of the dataset (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="one class each (default: all)")
     parser.add_argument("--size", type=int, default=256, help="side of the images (default: %(default)s)")
     parser.add_argument("--num-train", type=int, default=200)

@@ -1,10 +1,17 @@
 """Dataset names known to Detectron2's catalogs once the package is imported. Nothing is read before it is used."""
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
+
+from .coco_validation import CocoFile, read_coco
+from .source_error import SourceError
+
+logger = logging.getLogger(__name__)
 
 # Cells that lie wholly in a strip of this many pixels at the border are not annotated (the challenge's field of
 # interest, from its description of each dataset).
@@ -21,7 +28,7 @@ CTC_BORDERS = {
     "PhC-C2DL-PSC": 25,
 }
 
-# dataset -> (splits, class names, command that prepares it). A set of people's own has the classes of its files.
+# dataset -> (splits, class names, command that prepares it). A custom dataset has the classes of its files.
 # Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<dataset>_<split>.json.
 _DATASETS = {
     "dsb2018": (("train", "val", "test"), ["nucleus"], "prepare_dsb2018.py --source <download>"),
@@ -34,6 +41,9 @@ _DATASETS = {
         for name in CTC_BORDERS
     },
 }
+
+# name -> function that gives its annotation file and image folder, for the datasets registered here.
+_FILES: dict[str, Callable[[], tuple[Path, Path]]] = {}
 
 
 def datasets_root() -> Path:
@@ -50,9 +60,28 @@ def register_objguided_instances(name: str, json_file: str, image_root: str) -> 
         json_file: COCO instance JSON with polygon or RLE segmentations.
         image_root: folder that the ``file_name`` entries are relative to.
     """
+    _FILES[name] = lambda: (Path(json_file), Path(image_root))
     fix = f"check the json_file that {name!r} was registered with"
-    DatasetCatalog.register(name, lambda: _load(name, str(json_file), str(image_root), fix))
+    DatasetCatalog.register(name, lambda: _load(name, fix))
     MetadataCatalog.get(name).set(evaluator_type="coco", json_file=str(json_file), image_root=str(image_root))
+
+
+def dataset_files(name: str) -> tuple[Path, Path]:
+    """Annotation file and image folder of a registered dataset. Nothing is read.
+
+    Raises:
+        KeyError: if no dataset has this name, or it was registered without files.
+    """
+    register_prepared(name)
+    if name in _FILES:
+        return _FILES[name]()
+    metadata = MetadataCatalog.get(name) if name in DatasetCatalog else None
+    if metadata is None or not metadata.get("json_file") or not metadata.get("image_root"):
+        raise KeyError(
+            f"dataset {name!r} is neither prepared nor registered with a COCO file; prepare it (datasets/README.md), "
+            "register it with register_objguided_instances, or give the JSON file's path"
+        )
+    return Path(metadata.json_file), Path(metadata.image_root)
 
 
 def register_prepared(name: str) -> None:
@@ -67,28 +96,79 @@ def register_prepared(name: str) -> None:
 
 def _register_builtin(dataset: str, split: str, classes: list[str] | None, command: str) -> None:
     name = f"{dataset}_{split}"
+
+    def files() -> tuple[Path, Path]:
+        folder = datasets_root() / dataset
+        return folder / "annotations" / f"{name}.json", folder / split
+
+    _FILES[name] = files
     if name in DatasetCatalog:
         return
-
-    def load() -> list[dict]:
-        folder = datasets_root() / dataset
-        json_file, image_root = str(folder / "annotations" / f"{name}.json"), str(folder / split)
-        fix = f"run `python datasets/{command}` or set DETECTRON2_DATASETS"
-        dicts = _load(name, json_file, image_root, fix)
-        MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root)
-        return dicts
-
-    DatasetCatalog.register(name, load)
+    fix = f"run `python datasets/{command}` or set DETECTRON2_DATASETS"
+    DatasetCatalog.register(name, lambda: _load(name, fix))
     MetadataCatalog.get(name).set(evaluator_type="coco", **({"thing_classes": classes} if classes else {}))
 
 
-def _load(name: str, json_file: str, image_root: str, fix: str) -> list[dict]:
-    if not os.path.isfile(json_file):
+def _load(name: str, fix: str) -> list[dict]:
+    json_file, image_root = _FILES[name]()
+    if not json_file.is_file():
         raise FileNotFoundError(f"Dataset {name!r} has no annotation file {json_file}; {fix}")
     try:
-        return load_coco_json(json_file, image_root, name)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"Dataset {name!r}: {json_file} is not COCO instance JSON ({error!r}); {fix}") from error
+        file = read_coco(json_file)
+    except SourceError as error:
+        raise ValueError(f"Dataset {name!r}: {error}; {fix}") from error
+    if errors := file.all_errors():
+        more = f"; {len(errors) - 1} more kind(s) of error" if len(errors) > 1 else ""
+        raise ValueError(
+            f"Dataset {name!r}: {json_file}: {errors[0]}{more}; `python -m objguided_d2.data.check {json_file}` lists "
+            "all, and preparing the file (datasets/README.md) leaves out what cannot be used"
+        )
+    for line in file.warnings.lines():
+        logger.warning("%s: %s", json_file, line)
+    _set_metadata(name, file, json_file, image_root)
+    return _records(file, image_root)
+
+
+def _set_metadata(name: str, file: CocoFile, json_file: Path, image_root: Path) -> None:
+    metadata, classes = MetadataCatalog.get(name), list(file.categories.values())
+    if metadata.get("thing_classes", classes) != classes:
+        raise ValueError(
+            f"Dataset {name!r}: {json_file} has the classes {classes}, but {metadata.thing_classes} are registered "
+            "under this name; give the dataset another name"
+        )
+    # As Detectron2 has it: evaluators of a dataset without json_file write one from its records, the repaired ones.
+    vars(metadata).pop("json_file", None)
+    if not (file.is_repaired and file.is_annotated):
+        metadata.json_file = str(json_file)
+    metadata.set(
+        image_root=str(image_root),
+        thing_classes=classes,
+        thing_dataset_id_to_contiguous_id={category: index for index, category in enumerate(file.categories)},
+    )
+
+
+def _records(file: CocoFile, image_root: Path) -> list[dict]:
+    """Detectron2's dataset dicts, by ascending image id."""
+    index = {category: index for index, category in enumerate(file.categories)}
+    return [
+        {
+            "file_name": str(image_root / image.file_name),
+            "height": image.height,
+            "width": image.width,
+            "image_id": image.id,
+            "annotations": [
+                {
+                    "iscrowd": annotation["iscrowd"],
+                    "bbox": annotation["bbox"],
+                    "bbox_mode": BoxMode.XYWH_ABS,
+                    "category_id": index[annotation["category_id"]],
+                    "segmentation": annotation["segmentation"],
+                }
+                for annotation in image.annotations
+            ],
+        }
+        for image in sorted(file.images, key=lambda image: (isinstance(image.id, str), image.id))
+    ]
 
 
 for _dataset, (_splits, _classes, _command) in _DATASETS.items():

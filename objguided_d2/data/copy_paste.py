@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from detectron2.structures import BitMasks, Instances
 
-# An object of which less than this share is left to be seen no longer trains.
-MIN_VISIBLE_SHARE = 0.2
+# An object of which less than this fraction is left to be seen no longer trains.
+MIN_VISIBLE_FRACTION = 0.2
 
 
 def paste_instances(
@@ -36,7 +36,7 @@ def paste_instances(
     masks = instances.gt_masks.tensor
     areas = masks.flatten(1).sum(dim=1)
     visible = masks & ~covered
-    kept = visible.flatten(1).sum(dim=1) >= (MIN_VISIBLE_SHARE * areas).clamp(min=1)
+    kept = visible.flatten(1).sum(dim=1) >= (MIN_VISIBLE_FRACTION * areas).clamp(min=1)
     remaining = instances[kept]
     remaining.gt_masks = BitMasks(visible[kept])
     remaining.gt_boxes = remaining.gt_masks.get_bounding_boxes()

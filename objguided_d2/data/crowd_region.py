@@ -1,4 +1,4 @@
-"""Where an image has objects without masks of their own: its COCO crowd regions, as one mask.
+"""Where an image has objects without individual masks: its COCO crowd regions, as one mask.
 
 Crowds of all classes make one region: a converter that knows no more than "not annotated here" says it of every class.
 

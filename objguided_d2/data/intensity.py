@@ -45,12 +45,26 @@ class IntensityMapping:
         return f"{self.kind}:{self.low:g},{self.high:g}"
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Map (H, W) or (H, W, C) values of any type to uint8; channels share one mapping."""
+        """Map (H, W) or (H, W, C) values of any type to uint8; channels have one mapping.
+
+        NaN and infinite values do not count among the percentiles; NaN and -inf become 0, +inf 255.
+
+        Raises:
+            ValueError: if no value is finite.
+        """
+        finite = pixels[np.isfinite(pixels)] if num_not_finite(pixels) else pixels
+        if not finite.size:
+            raise ValueError("no value of it is a finite number; export it again")
         low, high = self.low, self.high
         if self.kind == "percentile":
-            low, high = np.percentile(pixels, [low, high])
-        scaled = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1e-12))
-        return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+            low, high = np.percentile(finite, [low, high])
+        scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+        return np.rint(np.nan_to_num(scaled, nan=0.0).clip(0, 255)).astype(np.uint8)
+
+
+def num_not_finite(pixels: np.ndarray) -> int:
+    """How many values are NaN or infinite."""
+    return pixels.size - int(np.count_nonzero(np.isfinite(pixels))) if pixels.dtype.kind == "f" else 0
 
 
 def to_rgb8(pixels: np.ndarray, mapping: IntensityMapping | None) -> np.ndarray:
@@ -60,14 +74,14 @@ def to_rgb8(pixels: np.ndarray, mapping: IntensityMapping | None) -> np.ndarray:
         mapping: applied to every image; None leaves 8-bit images as they are.
 
     Raises:
-        ValueError: if the values have more than 8 bits and there is no mapping for them.
+        ValueError: if the values have more than 8 bits and there is no mapping for them, or none is finite.
     """
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
     if mapping is not None:
         pixels = mapping(pixels)
-    elif pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * 255
     elif pixels.dtype != np.uint8:
-        raise ValueError(
-            f"{pixels.dtype} values of {pixels.min()} to {pixels.max()} need an intensity mapping, as {DEFAULT}"
-        )
+        finite = pixels[np.isfinite(pixels)]
+        bounds = f"{finite.min()} to {finite.max()}" if finite.size else "no finite number"
+        raise ValueError(f"{pixels.dtype} values of {bounds} need an intensity mapping, as {DEFAULT}")
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else np.ascontiguousarray(pixels)

@@ -11,7 +11,7 @@ from .train_stream import build_train_stream
 
 
 def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> DataLoader:
-    """Endless batches of cfg.DATASETS.TRAIN, each a list of SOLVER.IMS_PER_BATCH samples (per process: its share).
+    """Endless batches of cfg.DATASETS.TRAIN, each a list of SOLVER.IMS_PER_BATCH samples, split over processes.
 
     Args:
         seed: of the run; with it, the batch of an iteration is always the same.
@@ -32,5 +32,5 @@ def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> D
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Each image of ``dataset_name`` once, in order, one a batch."""
+    """Each image of ``dataset_name`` once, in order, one per batch."""
     return build_detection_test_loader(cfg, dataset_name, mapper=InstanceMapper(cfg, is_train=False))

@@ -1,7 +1,7 @@
 """From a dataset dict to what the models take, for training and testing and for every method alike."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -10,13 +10,15 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
-from .cache import BoundedCache
 from .copy_paste import paste_instances
 from .crowd_region import merge_crowds, transform_region
 from .intensity import IntensityMapping
-from .label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
+from .label_layers import pack_masks, transform_layer, unpack_masks
 from .pixels import read_image
+from .segmentation import segmentation_to_rle
 from .transforms import build_augmentation
+
+Value = TypeVar("Value")
 
 
 class DecodedImage(NamedTuple):
@@ -41,6 +43,29 @@ class AugmentedImage(NamedTuple):
     image: np.ndarray
     instances: Instances | None
     ignore_region: np.ndarray | None
+
+
+class BoundedCache:
+    """Keeps what was loaded until ``max_bytes`` are used, then loads the rest anew each time.
+
+    Nothing is ever thrown out: training visits every image once per epoch in random order, so what was used last is
+    no likelier to come next than anything else.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.free_bytes = max_bytes
+        self._values: dict = {}
+
+    def get(self, key: Hashable, load: Callable[[], Value], num_bytes: Callable[[Value], int]) -> Value:
+        """The value of ``key``: the one kept, or that of ``load()``, kept if its ``num_bytes`` are still free."""
+        if key in self._values:
+            return self._values[key]
+        value = load()
+        size = num_bytes(value)
+        if size <= self.free_bytes:
+            self.free_bytes -= size
+            self._values[key] = value
+        return value
 
 
 class InstanceMapper:

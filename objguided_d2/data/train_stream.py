@@ -29,13 +29,13 @@ def build_train_stream(
     """Batches of ``start_iter``, ``start_iter + 1``, ..., each of which depends on ``seed`` and its iteration alone.
 
     One process with batch size B and W processes with B / W each see the same samples at the same iteration, each with
-    the same augmentation (except with ``aspect_ratio_grouping``, where each process fills batches of its own). With a
+    the same augmentation (except with ``aspect_ratio_grouping``, where each process fills its own batches). With a
     cfg in place of ``dataset`` the other arguments come from the keys that Detectron2's own loader reads.
 
     Args:
         dataset: samples in Detectron2's standard format.
         mapper: turns one of them into a model input; it may draw from the global generators of Python, NumPy, PyTorch.
-        sampler: a Detectron2 training sampler, i.e. an endless iterable of this process's share of the indices.
+        sampler: a Detectron2 training sampler, i.e. an endless iterable of this process's part of the indices.
         total_batch_size: images per iteration over all processes.
         aspect_ratio_grouping: put wide and tall images into different batches, to pad less.
         num_workers: loader processes; 0 loads in the training process.
@@ -57,7 +57,7 @@ def build_train_stream(
         num_workers=num_workers,
         collate_fn=list,
         worker_init_fn=_leave_signals_to_trainer,
-        # A generator of its own: by default the loader draws a number from the global one.
+        # A separate generator: by default the loader draws a number from the global one.
         generator=torch.Generator(),
     )
 

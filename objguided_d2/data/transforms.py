@@ -1,7 +1,7 @@
 """Geometric augmentation of training images.
 
 Coordinates are Detectron2's: continuous (x, y) in pixels, pixel (row i, column j) covers [j, j + 1) x [i, i + 1), so a
-resize scales about the corner (0, 0) of the image and a pixel is read at its center, (j + 0.5, i + 0.5).
+resize scales about the corner (0, 0) of the image and a pixel is sampled at its center, (j + 0.5, i + 0.5).
 """
 
 import cv2
@@ -75,7 +75,7 @@ class TransposeTransform(T.Transform):
 
 
 class RandomSquareCrop(T.Augmentation):
-    """A square crop of random size and place, resampled to a fixed size (III-C).
+    """A square crop of random size and position, resampled to a fixed size (III-C).
 
     The side is a random factor times a side of the image, rounded to whole pixels. Along each axis the crop lies
     inside the image, or, where it is the larger one, the image lies inside the crop.

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 import runpy
 import sys
 
@@ -7,9 +8,13 @@ import cv2
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
+from objguided_d2.data import InstanceMapper, register_objguided_instances
 from objguided_d2.data.check import check_coco_file, draw_check_sheet, format_report
 from objguided_d2.data.converters.coco_writer import CocoWriter
+from objguided_d2.data.intensity import IntensityMapping
+from objguided_d2.data.source_error import SourceError
 from tests.data.sources import labels, random_image, write
 
 
@@ -76,37 +81,16 @@ def _set(path, value):
 BROKEN = {
     "no list of images": (_set(["images"], None), "has no list 'images'"),
     "no categories": (_set(["categories"], []), "'categories' is empty"),
-    "class name twice": (_set(["categories", 1, "name"], "cell"), "two have one name"),
-    "image id twice": (_set(["images", 1, "id"], 1), "images: id 1 is there twice"),
-    "annotation id twice": (_set(["annotations", 1, "id"], 1), "annotations: id 1 is there twice"),
-    "image without size": (lambda c: c["images"][0].pop("width"), "images, entry 0: no 'width'; add it"),
-    "annotation of no image": (_set(["annotations", 0, "image_id"], 9), "annotation 1: image_id 9 is not in 'images'"),
-    "unknown class": (_set(["annotations", 0, "category_id"], 9), "annotation 1 of a.png: category_id 9"),
+    "class name twice": (_set(["categories", 1, "name"], "cell"), "categories, name 'cell': the name is there twice"),
+    "image without size": (lambda c: c["images"][0].pop("width"), "images, entry 0, a.png, width None: no usable"),
     "image missing": (_set(["images", 0, "file_name"], "z.png"), "z.png does not exist"),
-    "image of another size": (_set(["images", 2, "height"], 99), "c.png is (24, 40), the file says (99, 40)"),
-    "mask of another size": (
-        _set(["annotations", 0, "segmentation", "size"], [9, 9]),
-        "annotation 1 of a.png: segmentation",
-    ),
-    "no mask": (_set(["annotations", 0, "segmentation"], []), "annotation 1 of a.png: no segmentation"),
-    "mask of no pixel": (
-        _set(["annotations", 0, "segmentation"], {"size": [24, 40], "counts": [960]}),
-        "annotation 1 of a.png: its mask has 0 pixels",
-    ),
-    "runs beyond the image": (
-        _set(["annotations", 0, "segmentation"], {"size": [24, 40], "counts": [5, 2000]}),
-        "annotation 1 of a.png",
-    ),
-    "box elsewhere": (
-        _set(["annotations", 0, "bbox"], [0, 0, 39, 3]),
-        "annotation 1 of a.png: 'bbox' is [0, 0, 39, 3]",
-    ),
-    "box of three numbers": (_set(["annotations", 0, "bbox"], [0, 0, 3]), "expected x, y, width, height"),
+    "image of another size": (_set(["images", 2, "height"], 99), "c.png is (24, 40), its annotations are for (99, 40)"),
+    "turned image": (lambda c: c["images"][2].update(height=40, width=24), "its orientation tag (EXIF)"),
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_each_error_names_the_place(dataset, kind):
+def test_each_error_names_the_entry(dataset, kind):
     change, message = BROKEN[kind]
     content = json.loads(dataset[0].read_text())
     change(content)
@@ -127,12 +111,65 @@ def test_file_that_is_no_json(tmp_path):
     assert "is not JSON" in check((write(tmp_path / "a.json", "{"), tmp_path)).errors[0]
 
 
-def test_unreadable_and_16_bit_images(dataset):
-    (dataset[1] / "a.png").write_bytes(b"nothing")
-    write(dataset[1] / "b.png", random_image(24, 40, dtype=np.uint16))
-    errors = check(dataset).errors
-    assert any("a.png cannot be read; copy it again" in error for error in errors)
-    assert any("b.png has uint16 values" in error and "--intensity" in error for error in errors)
+def truncated(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+
+
+def float_with_nan(path):
+    path.unlink()
+    values = np.linspace(0, 1, 24 * 40, dtype=np.float32).reshape(24, 40)
+    values[3, 3] = np.nan
+    write(path.with_suffix(".tif"), values).rename(path)
+
+
+# What happened to an image, how training sees it: the error, or nothing with an intensity mapping or without.
+FILES = {
+    "16 bits": (
+        lambda path: write(path, random_image(24, 40, dtype=np.uint16)),
+        "uint16 values .* INPUT.INTENSITY",
+        None,
+    ),
+    "float with NaN": (float_with_nan, "float32 values of 0.0 to 1.0 .* INPUT.INTENSITY", None),
+    "no image": (lambda path: path.write_bytes(b"nothing"), "cannot be read", "cannot be read"),
+    "cut off": (truncated, "cannot be read", "cannot be read"),
+    "stack": (lambda path: write(path.with_suffix(".tif"), random_image(3, 5, 24, 40)).rename(path), "axes", "axes"),
+    "palette": (lambda path: Image.fromarray(random_image(24, 40), "P").save(path), None, None),
+    "gray": (lambda path: write(path, random_image(24, 40)), None, None),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("intensity", [None, "percentile:0.1,99.9"])
+def test_check_and_training_agree_on_every_image_file(dataset, kind, intensity):
+    change, *messages = FILES[kind]
+    message = messages[intensity is not None]
+    change(dataset[1] / "a.png")
+    errors = check(dataset, intensity=intensity).errors
+    register_objguided_instances("checked", *dataset)
+    try:
+        record = DatasetCatalog.get("checked")[0]
+    finally:
+        DatasetCatalog.remove("checked")
+        MetadataCatalog.remove("checked")
+    mapping = IntensityMapping.parse(intensity) if intensity else None
+    mapper = InstanceMapper(is_train=True, augmentations=[], image_format="BGR", intensity=mapping)
+    if message is None:
+        assert not errors and len(mapper(record)["instances"]) == 2
+    else:
+        assert len(errors) == 1 and "a.png" in errors[0] and re.search(message, errors[0])
+        with pytest.raises(SourceError, match=f"a.png.*{message}"):
+            mapper(record)
+
+
+def test_image_turned_by_its_orientation_tag_is_checked_as_training_reads_it(dataset):
+    content = json.loads(dataset[0].read_text())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(random_image()).copy()).save(dataset[1] / "c.jpg", exif=exif)
+    content["images"][2]["file_name"] = "c.jpg"
+    dataset[0].write_text(json.dumps(content))
+    assert not check(dataset).errors
 
 
 def run(monkeypatch, *arguments):
@@ -146,7 +183,7 @@ def test_command(dataset, tmp_path, monkeypatch, capsys):
     run(monkeypatch, json_file, "--images", image_root, "--sheet", tmp_path / "sheet.png")
     assert f"Look at {tmp_path / 'sheet.png'}" in capsys.readouterr().out and (tmp_path / "sheet.png").exists()
 
-    # A data set that a preparation script has written is found by its name.
+    # A dataset that a preparation script has written is found by its name.
     (tmp_path / "root" / "x").mkdir(parents=True)
     (tmp_path / "annotations").rename(tmp_path / "root" / "x" / "annotations")
     image_root.rename(tmp_path / "root" / "x" / "val")

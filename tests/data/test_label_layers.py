@@ -1,4 +1,4 @@
-"""Label layers against the plain way: one full mask an instance, transformed alone."""
+"""Label layers against the plain way: one full mask per instance, transformed alone."""
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -8,7 +8,8 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks
 from PIL import Image
 
-from objguided_d2.data.label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
+from objguided_d2.data.label_layers import pack_masks, transform_layer, unpack_masks
+from objguided_d2.data.segmentation import segmentation_to_rle
 from objguided_d2.data.transforms import SquareCropTransform, TransposeTransform
 
 HEIGHT, WIDTH = 37, 52

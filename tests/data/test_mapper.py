@@ -13,6 +13,7 @@ from detectron2.structures import BoxMode
 
 from objguided_d2 import get_cfg
 from objguided_d2.data import InstanceMapper, datasets_root
+from objguided_d2.data.mapper import BoundedCache
 from objguided_d2.data.transforms import RandomSquareCrop, SquareCropTransform, TransposeTransform
 
 HEIGHT, WIDTH = 48, 64
@@ -84,7 +85,7 @@ def test_same_as_detectron2(image_file, kind, transforms):
 def test_polygons_become_the_masks_that_detectron2_makes(image_file):
     dataset_dict = make_dict(image_file, "polygon")
     assert_same(make_mapper([])(dataset_dict)["instances"], detectron2_instances(dataset_dict, []))
-    # All corners are whole pixels here, but the slanted edges are rasterised before a flip instead of after it.
+    # All corners are whole pixels here, but the slanted edges are rasterized before a flip instead of after it.
     got = make_mapper(FLIPS)(dataset_dict)["instances"].gt_masks.tensor
     expected = detectron2_instances(dataset_dict, FLIPS).gt_masks.tensor
     assert ((got != expected).flatten(1).sum(1) <= 0.1 * expected.flatten(1).sum(1)).all()
@@ -273,3 +274,24 @@ def test_real_images_keep_their_masks():
         assert torch.equal(instances.gt_boxes.tensor, boxes)
         areas = [mask_util.area(annotation["segmentation"]) for annotation in annotations]
         assert instances.gt_masks.tensor.flatten(1).sum(1).tolist() == areas
+
+
+def test_cache_loads_once_what_fits_and_always_what_does_not():
+    loaded = []
+
+    def get(cache, key):
+        return cache.get(key, lambda: loaded.append(key) or key * 2, num_bytes=lambda value: value)
+
+    cache = BoundedCache(max_bytes=10)
+    assert [get(cache, key) for key in (3, 4, 2, 3, 4, 2)] == [6, 8, 4, 6, 8, 4]
+    # 6 bytes fit, 8 more do not, 4 more just do.
+    assert loaded == [3, 4, 2, 4]
+    assert cache.free_bytes == 0
+
+
+def test_cache_without_memory_keeps_nothing():
+    loaded = []
+    cache = BoundedCache(max_bytes=0)
+    for _ in range(2):
+        cache.get("key", lambda: loaded.append(1), num_bytes=lambda _: 1)
+    assert loaded == [1, 1]

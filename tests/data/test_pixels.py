@@ -65,9 +65,9 @@ def test_labels_of_every_depth(tmp_path, dtype):
 
 
 def test_colours_of_a_label_image_are_objects(tmp_path):
-    colours = np.zeros((2, 3, 3), np.uint8)
-    colours[0, 1], colours[1, 1], colours[1, 2] = (255, 0, 0), (255, 0, 0), (0, 0, 1)
-    labels = read_label_pixels(read, str(write(tmp_path / "a.png", colours)))
+    colors = np.zeros((2, 3, 3), np.uint8)
+    colors[0, 1], colors[1, 1], colors[1, 2] = (255, 0, 0), (255, 0, 0), (0, 0, 1)
+    labels = read_label_pixels(read, str(write(tmp_path / "a.png", colors)))
     assert labels[0, 1] == labels[1, 1] != labels[1, 2] and labels[1, 2] != 0
     assert labels[0, 0] == 0
 

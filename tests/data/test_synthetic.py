@@ -53,7 +53,7 @@ def test_images_hold_objects_that_touch(kind):
 
 
 def edge_contrast(image, mask):
-    """Difference of the colours just inside and just outside a mask."""
+    """Difference of the colors just inside and just outside a mask."""
     inside = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
     near = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~mask
     return np.linalg.norm(image[inside].mean(axis=0) - image[near].mean(axis=0))

@@ -102,7 +102,7 @@ def test_mask_image_and_box_agree(size, box, scale, relative_to, output_size, tr
     else:
         # No pixel center inside.
         assert (expected[2:] - expected[:2]).min() <= 1 + 1e-9
-    # Pixels of the mask whose neighbours are as well are unaffected by interpolation, unless they shrink.
+    # Pixels of the mask whose neighbors are as well are unaffected by interpolation, unless they shrink.
     if crop.side <= output_size and (y1 - y0) > 2 and (x1 - x0) > 2:
         inner = transforms.apply_segmentation(box_mask(height, width, x0 + 1, y0 + 1, x1 - 1, y1 - 1))
         assert (transforms.apply_image(mask * 255)[inner > 0] == 255).all()

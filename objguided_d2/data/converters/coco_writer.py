@@ -64,9 +64,9 @@ class CocoWriter:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            masks: non-empty (H, W) boolean arrays, one an instance.
+            masks: non-empty (H, W) boolean arrays, one per instance.
             category_id: of all masks, or one each.
-            crowd: (H, W) bool, a region whose objects have no masks of their own; recorded for every category.
+            crowd: (H, W) bool, a region whose objects have no individual masks; recorded for every category.
             fields: further entries of the image's record.
         """
         height, width = image.shape[:2]

@@ -1,44 +1,64 @@
-"""What every dataset converter shares on the way in: files from a zip or a folder, PNG decoding, notes on odd files."""
+"""What every dataset converter needs on the way in: files from a zip or a folder, and notes on odd files."""
 
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from ..decode_limit import check_bytes
 from ..source_error import SourceError
+
+_OTHER_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def open_source(source: Path) -> tuple[list[str], Callable[[str], bytes]]:
     """List the files of a folder or zip archive without unpacking it.
 
     Returns:
-        sorted file names relative to ``source`` with forward slashes, and a function that reads one of them.
+        sorted file names relative to ``source`` with forward slashes, and a function that reads one of them; it raises
+        SourceError for a file that cannot be read or unpacks to more than :mod:`..decode_limit` allows.
     Raises:
         SourceError: ``source`` is missing or is neither a folder nor a readable zip archive.
     """
     if source.is_dir():
         names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-        return sorted(names), lambda name: (source / name).read_bytes()
+        return sorted(names), partial(_read_file, source)
     if not source.exists():
         raise SourceError(f"{source} does not exist; give the downloaded zip archive or the folder it unpacks to")
+    if source.suffix.lower() in _OTHER_ARCHIVES:
+        raise SourceError(f"{source} is an archive of a kind that is not read; unpack it and give the folder")
     try:
         archive = zipfile.ZipFile(source)
-    except zipfile.BadZipFile as error:
+        # Some programs on Windows write backslashes.
+        members = {info.filename.replace("\\", "/"): info for info in archive.infolist() if not info.is_dir()}
+    except Exception as error:  # of a damaged directory zipfile raises whatever it stumbles over
         raise SourceError(f"{source} is not a complete zip archive ({error}); download it again") from error
-    return sorted(name for name in archive.namelist() if not name.endswith("/")), archive.read
+    return sorted(members), partial(_read_member, archive, members)
 
 
-def read_image(read: Callable[[str], bytes], name: str) -> np.ndarray | None:
-    """Decode one image file as stored: (H, W) or (H, W, C) with channels in BGR(A) order; None if it is damaged."""
+def _read_file(folder: Path, name: str) -> bytes:
     try:
-        data = np.frombuffer(read(name), np.uint8)
-    except (zipfile.BadZipFile, zlib.error):  # the archive opens, but this member fails its checksum
-        return None
-    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+        check_bytes((folder / name).stat().st_size, name)
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise SourceError(f"{name} cannot be read ({error.strerror or error}); check the file") from error
+
+
+def _read_member(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> bytes:
+    info = members[name]
+    check_bytes(info.file_size, name)
+    if info.flag_bits & 1:
+        raise SourceError(f"{name} is encrypted; unpack {archive.filename} with its password and give the folder")
+    try:
+        return archive.read(info)
+    except NotImplementedError as error:
+        raise SourceError(
+            f"{name} is compressed in a way that Python does not unpack ({error}); unpack {archive.filename} with the "
+            "program that made it and give the folder"
+        ) from error
+    except Exception as error:  # zlib.error, BadZipFile, EOFError and others of a damaged archive
+        raise SourceError(f"{name} cannot be read from its archive ({error}); download it again") from error
 
 
 class ConversionNotes:

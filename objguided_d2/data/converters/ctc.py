@@ -18,13 +18,13 @@ from ..intensity import DEFAULT, IntensityMapping, to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabelledImage, write_instance_dataset
+from .instance_dataset import LabeledImage, write_instance_dataset
 from .label_objects import label_objects
 
 TRUTHS = ("gold", "silver", "both")
-# Gold truth that has nothing of more than this share of a frame's cells is partial; silver truth holds a few cells that
-# are none.
-MAX_MISSING_SHARE = 0.1
+# Gold truth that has nothing of more than this fraction of a frame's cells is partial; silver truth holds a few cells
+# that are none.
+MAX_MISSING_FRACTION = 0.1
 
 
 @dataclass
@@ -61,13 +61,13 @@ def convert_ctc(
 ) -> None:
     """Convert one dataset of the challenge to splits train and val, of class "cell".
 
-    Neighbouring frames are near copies, so a split by frame would test on what was trained on: whole sequences are
+    Neighboring frames are near copies, so a split by frame would test on what was trained on: whole sequences are
     held out, or, of each sequence, the last block of time.
 
     A frame's truth is its silver cells ("silver"), its gold cells ("gold"), or the silver ones with those that a gold
     cell covers replaced by it ("both"). Where cells have no outline - gold cells alone in a frame that has silver
-    ones too, or the strip at the image border - a crowd region says so, which training and evaluation leave out of
-    account. Frames whose truth is partial never train.
+    ones too, or the strip at the image border - a crowd region says so, which training and evaluation
+    ignore. Frames whose truth is partial never train.
 
     Args:
         source: folder or zip archive with ``NN/``, ``NN_GT/``, ``NN_ST/``; its name should be the challenge's.
@@ -161,7 +161,7 @@ def _read_frame(
     mapping: IntensityMapping,
     border: int,
     notes: ConversionNotes,
-) -> LabelledImage:
+) -> LabeledImage:
     pixels = read_image_pixels(read, frame.image)
     image = to_rgb8(pixels, None if pixels.dtype == np.uint8 else mapping)
     gold, silver, markers = (
@@ -183,7 +183,7 @@ def _read_frame(
     if is_partial:
         notes.add("frame with gold truth of some cells, kept with the rest as crowd", frame.name)
         fields["partially_annotated"] = True
-    return LabelledImage(frame.name, image, masks, crowd=crowd if crowd.any() else None, fields=fields)
+    return LabeledImage(frame.name, image, masks, crowd=crowd if crowd.any() else None, fields=fields)
 
 
 def merge_truths(gold: np.ndarray | None, silver: np.ndarray | None) -> np.ndarray | None:
@@ -208,7 +208,7 @@ def _lacks_objects(gold: np.ndarray, reference: np.ndarray | None) -> bool:
         return False
     cells = np.unique(reference[reference > 0])
     touched = np.unique(reference[(reference > 0) & (gold > 0)])
-    return len(cells) - len(touched) > MAX_MISSING_SHARE * len(cells)
+    return len(cells) - len(touched) > MAX_MISSING_FRACTION * len(cells)
 
 
 def _read_truth(read: Callable[[str], bytes], name: str, size: tuple[int, int]) -> np.ndarray:

@@ -6,19 +6,19 @@ Kaggle stores ``<id>/images/<id>.png`` and one ``<id>/masks/<name>.png`` for eac
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
+from ..intensity import IntensityMapping, to_rgb8
+from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
-from .coco_writer import CocoWriter, staged_folder
-from .conversion import ConversionNotes, open_source, read_image
-from .instance_dataset import count_overlap
-
-SPLITS = ("train", "val", "test")
+from .conversion import ConversionNotes, open_source
+from .instance_dataset import LabeledImage, write_instance_dataset
+from .label_objects import clean_mask
+from .splitting import SPLITS
 
 
 def read_split_ids(split: str) -> list[str]:
@@ -28,33 +28,37 @@ def read_split_ids(split: str) -> list[str]:
 
 
 def convert_dsb2018(source: Path, output: Path) -> None:
-    """Convert ``source`` to ``output/{train,val,test}/<id>.png`` and ``output/annotations/dsb2018_<split>.json``.
+    """Convert ``source`` to ``output/{train,val,test}/<id>.png`` and ``output/annotations/<folder>_<split>.json``.
 
     Prints what was written, which ids are missing and which files needed care. Nothing is left behind on an error.
 
     Args:
         source: the zip archive or the folder it unpacks to, with or without one folder around the ids.
     Raises:
-        SourceError: ``source`` is missing, damaged or laid out in another way.
+        SourceError: ``source`` is missing, damaged, laid out in another way or has none of the listed ids.
     """
     kaggle = KaggleFolder.open(source)
     notes = ConversionNotes()
+    readers = {}
     listed: set[str] = set()
-    with staged_folder(output) as staging:
-        for split in SPLITS:
-            ids = read_split_ids(split)
-            listed.update(ids)
-            writer = CocoWriter(staging / split, ["nucleus"])
-            for image_id in tqdm([i for i in ids if i in kaggle.images], desc=split, unit="image", disable=None):
-                _convert_image(kaggle, image_id, writer, notes)
-            if writer.images:
-                writer.write_json(staging / "annotations" / f"dsb2018_{split}.json")
-            _print_split(split, ids, [i for i in ids if i not in kaggle.images], writer)
+    for split in SPLITS:
+        ids = read_split_ids(split)
+        listed.update(ids)
+        for image_id in ids:
+            if image_id not in kaggle.images:
+                notes.add(f"id of the {split} list that the source does not have", image_id)
+        if present := [image_id for image_id in ids if image_id in kaggle.images]:
+            readers[split] = [partial(_read_sample, kaggle, image_id, notes) for image_id in present]
+    if not readers:
+        raise SourceError(
+            f"{source} has none of the {len(listed)} ids of stage1_train.zip; for images of your own in this layout "
+            f"run `prepare_labelmaps.py --images {source} --labels {source}`"
+        )
     for image_id in sorted(kaggle.images.keys() - listed):
         notes.add("image in no split list, left out", kaggle.images[image_id])
     for image_id in sorted(kaggle.masks.keys() - kaggle.images.keys()):
         notes.add("masks without their image, left out", image_id)
-    print(f"Wrote {output}", notes, sep="\n")
+    write_instance_dataset(output, readers, ["nucleus"], notes)
 
 
 @dataclass
@@ -89,69 +93,32 @@ class KaggleFolder:
         return cls(images, masks, read)
 
 
-def _convert_image(kaggle: KaggleFolder, image_id: str, writer: CocoWriter, notes: ConversionNotes) -> None:
+def _read_sample(kaggle: KaggleFolder, image_id: str, notes: ConversionNotes) -> LabeledImage:
     name = kaggle.images[image_id]
-    stored = read_image(kaggle.read, name)
-    if stored is None:
-        notes.add("unreadable image, left out", name)
-        return
-    image = _to_rgb(stored, name, notes)
-    masks = [
-        mask
-        for mask_name in kaggle.masks[image_id]
-        if (mask := _read_mask(kaggle.read, mask_name, image.shape[:2], notes)) is not None
-    ]
-    if not masks:
-        # Kaggle's layout has no way to tell an unlabelled image from one without nuclei.
-        notes.add("image without a usable mask, left out", name)
-        return
-    overlap = count_overlap(masks)
-    if overlap:
-        notes.add("image with overlapping masks, kept", f"{name} ({overlap} pixels)")
-    writer.add(image_id, image, masks)
-
-
-def _to_rgb(stored: np.ndarray, name: str, notes: ConversionNotes) -> np.ndarray:
-    """(H, W[, 1..4]) of 8 or 16 bits, BGR(A) -> (H, W, 3) uint8 RGB."""
-    if stored.dtype == np.uint16:
+    pixels = read_image_pixels(kaggle.read, name)
+    if pixels.dtype == np.uint16:
         notes.add("16-bit image, divided by 257", name)
-        stored = np.rint(stored / 257).astype(np.uint8)
-    if stored.ndim == 2:
-        notes.add("gray image, converted to RGB", name)
-        return cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB)
-    if stored.shape[2] == 4:
-        notes.add("image with alpha channel, dropped", name)
-        return cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB)
-    return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
-
-
-def _read_mask(
-    read: Callable[[str], bytes], name: str, image_size: tuple[int, int], notes: ConversionNotes
-) -> np.ndarray | None:
-    """(H, W) bool, or None if the file cannot stand for a nucleus."""
-    stored = read_image(read, name)
-    if stored is None:
-        notes.add("unreadable mask, left out", name)
-        return None
-    if stored.shape[:2] != image_size:
-        notes.add("mask of another size than its image, left out", name)
-        return None
-    # A fourth channel is alpha: opaque everywhere.
-    mask = stored > 0 if stored.ndim == 2 else (stored[..., :3] > 0).any(axis=2)
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width == 0:
-        notes.add("empty mask, left out", name)
-        return None
-    pieces = cv2.connectedComponents(mask[y : y + height, x : x + width].astype(np.uint8), connectivity=8)[0] - 1
-    if pieces > 1:
-        notes.add("mask in several pieces, kept as one object", name)
-    return mask
-
-
-def _print_split(split: str, ids: list[str], missing: list[str], writer: CocoWriter) -> None:
-    if not writer.images:
-        print(f"{split}: not written, the source holds no usable image of its {len(ids)} ids")
-        return
-    print(f"{split}: {len(writer.images)} images, {len(writer.annotations)} nuclei")
-    if missing:
-        print(f"  {len(missing)} of {len(ids)} ids are not in the source:", *missing, sep="\n    ")
+        pixels = IntensityMapping.parse("range:0,65535")(pixels)
+    try:
+        image = to_rgb8(pixels, None)
+    except ValueError as error:
+        raise SourceError(f"{name}: {error}; the challenge has images of 8 and 16 bits only") from error
+    masks, num_read = [], 0
+    for mask_name in kaggle.masks.get(image_id, ()):
+        try:
+            mask = read_label_pixels(kaggle.read, mask_name) > 0
+        except SourceError as error:
+            notes.add("unreadable mask, left out", str(error))
+            continue
+        if mask.shape != image.shape[:2]:
+            notes.add("mask of another size than its image, left out", mask_name)
+            continue
+        num_read += 1
+        if not mask.any():
+            notes.add("empty mask, left out", mask_name)
+        elif (kept := clean_mask(mask, mask_name, notes)) is not None:
+            masks.append(kept)
+    if not num_read:
+        # An image that nobody has labeled is not one without nuclei, which has at least an empty mask.
+        raise SourceError(f"{name} has no readable mask file; add an empty mask if it has no nuclei")
+    return LabeledImage(image_id, image, masks)

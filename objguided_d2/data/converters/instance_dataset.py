@@ -1,4 +1,4 @@
-"""From labelled images to the PNG and COCO files of a dataset: what converters do once they have read their source."""
+"""From labeled images to the PNG and COCO files of a dataset: what converters do once they have read their source."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ HUGE_SIDE = 4096
 
 
 @dataclass
-class LabelledImage:
+class LabeledImage:
     """One image with its objects.
 
     Attributes:
@@ -23,7 +23,7 @@ class LabelledImage:
         image: (H, W, 3) uint8 RGB.
         masks: (H, W) bool each, none empty.
         category_ids: of the masks, from 1; empty for all 1.
-        crowd: (H, W) bool, where there may be objects that have no mask of their own.
+        crowd: (H, W) bool, where there may be objects without an individual mask.
         fields: further entries of the image's COCO record.
     """
 
@@ -37,7 +37,7 @@ class LabelledImage:
 
 def write_instance_dataset(
     output: Path,
-    splits: Mapping[str, Sequence[Callable[[], LabelledImage]]],
+    splits: Mapping[str, Sequence[Callable[[], LabeledImage]]],
     categories: Sequence[str],
     notes: ConversionNotes,
     info: Mapping[str, str] | None = None,
@@ -46,7 +46,7 @@ def write_instance_dataset(
 
     Args:
         output: the dataset's folder; its name begins that of the annotation files.
-        splits: split -> one function an image that reads it, called in this order. One that raises SourceError is
+        splits: split -> one function per image that reads it, called in this order. One that raises SourceError is
             left out and noted.
         categories: class names.
         notes: printed at the end.
@@ -84,7 +84,7 @@ def write_instance_dataset(
     print(f"Wrote {output}", notes, sep="\n")
 
 
-def _note_oddities(sample: LabelledImage, notes: ConversionNotes) -> None:
+def _note_oddities(sample: LabeledImage, notes: ConversionNotes) -> None:
     if not sample.masks:
         notes.add("image without objects, kept", sample.name)
     if max(sample.image.shape[:2]) > HUGE_SIDE:

@@ -1,12 +1,12 @@
-"""People's own images with labels of any usual kind.
+"""Custom datasets: images with labels of any usual kind.
 
 The labels of the image ``<stem>.<ending>`` are one of
 
 - a label image ``<stem>.png`` or ``.tif``, also ``<stem>_label``, ``_labels``, ``_mask``, ``_masks`` or ``_cp_masks``,
-  one value or colour an object;
-- a folder ``<stem>/`` with one mask file an object;
+  one value or color per object;
+- a folder ``<stem>/`` with one mask file per object;
 - a LabelMe file ``<stem>.json``;
-- a label image in each of several folders, one a class: ``<class>/<stem>.png``;
+- a label image in each of several folders, one per class: ``<class>/<stem>.png``;
 
 or one COCO JSON file has those of all images.
 """
@@ -23,11 +23,11 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ..intensity import IntensityMapping, to_rgb8
-from ..label_layers import segmentation_to_rle
 from ..pixels import IMAGE_SUFFIXES, read_image_pixels, read_label_pixels
+from ..segmentation import segmentation_to_rle
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabelledImage, write_instance_dataset
+from .instance_dataset import LabeledImage, write_instance_dataset
 from .label_objects import clean_mask, label_objects
 from .labelme import labelme_classes, read_labelme
 from .splitting import SPLITS, split_groups
@@ -110,7 +110,7 @@ def _images_by_stem(names: Sequence[str], source: Path) -> dict[str, str]:
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in by_stem:
-            raise SourceError(f"{source} holds {by_stem[path.stem]} and {name}; give images names of their own")
+            raise SourceError(f"{source} holds {by_stem[path.stem]} and {name}; give images unique names")
         by_stem[path.stem] = name
     if not by_stem:
         raise SourceError(f"{source} holds no image; it should have files ending in {', '.join(IMAGE_SUFFIXES)}")
@@ -146,10 +146,10 @@ def _file_objects(
 
     objects_of: dict[str, ReadObjects] = {}
     folders = sorted({folder for of_stem in label_images.values() for folder in of_stem})
-    one_class_a_folder = any(len(of_stem) > 1 for of_stem in label_images.values())
+    one_class_per_folder = any(len(of_stem) > 1 for of_stem in label_images.values())
     categories: set[str] = set()
     for stem, of_stem in label_images.items():
-        if one_class_a_folder:
+        if one_class_per_folder:
             objects_of[stem] = partial(_read_class_images, read, dict(sorted(of_stem.items())))
             categories.update(folders)
         else:
@@ -241,9 +241,7 @@ def _coco_objects(path: Path) -> tuple[list[str], dict[str, ReadObjects]]:
         )
     stems = [PurePosixPath(image["file_name"]).stem for image in images.values()]
     if len(set(stems)) < len(stems):
-        raise SourceError(
-            f"{path} has several images called {max(stems, key=stems.count)}; give them names of their own"
-        )
+        raise SourceError(f"{path} has several images called {max(stems, key=stems.count)}; give them unique names")
     readers = {
         stem: partial(_read_coco_image, path, of_image[image_id], names) for stem, image_id in zip(stems, images)
     }
@@ -276,13 +274,13 @@ def _read_pair(
     mapping: IntensityMapping | None,
     categories: Sequence[str],
     notes: ConversionNotes,
-) -> LabelledImage:
+) -> LabeledImage:
     try:
         image = to_rgb8(read_image_pixels(read, image_name), mapping)
     except ValueError as error:
         raise SourceError(f"{image_name}: {error}; give it as --intensity") from error
     objects = read_objects(image.shape[:2], notes)
-    return LabelledImage(
+    return LabeledImage(
         PurePosixPath(image_name).stem,
         image,
         [mask for _, mask in objects],

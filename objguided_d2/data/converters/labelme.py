@@ -1,4 +1,4 @@
-"""Outlines drawn with LabelMe: one JSON file an image."""
+"""Outlines drawn with LabelMe: one JSON file per image."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pycocotools.mask as mask_util
 
-from ..label_layers import segmentation_to_rle
+from ..segmentation import segmentation_to_rle
 from ..source_error import SourceError
 
 _CIRCLE_POINTS = 64

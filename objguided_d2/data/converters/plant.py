@@ -1,6 +1,6 @@
 """Rosettes from above: Plant Phenotyping (Minervini et al. 2016) and the Leaf Segmentation Challenge.
 
-Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colours, one a leaf, black background)
+Folders hold ``<name>_rgb.png`` with ``<name>_label.png`` (palette indices or colors, one per leaf, black background)
 and, in the challenge, ``<name>_fg.png`` (the plant). The challenge's HDF5 files, one of images and one of truth, hold
 ``<subset>/<plant>/{rgb,label,fg}``.
 """
@@ -19,7 +19,7 @@ from ..intensity import to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabelledImage, write_instance_dataset
+from .instance_dataset import LabeledImage, write_instance_dataset
 from .label_objects import label_objects
 from .splitting import SPLITS, split_groups
 
@@ -45,7 +45,7 @@ def convert_plants(
 ) -> None:
     """Convert ``source`` to a dataset of class "leaf".
 
-    The released split lists of the paper are not public: images are shared out by the seed, subset by subset, so
+    The released split lists of the paper are not public: images are split by the seed, subset by subset, so
     that every subset is in every split.
 
     Args:
@@ -124,7 +124,7 @@ def _hdf5_plants(paths: list[Path], notes: ConversionNotes) -> Iterator[Plant]:
         )
 
 
-def _read_plant(plant: Plant, notes: ConversionNotes) -> LabelledImage:
+def _read_plant(plant: Plant, notes: ConversionNotes) -> LabeledImage:
     labels = plant.labels()
     try:
         image = to_rgb8(plant.rgb(), None)
@@ -143,4 +143,4 @@ def _read_plant(plant: Plant, notes: ConversionNotes) -> LabelledImage:
             notes.add("leaf pixels outside the plant's foreground, kept", f"{plant.name} ({outside} pixels)")
         rle = mask_util.encode(np.asfortranarray(foreground, dtype=np.uint8))
         fields["foreground"] = {"size": list(labels.shape), "counts": rle["counts"].decode("ascii")}
-    return LabelledImage(plant.name.replace("/", "_"), image, masks, fields=fields)
+    return LabeledImage(plant.name.replace("/", "_"), image, masks, fields=fields)

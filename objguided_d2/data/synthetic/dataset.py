@@ -24,7 +24,7 @@ MIN_SIDE = 32
 def make_image(kind: str, size: tuple[int, int], rng: np.random.Generator) -> SyntheticImage:
     """Draw one image with the exact mask of every object.
 
-    An object that shows fewer than :data:`imaging.MIN_OBJECT_PIXELS` pixels is not drawn, so no object lacks a mask.
+    An object that shows fewer than :data:`imaging.MIN_OBJECT_PIXELS` pixels is left out, so no object lacks a mask.
     Masks of nuclei and leaves do not overlap; those of neurons do where one crosses another.
 
     Args:
@@ -55,7 +55,7 @@ def write_synthetic_dataset(
 ) -> None:
     """Write ``root/{train,val}/<number>_<kind>.png`` and COCO JSON ``root/annotations/<name>_{train,val}.json``.
 
-    The kinds take turns. For given kinds and size, image k of a split depends on the seed, the split and k alone: a
+    The kinds alternate. For given kinds and size, image k of a split depends on the seed, the split and k alone: a
     larger dataset begins with the images of a smaller one. Files appear only once all are complete, the JSON last.
 
     Args:
@@ -66,7 +66,7 @@ def write_synthetic_dataset(
         size: (height, width) of each image in pixels.
         seed: not negative.
         single_class: file all objects under one category, "object".
-        name: of the data set.
+        name: of the dataset.
 
     Raises:
         ValueError: if ``kinds`` is empty, repeats or holds an unknown one, or ``size`` is too small.

@@ -56,7 +56,7 @@ def expose(scene: np.ndarray, blur: float, photons: float, read_noise: float, rn
         read_noise: standard deviation, as a part of the full range.
 
     Returns:
-        uint8 RGB (H, W, 3); a grey scene has one noise for all three channels.
+        uint8 RGB (H, W, 3); a gray scene has one noise for all three channels.
     """
     scene = np.maximum(cv2.GaussianBlur(scene, (0, 0), blur), 0)
     noise = np.sqrt(scene / photons + read_noise**2) * rng.standard_normal(scene.shape, dtype=np.float32)

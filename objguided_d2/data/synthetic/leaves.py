@@ -22,7 +22,7 @@ from .imaging import (
 )
 
 _GOLDEN_ANGLE = math.radians(137.5)  # between one leaf and the next of most rosettes
-_MIN_VISIBLE_SHARE = 0.05  # a leaf more hidden than this would have no truth worth learning, so it is not drawn
+_MIN_VISIBLE_FRACTION = 0.05  # a leaf more hidden than this would have no truth worth learning, so it is left out
 _SOIL = np.array((66, 55, 44), dtype=np.float32) / 255
 _TRAY = np.array((200, 97, 64), dtype=np.float32) / 255
 _RIM = np.array((54, 54, 60), dtype=np.float32) / 255
@@ -115,7 +115,7 @@ def _keep_visible(leaves: list[_Leaf], size: tuple[int, int]) -> tuple[list[_Lea
     kept, masks = [], []
     for leaf in reversed(leaves):
         visible = leaf.shape & ~covered[leaf.window]
-        if visible.sum() < max(MIN_OBJECT_PIXELS, _MIN_VISIBLE_SHARE * leaf.shape.sum()):
+        if visible.sum() < max(MIN_OBJECT_PIXELS, _MIN_VISIBLE_FRACTION * leaf.shape.sum()):
             continue
         covered[leaf.window] |= leaf.shape
         mask = np.zeros(size, dtype=bool)
@@ -184,5 +184,5 @@ def _pot(size: tuple[int, int], center: np.ndarray, radius: float, rng: np.rando
 
 
 def _soft_step(distance: np.ndarray) -> np.ndarray:
-    """0 to 1 over one pixel, so that drawn edges are not jagged."""
+    """0 to 1 over one pixel, so that edges are not jagged."""
     return np.clip(distance + 0.5, 0, 1)

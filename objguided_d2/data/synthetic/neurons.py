@@ -1,6 +1,6 @@
 """Neural cells: bodies with long, thin, tapering, curved processes, in phase contrast or fluorescence.
 
-Each mask is one 8-connected piece: the whole silhouette of its cell, body and processes. Processes cross neighbours;
+Each mask is one 8-connected piece: the whole silhouette of its cell, body and processes. Processes cross neighbors;
 both looks show what lies above and below, so a crossing belongs to both cells and their masks overlap there.
 
 Points of the plane are complex numbers, x + iy in pixels.
@@ -68,7 +68,7 @@ def _make_cell(
 ) -> np.ndarray:
     """Silhouette (H, W) of one cell; what leaves the image and comes back is left out."""
     canvas = np.zeros(size, dtype=np.uint8)
-    if rng.random() < 0.06:  # rounded up to divide, its processes drawn in
+    if rng.random() < 0.06:  # rounded up to divide, its processes retracted
         _fill(canvas, _body(center, 0.8 * radius, 1.0, 0.0, 0.02, rng))
     else:
         axis = rng.normal(direction, 0.7)
@@ -175,7 +175,7 @@ def _render_fluorescence(
     level = rng.uniform(0.2, 0.6)
     ground = level * rng.uniform(0.03, 0.12) * (1 + 0.2 * cloud_noise(size, 40, rng))
     scene = uneven_illumination(size, rng.uniform(0.05, 0.35), rng) * (ground + level * glow)
-    if rng.random() < 0.4:  # shown in the colour of a green dye
+    if rng.random() < 0.4:  # shown in the color of a green dye
         scene = scene[..., None] * np.array((0.12, 1.0, 0.2), dtype=np.float32)
     return expose(scene, rng.uniform(0.6, 1.1), rng.uniform(300, 2000), 0.006, rng)
 

@@ -48,7 +48,7 @@ class _Nucleus(NamedTuple):
     radius: float
 
 
-# Ground and nucleus colours of the stains in DSB2018: Giemsa on pale ground, violet on lilac, haematoxylin-eosin.
+# Ground and nucleus colors of the stains in DSB2018: Giemsa on pale ground, violet on lilac, hematoxylin-eosin.
 _STAINS = (
     ((232, 229, 221), (120, 42, 138)),
     ((222, 219, 216), (97, 35, 120)),
@@ -83,7 +83,7 @@ def _tissue_style(size: tuple[int, int], rng: np.random.Generator) -> _Style:
 
 
 def _place(size: tuple[int, int], style: _Style, rng: np.random.Generator) -> list[_Nucleus]:
-    """Put nuclei on the image, one by one, until they cover the share that the style asks for."""
+    """Put nuclei on the image, one by one, until they cover the fraction that the style asks for."""
     taken = np.zeros(size, dtype=bool)
     nuclei: list[_Nucleus] = []
     centers: list[np.ndarray] = []
@@ -95,10 +95,10 @@ def _place(size: tuple[int, int], style: _Style, rng: np.random.Generator) -> li
         radius = style.radius * np.exp(np.clip(rng.normal(0, style.size_spread), -0.8, 0.7))
         clustered = len(nuclei) > 0 and rng.random() < style.clustering
         if clustered:
-            neighbour = rng.integers(len(nuclei))
+            neighbor = rng.integers(len(nuclei))
             gap, angle = rng.uniform(0.92, 1.08), rng.uniform(0, 2 * np.pi)
-            step = gap * (radius + nuclei[neighbour].radius) * np.array([np.sin(angle), np.cos(angle)])
-            center = centers[neighbour] + step
+            step = gap * (radius + nuclei[neighbor].radius) * np.array([np.sin(angle), np.cos(angle)])
+            center = centers[neighbor] + step
         else:
             center = rng.uniform(0, 1, 2) * size
         min_visible = _MIN_VISIBLE_CLUSTERED if clustered else _MIN_VISIBLE_ALONE
@@ -132,7 +132,7 @@ def _make_nucleus(
     turned = ((x - center[1]) + 1j * (y - center[0])) * cmath.exp(-1j * angle)
     position = turned.real / (radius * stretch) + 1j * turned.imag / (radius / stretch)
     depth = np.abs(position)
-    # The outline is a Fourier series in the direction of a pixel: powers of a unit vector stand for cos(k theta).
+    # The outline is a Fourier series in the direction of a pixel: powers of a unit vector represent cos(k theta).
     waves = rng.normal(0, style.roughness, 3) / [1, 1, 1.5] * np.exp(1j * rng.uniform(0, 2 * np.pi, 3))
     outline = np.polyval([*waves[::-1], 0, 1], position / np.maximum(depth, 1e-6)).real
     depth /= np.maximum(outline, 0.4)
@@ -152,7 +152,7 @@ def _render_fluorescence(
     flatness, spread = rng.uniform(2, 6), rng.uniform(0.15, 0.45)
     light = np.zeros(size, dtype=np.float32)
     for nucleus in nuclei:
-        # Condensed nuclei hold the same DNA in less room, so small ones are the brighter.
+        # Condensed nuclei hold the same DNA in less space, so small ones are the brighter.
         brightness = np.exp(rng.normal(0, spread)) * (style.radius / nucleus.radius) ** 0.7
         if rng.random() < 0.04:
             brightness *= 2.2  # dividing or dying
@@ -209,7 +209,7 @@ def _render_stained(
 
 
 def _fibres(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Texture drawn out along one direction, bent by a slow random shift."""
+    """Texture stretched along one direction, bent by a slow random shift."""
     height, width = size
     noise = smooth_noise((height, 2 * width), rng.uniform(2, 4), rng)
     angle, stretch = rng.uniform(0, np.pi), rng.uniform(3, 7)

@@ -62,13 +62,13 @@ LEFT_OUT = {
     "text called png": (pair(image="not an image"), "img9.png cannot be read", "save it again as PNG or TIFF"),
     "stack of frames": (
         pair(image=random_image(5, 24, 40), image_name="img9.tif"),
-        "img9.tif is an array of 5x24x40",
-        "save each plane, frame or channel as a file of its own",
+        "img9.tif holds 5 planes (axes QYX, 5x24x40)",
+        "save the slice, frame or channel to be segmented",
     ),
     "many channels": (
         pair(image=random_image(24, 40, 7), image_name="img9.tif"),
-        "img9.tif is an array of 24x40x7",
-        "save each plane",
+        "img9.tif holds 24 planes (axes QYX, 24x40x7)",
+        "save the slice",
     ),
     "16 bits without a mapping": (
         pair(image=random_image(24, 40, dtype=np.uint16)),
@@ -168,13 +168,13 @@ def twice(root):
     convert(root)
 
 
-def labelled_twice(root):
+def labeled_twice(root):
     good(root)
     write(root / "labels" / "img0_mask.png", CELLS)
     convert(root)
 
 
-def outlined_and_labelled(root):
+def outlined_and_labeled(root):
     good(root)
     write(root / "labels" / "img0.json", polygon([[0, 0], [5, 0], [5, 5]]))
     convert(root)
@@ -221,9 +221,9 @@ REFUSED = {
     "no image in the folder": (no_images, "images holds no image", "files ending in .png"),
     "no such label folder": (with_good(labels=Path("nowhere")), "nowhere does not exist", "give the"),
     "damaged archive": (broken_zip, "labels.zip is not a complete zip archive", "download it again"),
-    "two images of one name": (twice, "again/img0.png", "names of their own"),
-    "an image labelled twice": (labelled_twice, "img0_mask.png", "keep one"),
-    "outlined and labelled": (outlined_and_labelled, "img0 has both a LabelMe file", "keep one kind"),
+    "two images of one name": (twice, "again/img0.png", "unique names"),
+    "an image labeled twice": (labeled_twice, "img0_mask.png", "keep one"),
+    "outlined and labeled": (outlined_and_labeled, "img0 has both a LabelMe file", "keep one kind"),
     "every file broken": (all_broken, "no image of the source could be used", "img3.png is empty"),
     "COCO without images": (coco(images=None), "coco.json is not a COCO instance file", "export it again"),
     "COCO annotation of no image": (
@@ -234,7 +234,7 @@ REFUSED = {
     "COCO with one name twice": (
         coco(images=[{"id": 1, "file_name": "a/img0.png"}, {"id": 2, "file_name": "b/img0.png"}]),
         "coco.json has several images called img0",
-        "names of their own",
+        "unique names",
     ),
     "table of classes without column": (
         with_good(tables={"classes": "number,class\n1,a\n"}),

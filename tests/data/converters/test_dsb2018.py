@@ -1,6 +1,5 @@
 """Conversion of Kaggle's layout: hand-made trees with every kind of damage, and the real set where it is at hand."""
 
-import json
 import runpy
 import shutil
 import sys
@@ -13,9 +12,10 @@ import pycocotools.mask as mask_util
 import pytest
 
 from objguided_d2.data import datasets_root
-from objguided_d2.data.converters import dsb2018
+from objguided_d2.data.converters import coco_writer, dsb2018
 from objguided_d2.data.converters.dsb2018 import convert_dsb2018, read_split_ids
 from objguided_d2.data.source_error import SourceError
+from tests.data.sources import read_split
 
 HEIGHT, WIDTH = 12, 20
 SCRIPT = Path(__file__).parents[3] / "datasets" / "prepare_dsb2018.py"
@@ -55,7 +55,7 @@ def clean(tmp_path, splits):
     root = tmp_path / "kaggle"
     write_sample(root, "a1", random_image(HEIGHT, WIDTH, 4), {"m": rectangle(2, 3, 5, 9)})
     write_sample(
-        root, "a0", random_image(HEIGHT, WIDTH, 3), {"n2": rectangle(0, 0, 1, 1), "n1": rectangle(6, 10, 12, 20)}
+        root, "a0", random_image(HEIGHT, WIDTH, 3), {"n2": rectangle(0, 0, 2, 2), "n1": rectangle(6, 10, 12, 20)}
     )
     write_sample(root, "v0", random_image(HEIGHT, WIDTH, 3), {"m": rectangle(1, 1, 2, 4)})
     return root
@@ -73,14 +73,10 @@ def file_bytes(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def load(output, split):
-    return json.loads((output / "annotations" / f"dsb2018_{split}.json").read_text())
-
-
 def test_annotations_and_images(clean, tmp_path):
     output = tmp_path / "out" / "dsb2018"
     convert_dsb2018(clean, output)
-    content = load(output, "train")
+    content = read_split(output, "train")
     assert content["categories"] == [{"id": 1, "name": "nucleus"}]
     assert content["images"] == [
         {"id": 1, "file_name": "a0.png", "height": HEIGHT, "width": WIDTH},
@@ -89,7 +85,7 @@ def test_annotations_and_images(clean, tmp_path):
     keys = ("id", "image_id", "category_id", "iscrowd", "area", "bbox")
     assert [tuple(annotation[key] for key in keys) for annotation in content["annotations"]] == [
         (1, 1, 1, 0, 60, [10, 6, 10, 6]),
-        (2, 1, 1, 0, 1, [0, 0, 1, 1]),
+        (2, 1, 1, 0, 4, [0, 0, 2, 2]),
         (3, 2, 1, 0, 18, [3, 2, 6, 3]),
     ]
     rle = content["annotations"][2]["segmentation"]
@@ -104,8 +100,8 @@ def test_zip_folder_and_repetition_give_the_same_bytes(clean, tmp_path):
     sources = [clean, clean, wrapped, zip_folder(clean, tmp_path / "a.zip"), zip_folder(wrapped, tmp_path / "b.zip")]
     results = []
     for i, source in enumerate(sources):
-        convert_dsb2018(source, tmp_path / f"run{i}")
-        results.append(file_bytes(tmp_path / f"run{i}"))
+        convert_dsb2018(source, tmp_path / f"run{i}" / "dsb2018")
+        results.append(file_bytes(tmp_path / f"run{i}" / "dsb2018"))
     assert set(results[0]) == {
         "train/a0.png",
         "train/a1.png",
@@ -122,9 +118,9 @@ def test_missing_and_unlisted_ids_are_named(clean, tmp_path, capsys):
     (clean / "orphan" / "images" / "orphan.png").unlink()
     convert_dsb2018(clean, tmp_path / "out")
     printed = capsys.readouterr().out
-    assert "train: 2 images, 3 nuclei" in printed
-    assert "8 of 10 ids are not in the source:\n    a2\n    a3" in printed
-    assert "test: not written" in printed
+    assert "train: 2 of 2 images, 3 objects" in printed
+    assert "id of the train list that the source does not have: 8\n  a2\n  a3" in printed
+    assert "id of the test list that the source does not have: 1\n  t0" in printed
     assert "image in no split list, left out: 1\n  unlisted/images/unlisted.png" in printed
     assert "masks without their image, left out: 1\n  orphan" in printed
     assert not (tmp_path / "out" / "test").exists()
@@ -141,27 +137,27 @@ def test_odd_files_are_handled_and_named(tmp_path, splits, capsys):
     write_sample(root, "a3", random_image(HEIGHT, WIDTH, 3), {"m": good, "size": good.T})
     write_sample(root, "a4", random_image(HEIGHT, WIDTH, 3), {"m": good, "empty": rectangle(0, 0, 0, 0)})
     write_sample(root, "a5", random_image(HEIGHT, WIDTH, 3), {"m": good, "damaged": damaged, "nothing": b""})
-    write_sample(root, "a6", random_image(HEIGHT, WIDTH, 3), {"pieces": two_pieces})
+    write_sample(root, "a6", random_image(HEIGHT, WIDTH, 3), {"pieces": two_pieces, "dot": rectangle(0, 0, 1, 2)})
     write_sample(root, "a7", random_image(HEIGHT, WIDTH, 3), {"m": good, "over": rectangle(5, 5, 9, 9)})
-    write_sample(root, "a8", random_image(HEIGHT, WIDTH, 3), {"empty": rectangle(0, 0, 0, 0)})
+    write_sample(root, "a8", random_image(HEIGHT, WIDTH, 3), {"damaged": damaged})
     opaque = np.full_like(good, 255)
     write_sample(root, "a9", random_image(HEIGHT, WIDTH, 3), {"rgba": np.dstack([good, good, good, opaque])})
     convert_dsb2018(root, tmp_path / "out")
 
     printed = capsys.readouterr().out
     for line in (
-        "gray image, converted to RGB: 1\n  a0/images/a0.png",
         "16-bit image, divided by 257: 1\n  a1/images/a1.png",
-        "unreadable image, left out: 1\n  a2/images/a2.png",
+        "left out: 2\n  a2/images/a2.png cannot be read",
         "mask of another size than its image, left out: 1\n  a3/masks/size.png",
-        "empty mask, left out: 2\n  a4/masks/empty.png\n  a8/masks/empty.png",
-        "unreadable mask, left out: 2\n  a5/masks/damaged.png\n  a5/masks/nothing.png",
-        "mask in several pieces, kept as one object: 1\n  a6/masks/pieces.png",
-        "image with overlapping masks, kept: 1\n  a7/images/a7.png (1 pixels)",
-        "image without a usable mask, left out: 1\n  a8/images/a8.png",
+        "empty mask, left out: 1\n  a4/masks/empty.png",
+        "unreadable mask, left out: 3\n  a5/masks/damaged.png",
+        "object in several pieces, kept as one: 1\n  a6/masks/pieces.png",
+        "object of 1 or 2 pixels, dropped: 1\n  a6/masks/dot.png",
+        "image with overlapping masks, kept: 1\n  a7 (1 pixels)",
+        "a8/images/a8.png has no readable mask file; add an empty mask if it has no nuclei",
     ):
         assert line in printed
-    content = load(tmp_path / "out", "train")
+    content = read_split(tmp_path / "out", "train")
     names = {image["id"]: image["file_name"][:2] for image in content["images"]}
     areas = {name: [] for name in names.values()}
     for annotation in content["annotations"]:
@@ -175,6 +171,24 @@ def test_odd_files_are_handled_and_named(tmp_path, splits, capsys):
     assert np.array_equal(deep, np.rint(random_image(HEIGHT, WIDTH, 3, dtype=np.uint16) / 257).astype(np.uint8))
 
 
+def test_image_without_nuclei_is_kept_and_one_without_masks_is_not(clean, tmp_path, capsys):
+    write_sample(clean, "a2", random_image(HEIGHT, WIDTH), {"empty": rectangle(0, 0, 0, 0)})
+    write_sample(clean, "a3", random_image(HEIGHT, WIDTH), {})
+    convert_dsb2018(clean, tmp_path / "out")
+    images = [image["file_name"] for image in read_split(tmp_path / "out", "train")["images"]]
+    assert images == ["a0.png", "a1.png", "a2.png"]
+    printed = capsys.readouterr().out
+    assert "image without objects, kept: 1\n  a2" in printed
+    assert "a3/images/a3.png has no readable mask file" in printed
+
+
+def test_ids_of_another_set_are_pointed_to_the_general_converter(tmp_path, splits):
+    write_sample(tmp_path / "own", "mine", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
+    with pytest.raises(SourceError, match="none of the 12 ids .* run `prepare_labelmaps.py --images .*own"):
+        convert_dsb2018(tmp_path / "own", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_damaged_archive_member_is_an_unreadable_file(clean, tmp_path, capsys):
     path = zip_folder(clean, tmp_path / "a.zip")
     with zipfile.ZipFile(path) as archive:
@@ -184,7 +198,7 @@ def test_damaged_archive_member_is_an_unreadable_file(clean, tmp_path, capsys):
     data[entry.header_offset + 30 + len(entry.filename) + 40] ^= 0xFF
     path.write_bytes(data)
     convert_dsb2018(path, tmp_path / "out")
-    assert "unreadable mask, left out: 1\n  a1/masks/m.png" in capsys.readouterr().out
+    assert "unreadable mask, left out: 1\n  a1/masks/m.png cannot be read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["missing", "not a zip", "wrong layout", "no masks", "twice"])
@@ -217,7 +231,7 @@ def test_an_error_on_the_way_keeps_the_earlier_result(clean, tmp_path, monkeypat
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(dsb2018.CocoWriter, "write_json", fail)
+    monkeypatch.setattr(coco_writer.CocoWriter, "write_json", fail)
     with pytest.raises(OSError, match="disk full"):
         convert_dsb2018(clean, output)
     assert file_bytes(output) == before
@@ -254,10 +268,9 @@ def test_converted_real_set(split):
     folder = datasets_root() / "dsb2018"
     if not (folder / "annotations" / f"dsb2018_{split}.json").is_file():
         pytest.skip(f"no dsb2018_{split} under the datasets root {datasets_root()}; see datasets/README.md")
-    content = load(folder, split)
+    content = read_split(folder, split)
     names = {Path(image["file_name"]).stem for image in content["images"]}
     assert names <= set(read_split_ids(split)) and len(names) >= 0.95 * len(read_split_ids(split))
     assert {path.stem for path in (folder / split).glob("*.png")} >= names
-    assert {a["image_id"] for a in content["annotations"]} == {image["id"] for image in content["images"]}
     for annotation in content["annotations"]:
         assert annotation["area"] == mask_util.area(annotation["segmentation"]) > 0

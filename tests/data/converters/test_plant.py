@@ -40,9 +40,9 @@ def test_challenge_folders(tmp_path):
 
 
 def test_plant_phenotyping_folder_with_colour_labels(tmp_path):
-    colours = np.array([(0, 0, 0), (255, 0, 0), (0, 128, 255)], np.uint8)[LEAVES]
+    colors = np.array([(0, 0, 0), (255, 0, 0), (0, 128, 255)], np.uint8)[LEAVES]
     for number in range(3):
-        write_plant(tmp_path / "ppd", f"ara2013_plant{number:03d}", colours, palette=False)
+        write_plant(tmp_path / "ppd", f"ara2013_plant{number:03d}", colors, palette=False)
     convert_plants(tmp_path / "ppd", tmp_path / "out" / "plant", test_fraction=0)
     content = read_split(tmp_path / "out" / "plant", "val")
     (image,) = content["images"]

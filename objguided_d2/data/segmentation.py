@@ -1,0 +1,138 @@
+"""COCO segmentations of other programs: polygons and run lengths, checked before pycocotools sees them.
+
+pycocotools takes a polygon of 4 numbers for a box, reads and writes beyond its memory where run lengths do not fill
+the mask, and raises bare exceptions. What passes here it decodes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pycocotools.mask as mask_util
+
+from .transforms import clip_polygon
+
+
+class NoMaskError(ValueError):
+    """A segmentation that names no region at all: no rings, or rings of less than 3 points."""
+
+
+def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, width: int) -> dict:
+    """COCO polygons, RLE (compressed or not) or an (H, W) mask -> compressed RLE.
+
+    Rings of less than 3 points beside others are ignored.
+
+    Raises:
+        NoMaskError: polygons of which no ring has 3 points.
+        ValueError: another type, numbers that are no coordinates or runs, or a mask of another size.
+    """
+    if isinstance(segmentation, (list, tuple)):
+        rings = [_clipped(ring, height, width) for ring in polygon_rings(segmentation)]
+        rings = [ring.ravel().tolist() for ring in rings if len(ring) >= 3]
+        if not rings:  # outside of the image
+            return mask_util.encode(np.zeros((height, width), np.uint8, order="F"))
+        return mask_util.merge(mask_util.frPyObjects(rings, height, width))
+    if isinstance(segmentation, dict):
+        size = segmentation.get("size")
+        _check_size(size, height, width)
+        counts = segmentation.get("counts")
+        runs = rle_runs(counts)
+        if runs.sum() != height * width:
+            raise ValueError(f"its runs cover {runs.sum()} pixels where {height} x {width} are {height * width}")
+        if isinstance(counts, (list, tuple)):
+            return mask_util.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+        return segmentation
+    if isinstance(segmentation, np.ndarray):
+        _check_size(segmentation.shape, height, width)
+        return mask_util.encode(np.asfortranarray(segmentation, dtype=np.uint8))
+    raise ValueError(f"it is {type(segmentation).__name__}, not polygons, RLE or a mask array")
+
+
+def polygon_rings(segmentation: Sequence) -> list[np.ndarray]:
+    """The (P, 2) float rings of COCO polygons, P >= 3, without those of less points.
+
+    A single ring that is not wrapped in a list is taken as meant.
+
+    Raises:
+        NoMaskError: if no ring has 3 points.
+        ValueError: for an odd count of numbers, or what is no finite number.
+    """
+    if is_flat_ring(segmentation):
+        segmentation = [segmentation]
+    rings = []
+    for ring in segmentation:
+        if not isinstance(ring, (list, tuple)) or not all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) for value in ring
+        ):
+            raise ValueError("a ring of its polygon is no list of numbers")
+        if len(ring) % 2:
+            raise ValueError(f"a ring of its polygon has {len(ring)} numbers, not pairs of x and y")
+        try:
+            points = np.array(ring, dtype=float).reshape(-1, 2)
+        except OverflowError as error:  # an integer beyond any float
+            raise ValueError("a ring of its polygon has a number that is not finite") from error
+        if not np.isfinite(points).all():
+            raise ValueError("a ring of its polygon has a number that is not finite")
+        if len(points) >= 3:
+            rings.append(points)
+    if not rings:
+        raise NoMaskError("it has no ring of 3 points or more")
+    return rings
+
+
+def is_flat_ring(segmentation: Sequence) -> bool:
+    """Whether polygons are one ring without the list around it."""
+    return len(segmentation) > 0 and all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) for value in segmentation
+    )
+
+
+def rle_runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
+    """(R,) int64 run lengths, alternately of background and object, from COCO's text or list of counts.
+
+    The text holds each run, from the fourth on less the run two before it, in groups of 5 bits from low to high; bit 5
+    of a character says that more follow, bit 4 of the last one is the sign (cocoapi, maskApi.c).
+
+    Raises:
+        ValueError: if they are no run lengths.
+    """
+    if isinstance(counts, (list, tuple)):
+        if not all(isinstance(run, int) and not isinstance(run, bool) and 0 <= run < 1 << 32 for run in counts):
+            raise ValueError("its RLE counts are no whole numbers of at least 0")
+        return np.array(counts, dtype=np.int64)
+    if not isinstance(counts, (str, bytes)):
+        raise ValueError(f"its RLE has counts of type {type(counts).__name__}, not text or a list of numbers")
+    data = counts.encode("utf-8", "replace") if isinstance(counts, str) else counts
+    values = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    more = (values & 0x20) > 0
+    if len(values) and (values.min() < 0 or values.max() > 63 or more[-1]):
+        raise ValueError("its RLE text is damaged or cut off")
+    last = np.flatnonzero(~more)
+    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+    position = np.arange(len(values)) - np.repeat(first, last - first + 1)
+    if len(values) and position.max() > 6:
+        raise ValueError("its RLE text has runs of more than 32 bits")
+    deltas = np.add.reduceat((values & 0x1F) << (5 * position), first) if len(last) else np.zeros(0, np.int64)
+    deltas -= np.where(values[last] & 0x10, np.int64(1) << (5 * (last - first + 1)), 0)
+    runs = deltas.copy()
+    runs[1::2] = np.cumsum(deltas[1::2])
+    runs[2::2] = np.cumsum(deltas[2::2])
+    if (runs < 0).any() or (runs >= 1 << 32).any():
+        raise ValueError("its RLE text has negative runs")
+    return runs
+
+
+def decode_masks(rles: Sequence[dict], height: int, width: int) -> np.ndarray:
+    """N compressed RLEs of one size -> (N, height, width) bool."""
+    masks = [mask_util.decode(rle).astype(bool) for rle in rles]
+    return np.stack(masks) if masks else np.zeros((0, height, width), bool)
+
+
+def _check_size(size: object, height: int, width: int) -> None:
+    if not isinstance(size, (list, tuple)) or tuple(size) != (height, width):
+        raise ValueError(f"mask of height x width {size} in an image of {(height, width)}")
+
+
+def _clipped(ring: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The ring, cut off at the image where it reaches far beyond: pycocotools walks along every edge."""
+    side = max(height, width)
+    return clip_polygon(ring, side) if np.abs(ring).max() > 2 * side else ring
