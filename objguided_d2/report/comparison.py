@@ -15,7 +15,7 @@ from ..engine.ablation import read_ablation
 from ..engine.trainer import Trainer
 from ..evaluation.compared_image import ComparedImage
 from ..evaluation.ground_truth import count_objects, load_ground_truth
-from ..evaluation.metrics_file import write_json, write_text
+from ..utils.atomic_write import write_json, write_text
 from ..utils.contact_sheet import contact_sheet
 from .page import Figure, Page, as_mapping, markdown_tables, write_page
 from .panels import PANEL_SIDE, choose_images, legend_in_words, panel_row

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from .atomic_write import atomic_write
+
 # Hues far apart, all of middling lightness, so that a thin line shows on black, on grey and on white.
 PALETTE = np.array(
     [
@@ -184,10 +186,5 @@ def _write_image(image: np.ndarray, path: Path) -> None:
     if not cv2.haveImageWriter(path.name):
         raise ValueError(f"{path}: cannot write an image of type '{path.suffix}', use .png or .jpg")
     _, encoded = cv2.imencode(path.suffix, image[..., ::-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(encoded)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

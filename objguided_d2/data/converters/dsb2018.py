@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ...utils.atomic_write import staged_folder
 from ..source_error import SourceError
-from .coco_writer import CocoWriter, staged_folder
+from .coco_writer import CocoWriter
 from .conversion import ConversionNotes, open_source, read_image
 from .instance_dataset import count_overlap
 
