@@ -7,7 +7,7 @@ import torch
 from tabulate import tabulate
 
 from objguided_d2.evaluation.build import EVALUATORS
-from objguided_d2.evaluation.coco_ap import LIBRARIES
+from objguided_d2.evaluation.coco import LIBRARIES
 from objguided_d2.profiling.evaluators import time_evaluators
 
 
