@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
+from ..utils.rle import decode_masks
 from .builtin import dataset_files
 from .coco_validation import CocoFile, CocoImage, Problems, read_coco, size_mismatch
 from .intensity import IntensityMapping
 from .pixels import read_image
-from .segmentation import decode_masks, segmentation_to_rle
+from .segmentation import segmentation_to_rle
 from .source_error import SourceError
 
 MAX_LISTED = 10

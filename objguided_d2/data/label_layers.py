@@ -9,9 +9,10 @@ Shapes: N instances, K of them left after a transform, (H, W) image, (H', W') tr
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.data import transforms as T
 from scipy import ndimage
+
+from ..utils.rle import decode_in_box
 
 MAX_INSTANCES = np.iinfo(np.uint16).max - 1
 
@@ -22,9 +23,7 @@ def pack_masks(rles: Iterable[dict], height: int, width: int) -> list[np.ndarray
     for label, rle in enumerate(rles, start=1):
         if label > MAX_INSTANCES:
             raise ValueError(f"more than {MAX_INSTANCES} instances")
-        x, y, w, h = mask_util.toBbox(rle).astype(int)
-        box = np.s_[y : y + h, x : x + w]
-        mask = mask_util.decode(rle)[box].astype(bool)
+        box, mask = decode_in_box(rle)
         layer = next((layer for layer in layers if not layer[box][mask].any()), None)
         if layer is None:
             layer = np.zeros_like(layers[0])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pycocotools.mask as mask_util
 
+from ..utils.rle import encode_mask, with_text_counts
 from .transforms import clip_polygon
 
 
@@ -29,8 +30,8 @@ def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, wid
         rings = [_clipped(ring, height, width) for ring in polygon_rings(segmentation)]
         rings = [ring.ravel().tolist() for ring in rings if len(ring) >= 3]
         if not rings:  # outside of the image
-            return mask_util.encode(np.zeros((height, width), np.uint8, order="F"))
-        return mask_util.merge(mask_util.frPyObjects(rings, height, width))
+            return encode_mask(np.zeros((height, width), bool))
+        return with_text_counts(mask_util.merge(mask_util.frPyObjects(rings, height, width)))
     if isinstance(segmentation, dict):
         size = segmentation.get("size")
         _check_size(size, height, width)
@@ -39,11 +40,12 @@ def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, wid
         if runs.sum() != height * width:
             raise ValueError(f"its runs cover {runs.sum()} pixels where {height} x {width} are {height * width}")
         if isinstance(counts, (list, tuple)):
-            return mask_util.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
-        return segmentation
+            runs_as_list = {"size": [height, width], "counts": runs.tolist()}
+            return with_text_counts(mask_util.frPyObjects(runs_as_list, height, width))
+        return with_text_counts(segmentation)
     if isinstance(segmentation, np.ndarray):
         _check_size(segmentation.shape, height, width)
-        return mask_util.encode(np.asfortranarray(segmentation, dtype=np.uint8))
+        return encode_mask(segmentation)
     raise ValueError(f"it is {type(segmentation).__name__}, not polygons, RLE or a mask array")
 
 
@@ -119,12 +121,6 @@ def rle_runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
     if (runs < 0).any() or (runs >= 1 << 32).any():
         raise ValueError("its RLE text has negative runs")
     return runs
-
-
-def decode_masks(rles: Sequence[dict], height: int, width: int) -> np.ndarray:
-    """N compressed RLEs of one size -> (N, height, width) bool."""
-    masks = [mask_util.decode(rle).astype(bool) for rle in rles]
-    return np.stack(masks) if masks else np.zeros((0, height, width), bool)
 
 
 def _check_size(size: object, height: int, width: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from ..evaluation.metrics_file import write_json, write_text
+from ..utils.atomic_write import write_json, write_text
 from .suite import run_training
 
 METRICS = ("segm/AP", "segm/AP50", "segm/AP75", "voc_seg/AP", "voc_dec/AP")

@@ -2,10 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from glob import glob
-from typing import IO, Any
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -13,22 +11,9 @@ from detectron2.engine import hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from torch import nn
 
+from ..utils.atomic_write import atomic_write, write_text
+
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the name ``path`` when the block ends well, and is removed when it does not."""
-    temporary = f"{path}.partial"
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 class AtomicCheckpointer(DetectionCheckpointer):
@@ -43,14 +28,13 @@ class AtomicCheckpointer(DetectionCheckpointer):
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        with replacing(path) as file:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
             torch.save(data, file)
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the file that a resumed run starts from."""
-        with replacing(os.path.join(self.save_dir, "last_checkpoint")) as file:
-            file.write(last_filename_basename.encode())
+        write_text(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
@@ -109,6 +93,6 @@ class BestModel:
         if value > (self.best if self.best is not None else float("-inf")):
             self.best = value
             origin = {"iteration": iteration, "metric": self._metric, "value": value}
-            with replacing(self._path) as file:
+            with atomic_write(self._path) as temporary, open(temporary, "wb") as file:
                 torch.save({"model": self._model.state_dict(), **origin}, file)
             logger.info("Best %s so far: %.4f, saved to %s", self._metric, value, self._path)

@@ -1,6 +1,5 @@
 """Checkpoint files of the authors' released program, turned into ours and checked against the model they are for."""
 
-import os
 import pickle
 
 import torch
@@ -8,6 +7,7 @@ from detectron2.modeling import build_model
 
 from ..config import get_cfg
 from ..modeling.released_checkpoint import convert_released_state_dict
+from ..utils.atomic_write import atomic_write
 
 
 def convert_file(source: str, target: str, config_file: str) -> None:
@@ -29,9 +29,8 @@ def convert_file(source: str, target: str, config_file: str) -> None:
         raise ValueError(f"{source} has no 'state_dict': the released program saves a dict of 'epoch' and 'state_dict'")
     model = convert_released_state_dict(checkpoint["state_dict"])
     _check_fit(source, model, config_file)
-    temporary = f"{target}.tmp"
-    torch.save({"model": model, "__author__": "released program", "matching_heuristics": False}, temporary)
-    os.replace(temporary, target)
+    with atomic_write(target) as temporary, open(temporary, "wb") as file:
+        torch.save({"model": model, "__author__": "released program", "matching_heuristics": False}, file)
 
 
 def _check_fit(source: str, model: dict[str, torch.Tensor], config_file: str) -> None:

@@ -1,16 +1,28 @@
-"""Evaluation of instance segmentation: Detectron2 evaluators over pure functions."""
+"""Evaluation of instance segmentation: Detectron2 evaluators over pure functions, one file per measure."""
 
+import importlib
+import pkgutil
+
+from .base import EVALUATORS, InstanceEvaluator, LabelMapEvaluator, register_evaluator
 from .build import build_evaluator
-from .coco_evaluator import COCOInstanceEvaluator
-from .definitions import definition_of, format_results
-from .metrics_file import write_metrics
-from .voc2010_evaluator import VOC2010Evaluator
+from .results import definition_of, format_results, write_metrics
 
 __all__ = [
-    "COCOInstanceEvaluator",
-    "VOC2010Evaluator",
+    "EVALUATORS",
+    "InstanceEvaluator",
+    "LabelMapEvaluator",
     "build_evaluator",
     "definition_of",
     "format_results",
+    "register_evaluator",
     "write_metrics",
 ]
+
+
+def import_measures() -> None:
+    """Import every file of this package, so that the evaluators in them are registered."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+import_measures()

@@ -20,7 +20,7 @@ class ComparedImage:
     """P predicted instances as a label map, beside the G true objects that are no crowd.
 
     Attributes:
-        record: the image in the data set's COCO file.
+        record: the image in the dataset's COCO file.
         label_map: (H, W) int32, see :func:`.label_map.paint_label_map`.
         scores: (P,).
         predicted_classes, true_classes: (P,) and (G,) contiguous class indices.
@@ -58,8 +58,8 @@ class ComparedImage:
         return ndimage.find_objects(self.label_map, max_label=number) if number else []  # 0 would mean all labels.
 
     @cached_property
-    def uncounted(self) -> np.ndarray:
-        """(P,) bool: predictions that are hidden altogether, or lie in crowd regions by more than half."""
+    def ignored(self) -> np.ndarray:
+        """(P,) bool: predictions without a pixel, and those that lie in crowd regions by more than half."""
         areas = self.overlaps.predicted_area
         if not self.crowds:
             return areas == 0
@@ -73,20 +73,20 @@ def compare_image(
     """Paint the predictions into a label map and look up the truth.
 
     Args:
-        ground_truth, metadata: of the data set, see :func:`.ground_truth.load_ground_truth`.
+        ground_truth, metadata: of the dataset, see :func:`.ground_truth.load_ground_truth`.
         image_id: one of ``ground_truth.imgs``.
         rles: P compressed RLEs.
         scores, classes: (P,), contiguous class indices.
     """
     record = ground_truth.imgs[image_id]
     truth = true_objects(ground_truth, image_id, metadata)
-    of_objects = np.flatnonzero(~truth.is_crowd)
+    objects = np.flatnonzero(~truth.is_crowd)
     return ComparedImage(
         record,
         paint_label_map(rles, scores, (record["height"], record["width"])),
         scores,
         classes,
-        truth.classes[of_objects],
-        [truth.masks[i] for i in of_objects],
+        truth.classes[objects],
+        [truth.masks[i] for i in objects],
         [truth.masks[i] for i in np.flatnonzero(truth.is_crowd)],
     )

@@ -1,9 +1,10 @@
-"""The true objects of a data set in COCO's format, one source for all evaluators."""
+"""The true objects of a dataset in COCO's format, one source for all evaluators."""
 
 import contextlib
 import io
 import logging
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,31 @@ from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.utils.logger import log_first_n
 from pycocotools.coco import COCO
 
-from .metrics_file import write_json
-from .voc2010 import Objects
+from ..utils.atomic_write import write_json
+
+
+@dataclass(frozen=True)
+class Objects:
+    """True objects of one image: boxes (G, 4), masks (G RLEs), class indices (G,), is_crowd (G,) bool.
+
+    Boxes are (x, y, width, height) in pixels, the far corners exclusive.
+    """
+
+    boxes: np.ndarray
+    masks: list[dict]
+    classes: np.ndarray
+    is_crowd: np.ndarray
 
 
 def coco_json_file(dataset_name: str, folder: str) -> str:
-    """Path of the annotations of a registered data set in COCO's format.
+    """Path of the annotations of a registered dataset in COCO's format.
 
-    A set whose metadata names no ``json_file`` is converted from its registered records, once per process, to
+    A dataset whose metadata names no ``json_file`` is converted from its registered records, once per process, to
     ``<folder>/<dataset_name>_coco_format.json``, which becomes its ``json_file`` (Detectron2's convention). A file
     left there by an earlier run is replaced: the data may have changed since.
 
     Raises:
-        KeyError: if no data set has this name.
+        KeyError: if no dataset has this name.
     """
     metadata = MetadataCatalog.get(dataset_name)
     if not metadata.get("thing_classes") or not metadata.get("json_file"):
@@ -38,10 +51,10 @@ def coco_json_file(dataset_name: str, folder: str) -> str:
 
 
 def load_ground_truth(dataset_name: str, folder: str) -> COCO:
-    """Read the annotations of a registered data set, see :func:`coco_json_file`.
+    """Read the annotations of a registered dataset, see :func:`coco_json_file`.
 
     Raises:
-        KeyError: if no data set has this name.
+        KeyError: if no dataset has this name.
         ValueError: if an object has no segmentation.
     """
     path = coco_json_file(dataset_name, folder)
@@ -57,21 +70,13 @@ def load_ground_truth(dataset_name: str, folder: str) -> COCO:
     return ground_truth
 
 
-def without_annotations(ground_truth: COCO) -> COCO:
-    """The same images and categories with nothing on them."""
-    nothing = COCO()
-    nothing.dataset = {**ground_truth.dataset, "annotations": []}
-    nothing.createIndex()
-    return nothing
-
-
 def true_objects(ground_truth: COCO, image_id: Any, metadata: Metadata) -> Objects:
     """The annotations of one image.
 
     Args:
         ground_truth: see :func:`load_ground_truth`.
         image_id: one of ``ground_truth.imgs``.
-        metadata: of the data set, for the contiguous class indices.
+        metadata: of the dataset, for the contiguous class indices.
     """
     annotations = ground_truth.imgToAnns[image_id]
     class_of = metadata.get("thing_dataset_id_to_contiguous_id")
@@ -93,7 +98,7 @@ def count_objects(ground_truth: COCO) -> dict[Any, int]:
 
 
 def warn_of_images_above_limit(ground_truth: COCO, dataset_name: str, limit: int) -> None:
-    """Log, once per process, that some images hold more objects than ``limit`` detections can find."""
+    """Log, once per process, that some images hold more objects than ``limit`` detections can match."""
     counts = count_objects(ground_truth)
     above = [image_id for image_id, count in counts.items() if count > limit]
     if not above:
@@ -102,8 +107,8 @@ def warn_of_images_above_limit(ground_truth: COCO, dataset_name: str, limit: int
     log_first_n(
         logging.WARNING,
         f"{dataset_name}: {len(above)} image(s) hold more objects than TEST.DETECTIONS_PER_IMAGE = {limit}, at most "
-        f"{counts[worst]} (image '{ground_truth.imgs[worst]['file_name']}'). What is above the limit counts as "
-        f"missed; raise TEST.DETECTIONS_PER_IMAGE to at least {counts[worst]}",
+        f"{counts[worst]} (image '{ground_truth.imgs[worst]['file_name']}'). Those above the limit are "
+        f"false negatives; raise TEST.DETECTIONS_PER_IMAGE to at least {counts[worst]}",
         name=__name__,
         key="message",
     )

@@ -7,17 +7,17 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.structures import Instances
 from pycocotools.coco import COCO
 
-from .masks import EncodedMasks, encode_masks
+from ..utils.rle import EncodedMasks, encode_masks
 
 
 class InstanceEvaluators(DatasetEvaluators):
-    """Evaluators of instance segmentation. Each gets ``pred_masks`` as :class:`.masks.EncodedMasks`."""
+    """Evaluators of instance segmentation. Each gets ``pred_masks`` as :class:`..utils.rle.EncodedMasks`."""
 
     def __init__(self, evaluators: Sequence[DatasetEvaluator], ground_truth: COCO):
         """
         Args:
             evaluators: what to run.
-            ground_truth: the images and classes of the data set, see :func:`.ground_truth.load_ground_truth`.
+            ground_truth: the images and classes of the dataset, see :func:`.ground_truth.load_ground_truth`.
         """
         super().__init__(evaluators)
         self._images = ground_truth.imgs
@@ -32,18 +32,18 @@ class InstanceEvaluators(DatasetEvaluators):
         """
         Args:
             inputs: dicts with ``image_id``.
-            outputs: dicts with ``instances``: pred_boxes, pred_masks (see :func:`.masks.encode_masks`), scores,
+            outputs: dicts with ``instances``: pred_boxes, pred_masks (see :func:`..utils.rle.encode_masks`), scores,
                 pred_classes, all at the size of the original image. They are not changed.
 
         Raises:
-            ValueError: if an image is not of the data set or comes twice, or its predictions cannot be compared.
+            ValueError: if an image is not of the dataset or comes twice, or its predictions cannot be compared.
         """
         encoded = [self._encode(image["image_id"], output["instances"]) for image, output in zip(inputs, outputs)]
         super().process(inputs, [{**output, "instances": one} for output, one in zip(outputs, encoded)])
 
     def _encode(self, image_id: int | str, instances: Instances) -> Instances:
         if image_id not in self._images:
-            raise ValueError(f"Image {image_id!r} is not in the ground truth of the data set")
+            raise ValueError(f"Image {image_id!r} is not in the ground truth of the dataset")
         if image_id in self._seen:
             raise ValueError(f"Image {image_id!r} was evaluated twice")
         self._seen.add(image_id)
@@ -56,7 +56,7 @@ class InstanceEvaluators(DatasetEvaluators):
         unknown_classes = set(instances.pred_classes.tolist()) - set(range(self._num_classes))
         if unknown_classes:
             raise ValueError(
-                f"Image '{name}': a predicted class is {min(unknown_classes)}, the data set has {self._num_classes} "
+                f"Image '{name}': a predicted class is {min(unknown_classes)}, the dataset has {self._num_classes} "
                 "class(es), counted from 0; set MODEL.ROI_HEADS.NUM_CLASSES to that number"
             )
         rles = encode_masks(instances.pred_masks)

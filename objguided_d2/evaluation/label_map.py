@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pycocotools.mask as mask_util
 
+from ..utils.rle import decode_in_box
+
 
 def paint_label_map(rles: Sequence[dict], scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The rule by which instances share the pixels: each pixel goes to the best-scored instance that covers it.
@@ -28,13 +30,6 @@ def paint_label_map(rles: Sequence[dict], scores: np.ndarray, size: tuple[int, i
         box, mask = decode_in_box(rles[index])
         label_map[box][mask] = index + 1
     return label_map
-
-
-def decode_in_box(rle: dict) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The rows and columns of a mask's tight box, and the (h, w) bool mask inside it."""
-    x, y, w, h = mask_util.toBbox(rle).astype(int)
-    box = np.s_[y : y + h, x : x + w]
-    return box, mask_util.decode(rle)[box].astype(bool)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ taken is false even if it passes with another one. AP is the area under the prec
 COCO's rules differ in both respects: a detection may take its second-best object, and AP is read at 101 recalls.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,10 +19,22 @@ from typing import Literal
 
 import numpy as np
 import pycocotools.mask as mask_util
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode, Instances
+from pycocotools.coco import COCO
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+from ..utils.rle import encode_masks
+from .base import IOU_THRESHOLDS, InstanceEvaluator, define_average_precision, gather_by_image, register_evaluator
+from .ground_truth import Objects, true_objects
+
+logger = logging.getLogger(__name__)
 
 Regions = np.ndarray | list[dict]
+
+_TASK = (
+    "VOC2010 AP of {}, percent: area under the monotone precision envelope; a detection is true only with the object "
+    "that it overlaps most, if no better-scored one has taken it"
+)
 
 
 @dataclass(frozen=True)
@@ -35,16 +48,6 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class Objects:
-    """True objects of one image: boxes (G, 4), masks (G RLEs), class indices (G,), is_crowd (G,) bool."""
-
-    boxes: np.ndarray
-    masks: list[dict]
-    classes: np.ndarray
-    is_crowd: np.ndarray
-
-
-@dataclass(frozen=True)
 class BestOverlaps:
     """For each of D detections: index of the best object, IoU with it, and the largest part of it inside one crowd."""
 
@@ -53,12 +56,15 @@ class BestOverlaps:
     crowd_overlap: np.ndarray
 
 
+_NO_DETECTIONS = Detections(np.zeros((0, 4)), [], np.zeros(0, dtype=int), np.zeros(0))
+
+
 def average_precision(true_positive: np.ndarray, num_ground_truth: int) -> float:
     """Area under the monotone precision envelope.
 
     Args:
         true_positive: (D,) whether each detection is true, best score first.
-        num_ground_truth: objects that could have been found, at least 1.
+        num_ground_truth: objects that could have been matched, at least 1.
 
     Returns:
         AP in [0, 1]; 0 without detections.
@@ -68,8 +74,8 @@ def average_precision(true_positive: np.ndarray, num_ground_truth: int) -> float
     """
     if num_ground_truth < 1:
         raise ValueError(f"AP needs at least one object, got num_ground_truth={num_ground_truth}")
-    found = np.cumsum(true_positive)
-    precision = found / np.arange(1, len(found) + 1)
+    num_true_positives = np.cumsum(true_positive)
+    precision = num_true_positives / np.arange(1, len(true_positive) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     # Recall rises by 1 / num_ground_truth at each true detection and nowhere else.
     return float(envelope[np.asarray(true_positive, dtype=bool)].sum() / num_ground_truth)
@@ -84,8 +90,8 @@ def average_precision_per_class(
 
     Equal scores keep the order of ``images`` and, inside an image, of its detections.
 
-    A crowd region is no object to be found: a detection that fails the threshold with its best object but lies inside
-    one crowd by at least that part of its own area counts neither as true nor as false.
+    A crowd region is no object to be matched: a detection that fails the threshold with its best object but lies inside
+    one crowd by at least that part of its own area is ignored: neither a true nor a false positive.
 
     Args:
         images: detections and objects of each image; images without either matter too.
@@ -99,15 +105,15 @@ def average_precision_per_class(
     num_objects: dict[int, int] = defaultdict(int)
     for detections, objects in images:
         for class_index in np.union1d(detections.classes, objects.classes).tolist():
-            of_class = np.flatnonzero(detections.classes == class_index)
+            detections_of_class = np.flatnonzero(detections.classes == class_index)
             objects_of_class = np.flatnonzero(objects.classes == class_index)
             is_crowd = objects.is_crowd[objects_of_class]
             best = best_overlaps(
-                _select(getattr(detections, region), of_class),
+                _select(getattr(detections, region), detections_of_class),
                 _select(getattr(objects, region), objects_of_class),
                 is_crowd,
             )
-            scores[class_index].append(detections.scores[of_class])
+            scores[class_index].append(detections.scores[detections_of_class])
             overlaps[class_index].append((best.object_index + num_objects[class_index], best.iou, best.crowd_overlap))
             num_objects[class_index] += int(np.count_nonzero(~is_crowd))
 
@@ -156,3 +162,83 @@ def _average_precision_at(best: BestOverlaps, iou_threshold: float, num_objects:
 
 def _select(regions: Regions, indices: np.ndarray) -> Regions:
     return regions[indices] if isinstance(regions, np.ndarray) else [regions[i] for i in indices]
+
+
+@register_evaluator("voc2010")
+class VOC2010Evaluator(InstanceEvaluator):
+    """AP^seg (mask IoU) and AP^dec (box IoU) at IoU 0.50:0.05:0.95, and their means (Sec. III-B)."""
+
+    tasks = {"voc_seg": _TASK.format("masks"), "voc_dec": _TASK.format("boxes")}
+
+    def __init__(
+        self, dataset_name: str, ground_truth: COCO, *, output_folder: str | None = None, distributed: bool = True
+    ):
+        """
+        Args:
+            dataset_name: a registered dataset with masks.
+            ground_truth: its true objects, see :func:`.ground_truth.load_ground_truth`.
+            output_folder: unused, no files are written.
+            distributed: gather the predictions of all processes; otherwise evaluate those of this one alone.
+        """
+        self._ground_truth = ground_truth
+        self._dataset_name = dataset_name
+        self._distributed = distributed
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._predictions: dict = {}
+
+    @classmethod
+    def definition(cls, metric: str) -> str | None:
+        return define_average_precision(metric)
+
+    def reset(self) -> None:
+        self._predictions = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """See :meth:`.instance_evaluators.InstanceEvaluators.process`."""
+        for image, output in zip(inputs, outputs):
+            self._predictions[image["image_id"]] = _detections(output["instances"])
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """
+        Returns:
+            ``{"voc_seg": {"AP": mean, "AP50": ..., "AP95": ...}, "voc_dec": {...}}`` in percent, averaged over the
+            classes that have objects; with several classes also "AP-<class>" of each. Images of the dataset
+            without predictions count. On all processes but the main one an empty dict.
+        """
+        predictions = gather_by_image(self._predictions, self._distributed)
+        if predictions is None:
+            return {}
+
+        # In the order of the dataset, which is the same however the images were split between processes.
+        images = [
+            (predictions.get(image_id, _NO_DETECTIONS), true_objects(self._ground_truth, image_id, self._metadata))
+            for image_id in self._ground_truth.imgs
+        ]
+        if not any(len(detections.scores) for detections, _ in images):
+            logger.warning(f"{self._dataset_name}: no predictions for any image, so VOC2010 AP is 0")
+        if all(objects.is_crowd.all() for _, objects in images):
+            logger.warning(f"{self._dataset_name}: no objects in any image, so VOC2010 AP is set to 0")
+        return {
+            task: self._summarize(average_precision_per_class(images, region))
+            for task, region in (("voc_seg", "masks"), ("voc_dec", "boxes"))
+        }
+
+    def _summarize(self, per_class: dict[int, np.ndarray]) -> dict[str, float]:
+        """Percentages from the AP (T,) of each class; 0 without any."""
+        mean = 100 * np.mean(list(per_class.values()) or np.zeros((1, len(IOU_THRESHOLDS))), axis=0)
+        summary = {"AP": float(mean.mean())}
+        summary.update({f"AP{round(100 * t)}": float(ap) for t, ap in zip(IOU_THRESHOLDS, mean)})
+        names = self._metadata.thing_classes
+        if len(names) > 1:
+            summary.update({f"AP-{names[c]}": float(100 * ap.mean()) for c, ap in per_class.items()})
+        return summary
+
+
+def _detections(instances: Instances) -> Detections:
+    boxes = BoxMode.convert(instances.pred_boxes.tensor.cpu(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    return Detections(
+        boxes.numpy(),
+        encode_masks(instances.pred_masks),
+        instances.pred_classes.numpy(force=True),
+        instances.scores.numpy(force=True),
+    )

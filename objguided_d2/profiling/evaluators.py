@@ -16,9 +16,9 @@ from tabulate import tabulate
 
 from ..config import get_cfg
 from ..evaluation.build import EVALUATORS, build_evaluator
-from ..evaluation.coco_ap import LIBRARIES
-from ..evaluation.masks import EncodedMasks
-from ..evaluation.metrics_file import write_json
+from ..evaluation.coco import LIBRARIES
+from ..utils.atomic_write import write_json
+from ..utils.rle import EncodedMasks, encode_mask
 
 _NAME = "evaluator_benchmark"
 
@@ -100,8 +100,7 @@ def _encode(disk: np.ndarray, size: int) -> dict:
     mask = np.zeros((size, size), np.uint8)
     x, y, radius = disk.tolist()
     cv2.circle(mask, (min(max(x, 0), size - 1), min(max(y, 0), size - 1)), radius, 1, -1)
-    rle = mask_util.encode(np.asfortranarray(mask))
-    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+    return encode_mask(mask)
 
 
 def _instances(disks: np.ndarray, size: int, rng: np.random.Generator) -> Instances:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from ..evaluation.metrics_file import write_json, write_text
+from ..utils.atomic_write import write_json, write_text
 
 
 def describe_machine() -> str:

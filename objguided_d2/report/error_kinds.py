@@ -57,5 +57,5 @@ def classify(image: ComparedImage) -> ErrorKinds:
     p, g = match(iou, PAIR_IOU)
     kind = np.where(iou[p, g] >= CORRECT_IOU, KINDS.index("correct"), KINDS.index("boundary"))
     predicted[rows[p]], true[columns[g]] = kind, kind
-    predicted[image.uncounted & (predicted == KINDS.index("spurious"))] = -1
+    predicted[image.ignored & (predicted == KINDS.index("spurious"))] = -1
     return ErrorKinds(predicted, true)

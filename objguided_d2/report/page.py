@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..evaluation.metrics_file import write_text
+from ..utils.atomic_write import write_text
 from .error_kinds import KINDS
 from .panels import legend_colors
 

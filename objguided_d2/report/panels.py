@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from ..evaluation.compared_image import ComparedImage
-from ..evaluation.label_map import decode_in_box
 from ..utils.contact_sheet import Tile, draw_instances
+from ..utils.rle import decode_in_box
 from .error_kinds import KINDS, classify
 
 

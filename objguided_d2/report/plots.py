@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from ..engine.ablation import METRICS as ABLATION_METRICS
 from ..engine.ablation import Strategy, format_mean, mean_and_spread
-from ..evaluation.metrics_file import write_text
 from ..evaluation.voc2010 import IOU_THRESHOLDS
+from ..utils.atomic_write import write_text
 from .bootstrap import RECALLS
 from .runs import Run
 from .scores import Scores

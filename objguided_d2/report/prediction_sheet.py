@@ -11,9 +11,10 @@ from detectron2.evaluation.evaluator import inference_context
 from torch import nn
 
 from ..data.mapper import InstanceMapper
-from ..data.segmentation import decode_masks, segmentation_to_rle
+from ..data.segmentation import segmentation_to_rle
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
+from ..utils.rle import decode_masks
 
 
 def draw_prediction_sheet(

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..engine.ablation import Strategy
 from ..evaluation.ground_truth import count_objects
-from ..evaluation.metrics_file import write_json, write_text
+from ..utils.atomic_write import write_json, write_text
 from ..utils.contact_sheet import contact_sheet
 from .collect import Comparison
 from .figures import ablation_figure, panel_figures, plot_figures

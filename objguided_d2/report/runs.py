@@ -19,6 +19,7 @@ from ..data.converters.labelmaps import LABEL_ENDINGS
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
+from ..utils.rle import encode_mask
 
 RESULTS_FILE = "coco_instances_results.json"
 WEIGHTS_FILES = ("model_final.pth", "model_best.pth")
@@ -219,13 +220,13 @@ def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
 
 
 def _result(image_id: int, category_id: int, mask: np.ndarray) -> dict:
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    rle = encode_mask(mask)
     return {
         "image_id": image_id,
         "category_id": category_id,
         "bbox": mask_util.toBbox(rle).tolist(),
         "score": 1.0,
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+        "segmentation": rle,
     }
 
 

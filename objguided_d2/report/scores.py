@@ -12,13 +12,11 @@ from detectron2.data import Metadata, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
-from ..evaluation.boundary_evaluator import BoundaryEvaluator
-from ..evaluation.coco_ap import evaluate_coco, match_coco
-from ..evaluation.masks import EncodedMasks
-from ..evaluation.matching import MatchCounts
-from ..evaluation.matching_evaluator import MatchingEvaluator
-from ..evaluation.voc2010 import IOU_THRESHOLDS
-from ..evaluation.voc2010_evaluator import VOC2010Evaluator
+from ..evaluation.boundary import BoundaryEvaluator
+from ..evaluation.coco import evaluate_coco, match_coco
+from ..evaluation.matching import MatchCounts, MatchingEvaluator
+from ..evaluation.voc2010 import IOU_THRESHOLDS, VOC2010Evaluator
+from ..utils.rle import EncodedMasks
 from .bootstrap import MatchedDetections
 from .runs import Run, classes_of
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..evaluation.compared_image import ComparedImage
-from ..evaluation.label_map import decode_in_box
+from ..utils.rle import decode_in_box
 
 OUTLINE_TOLERANCE = 0.6  # pixels
 
@@ -76,7 +76,7 @@ def viewer_predictions(compared: ComparedImage) -> list[dict[str, Any]]:
                 "outline": outline(compared.label_map[box] == p + 1, box[1].start, box[0].start),
                 "area": int(overlaps.predicted_area[p]),
                 "overlaps": [[int(g), int(overlaps.intersection[p, g])] for g in shared],
-                **({"in_crowd": True} if compared.uncounted[p] else {}),
+                **({"in_crowd": True} if compared.ignored[p] else {}),
             }
         )
     return predictions

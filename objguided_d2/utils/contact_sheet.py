@@ -13,7 +13,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# Hues far apart, all of middling lightness, so that a thin line shows on black, on grey and on white.
+from .atomic_write import atomic_write
+
+# Hues far apart, all of middling lightness, so that a thin line shows on black, on gray and on white.
 PALETTE = np.array(
     [
         (230, 60, 50), (40, 160, 60), (60, 110, 255), (240, 150, 0), (190, 70, 220), (0, 170, 180),
@@ -22,7 +24,7 @@ PALETTE = np.array(
     dtype=np.uint8,
 )  # fmt: skip
 
-_NEIGHBOUR_GAP = 3  # pixels between the boxes of two instances that the eye still takes for neighbours
+_NEIGHBOR_GAP = 3  # pixels between the boxes of two instances that the eye still takes for neighbors
 _MARGIN = 4
 _CAPTION_HEIGHT = 18
 _CAPTION_SCALE = 0.42
@@ -30,17 +32,17 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class Tile(NamedTuple):
-    """One picture of a sheet: uint8 RGB (H, W, 3), or grey (H, W), with the line of ASCII text above it."""
+    """One picture of a sheet: uint8 RGB (H, W, 3), or gray (H, W), with the line of ASCII text above it."""
 
     image: np.ndarray
     caption: str = ""
 
 
-def neighbour_colors(masks: np.ndarray) -> np.ndarray:
-    """Choose a palette colour for each instance so that neighbours differ.
+def neighbor_colors(masks: np.ndarray) -> np.ndarray:
+    """Choose a palette color for each instance so that neighbors differ.
 
-    Instances are neighbours if their bounding boxes come within a few pixels. Each takes, in order, the colour
-    used least among the neighbours that have one: twelve colours are enough to keep all but dense heaps apart.
+    Instances are neighbors if their bounding boxes come within a few pixels. Each takes, in order, the color
+    used least among the neighbors that have one: twelve colors are enough to keep all but dense heaps apart.
 
     Args:
         masks: (N, H, W) bool.
@@ -49,12 +51,12 @@ def neighbour_colors(masks: np.ndarray) -> np.ndarray:
         (N, 3) uint8 RGB.
     """
     boxes = np.array([_bounding_box(mask) for mask in masks], dtype=np.int64).reshape(-1, 4)
-    low, high = boxes[:, :2], boxes[:, 2:] + _NEIGHBOUR_GAP
+    low, high = boxes[:, :2], boxes[:, 2:] + _NEIGHBOR_GAP
     near = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
     chosen = np.zeros(len(masks), dtype=np.int64)
     for i in range(len(masks)):
         uses = np.bincount(chosen[:i][near[i, :i]], minlength=len(PALETTE))
-        # Start the search at another colour each time, or the first ones would fill the picture.
+        # Start the search at another color each time, or the first ones would fill the picture.
         order = (np.arange(len(PALETTE)) + i) % len(PALETTE)
         chosen[i] = order[np.argmin(uses[order])]
     return PALETTE[chosen]
@@ -71,9 +73,9 @@ def draw_instances(
     """Draw each instance as a one-pixel outline, just inside its edge, and a tint.
 
     Args:
-        image: uint8 RGB (H, W, 3) or grey (H, W). It is not changed.
+        image: uint8 RGB (H, W, 3) or gray (H, W). It is not changed.
         masks: (N, H, W) bool. Where masks overlap, the later is drawn over the earlier.
-        colors: (N, 3) uint8 RGB; by default :func:`neighbour_colors`.
+        colors: (N, 3) uint8 RGB; by default :func:`neighbor_colors`.
         fill: opacity of the tint inside the outline, 0 = outline only.
         zoom: enlarge the picture by this whole factor first: outlines stay one pixel wide, so small objects
             stay visible under them.
@@ -88,7 +90,7 @@ def draw_instances(
     if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
         raise ValueError(f"masks have shape {masks.shape}, expected (N, {image.shape[0]}, {image.shape[1]})")
     picture = _enlarge(_as_rgb(image), zoom)
-    for mask, color in zip(masks, neighbour_colors(masks) if colors is None else colors, strict=True):
+    for mask, color in zip(masks, neighbor_colors(masks) if colors is None else colors, strict=True):
         x0, y0, x1, y1 = _bounding_box(mask)
         if x1 <= x0:
             continue
@@ -184,10 +186,5 @@ def _write_image(image: np.ndarray, path: Path) -> None:
     if not cv2.haveImageWriter(path.name):
         raise ValueError(f"{path}: cannot write an image of type '{path.suffix}', use .png or .jpg")
     _, encoded = cv2.imencode(path.suffix, image[..., ::-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(encoded)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Data sets registered for one test."""
+"""Datasets registered for one test."""
 
 import uuid
 

@@ -46,8 +46,8 @@ def test_boundary_iou_of_a_thin_mask_is_its_mask_iou():
 
 @pytest.mark.parametrize("shift", [1, 2, 3, 5])
 def test_f_of_a_shifted_disk_counts_the_parts_of_the_circle_within_reach(shift):
-    # A circle moved by k along x: the point at angle a lies about k |cos a| from the other circle, so the share of it
-    # within d is that of the angles with |cos a| <= d / k.
+    # A circle moved by k along x: the point at angle a lies about k |cos a| from the other circle, so the fraction of
+    # it within d is that of the angles with |cos a| <= d / k.
     distance = 2
     expected = 1.0 if shift <= distance else 1 - 2 / np.pi * np.arccos(distance / shift)
     assert boundary_f(disk((45, 40), 30), disk((45, 40 + shift), 30), distance) == pytest.approx(expected, abs=0.1)

@@ -11,7 +11,7 @@ from detectron2.evaluation.coco_evaluation import COCOevalMaxDets
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from objguided_d2.evaluation.coco_ap import LIBRARIES, evaluate_coco, match_coco
+from objguided_d2.evaluation.coco import LIBRARIES, evaluate_coco, match_coco
 from tests.evaluation.rectangles import rectangle_mask
 
 SIDE = 128

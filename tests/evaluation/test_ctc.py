@@ -62,7 +62,7 @@ def test_by_hand():
     predicted[2:12, 20:25] = 2  # covers half of object 2, which is not more than half
     frames = [frame_of(predicted, true)]
     assert seg(frames) == pytest.approx(0.6 / 2)
-    # One missed (10) and one invented (1) of two to be marked (20).
+    # One false negative (10) and one false positive (1) of two to be marked (20).
     assert det(frames) == pytest.approx(1 - 11 / 20)
 
 
@@ -80,7 +80,7 @@ def test_perfect_and_empty():
     assert seg([frame_of(true, nothing)]) == det([frame_of(true, nothing)]) == 0
 
 
-def test_uncounted_prediction_is_absent_unless_it_has_a_pair():
+def test_ignored_prediction_is_absent_unless_it_has_a_pair():
     true = np.zeros((20, 40), np.int32)
     true[2:12, 2:12] = 1
     predicted = true.copy()

@@ -1,4 +1,4 @@
-"""The evaluators on data sets of rectangles: same predictions in, the numbers that the rules of each protocol give."""
+"""The evaluators on datasets of rectangles: same predictions in, the numbers that the rules of each protocol give."""
 
 import json
 import logging
@@ -12,8 +12,8 @@ from detectron2.utils import logger as detectron2_logger
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
-from objguided_d2.evaluation.coco_ap import LIBRARIES
-from objguided_d2.evaluation.masks import EncodedMasks, encode_masks
+from objguided_d2.evaluation.coco import LIBRARIES
+from objguided_d2.utils.rle import encode_masks
 from tests.evaluation.rectangles import rectangle_instances, rectangle_mask, rectangle_record
 
 COCO_METRICS = {"AP", "AP50", "AP75", "APs", "APm", "APl"}
@@ -67,8 +67,8 @@ def test_perfect_predictions_give_100_everywhere(register, tmp_path):
 def test_voc_averages_over_classes_that_have_objects(register, tmp_path):
     record = rectangle_record("a", [((0, 0, 8, 8), 0), ((20, 5, 40, 25), 2)])
     name = register([record], ("cell", "absent", "nucleus"))
-    found = rectangle_instances([((0, 0, 8, 8), 0, 0.9), ((60, 0, 70, 9), 1, 0.8)])
-    results = evaluate(name, {"a": found}, tmp_path, evaluators=["voc2010"])
+    predicted = rectangle_instances([((0, 0, 8, 8), 0, 0.9), ((60, 0, 70, 9), 1, 0.8)])
+    results = evaluate(name, {"a": predicted}, tmp_path, evaluators=["voc2010"])
     assert results["voc_seg"]["AP"] == pytest.approx(50)
     assert {k: v for k, v in results["voc_dec"].items() if k.startswith("AP-")} == {"AP-cell": 100, "AP-nucleus": 0}
 
@@ -76,9 +76,9 @@ def test_voc_averages_over_classes_that_have_objects(register, tmp_path):
 def test_boxes_and_masks_are_judged_apart(register, tmp_path):
     name = register([rectangle_record(1, [((0, 0, 10, 10), 0)])])
     # The box is right, the mask covers 6 of its 10 columns: IoU 0.6 passes at 0.50, 0.55 and 0.60.
-    found = rectangle_instances([((0, 0, 10, 10), 0, 0.9)])
-    found.pred_masks = torch.from_numpy(rectangle_mask((0, 0, 6, 10)))[None]
-    results = evaluate(name, {1: found}, tmp_path)
+    predicted = rectangle_instances([((0, 0, 10, 10), 0, 0.9)])
+    predicted.pred_masks = torch.from_numpy(rectangle_mask((0, 0, 6, 10)))[None]
+    results = evaluate(name, {1: predicted}, tmp_path)
     assert results["voc_dec"]["AP"] == pytest.approx(100)
     assert results["bbox"]["AP"] == pytest.approx(100)
     assert results["voc_seg"]["AP"] == pytest.approx(30)
@@ -104,11 +104,11 @@ def test_size_metrics_at_the_raised_limit(register, tmp_path):
     boxes += [(0, 250, 100, 350), (200, 250, 300, 350)]
     record = rectangle_record(1, [(box, 0) for box in boxes], height, width)
     # Large objects have the lowest scores, so that a limit of 100 loses them.
-    found = rectangle_instances([(box, 0, 0.9 - 0.001 * k) for k, box in enumerate(boxes)], height, width)
+    predicted = rectangle_instances([(box, 0, 0.9 - 0.001 * k) for k, box in enumerate(boxes)], height, width)
     name = register([record])
-    assert evaluate(name, {1: found}, tmp_path, evaluators=["coco"], limit=500)["segm"]["APl"] == pytest.approx(100)
-    assert evaluate(name, {1: found}, tmp_path, evaluators=["coco"], limit=500)["bbox"]["APm"] == pytest.approx(100)
-    assert evaluate(name, {1: found}, tmp_path, evaluators=["coco"], limit=100)["segm"]["APl"] == 0
+    assert evaluate(name, {1: predicted}, tmp_path, evaluators=["coco"], limit=500)["segm"]["APl"] == pytest.approx(100)
+    assert evaluate(name, {1: predicted}, tmp_path, evaluators=["coco"], limit=500)["bbox"]["APm"] == pytest.approx(100)
+    assert evaluate(name, {1: predicted}, tmp_path, evaluators=["coco"], limit=100)["segm"]["APl"] == 0
 
 
 def test_limit_under_ten_holds(register, tmp_path):
@@ -156,7 +156,7 @@ def test_no_objects_give_zero_and_the_reason(register, tmp_path, caplog, detecti
     assert sum("no objects in any image" in record.getMessage() for record in caplog.records) == 2
 
 
-def test_data_set_without_any_annotation_gives_zero(register, tmp_path):
+def test_dataset_without_any_annotation_gives_zero(register, tmp_path):
     results = evaluate(register([rectangle_record(1, [])]), {1: rectangle_instances([])}, tmp_path)
     assert results.keys() == {"bbox", "segm", "voc_seg", "voc_dec"}
     assert all(value == 0 for metrics in results.values() for value in metrics.values())
@@ -164,8 +164,8 @@ def test_data_set_without_any_annotation_gives_zero(register, tmp_path):
 
 def test_crowd_is_ignored_by_both_protocols(register, tmp_path):
     name = register([rectangle_record(1, [((0, 0, 10, 10), 0), ((40, 0, 90, 60), 0, 1)])])
-    found = rectangle_instances([((50, 10, 60, 20), 0, 0.9), ((0, 0, 10, 10), 0, 0.5)])
-    results = evaluate(name, {1: found}, tmp_path)
+    predicted = rectangle_instances([((50, 10, 60, 20), 0, 0.9), ((0, 0, 10, 10), 0, 0.5)])
+    results = evaluate(name, {1: predicted}, tmp_path)
     assert {task: metrics["AP"] for task, metrics in results.items()} == pytest.approx(
         {"bbox": 100, "segm": 100, "voc_seg": 100, "voc_dec": 100}
     )
@@ -173,15 +173,17 @@ def test_crowd_is_ignored_by_both_protocols(register, tmp_path):
 
 def test_order_of_images_and_predictions_does_not_matter(register, tmp_path):
     generator = np.random.default_rng(0)
-    records, found = [], {}
+    records, predicted = [], {}
     for image_id in range(6):
         boxes = [tuple(int(v) for v in (x, y, x + 12, y + 9)) for x, y in generator.integers(0, 48, (5, 2))]
         records.append(rectangle_record(image_id, [(box, 0) for box in boxes]))
         moved = [(box[0] + int(generator.integers(0, 4)), *box[1:]) for box in boxes]
-        found[image_id] = rectangle_instances([(box, 0, float(generator.random())) for box in moved])
+        predicted[image_id] = rectangle_instances([(box, 0, float(generator.random())) for box in moved])
     name = register(records)
-    forward = evaluate(name, found, tmp_path)
-    backward = evaluate(name, {i: found[i][torch.arange(len(found[i])).flip(0)] for i in reversed(range(6))}, tmp_path)
+    forward = evaluate(name, predicted, tmp_path)
+    backward = evaluate(
+        name, {i: predicted[i][torch.arange(len(predicted[i])).flip(0)] for i in reversed(range(6))}, tmp_path
+    )
     assert 0 < forward["voc_seg"]["AP"] < 100
     np.testing.assert_equal(backward, forward)
 
@@ -224,7 +226,7 @@ def test_annotations_of_an_earlier_run_are_replaced(register, tmp_path):
 
 
 class CountingMasks:
-    """Stands for masks that encode themselves."""
+    """Masks that encode themselves, as those of a model."""
 
     def __init__(self, masks):
         self.masks, self.calls = masks, 0
@@ -249,28 +251,11 @@ def test_masks_are_encoded_once_and_predictions_stay_as_they_were(register, tmp_
     assert encoded.pred_masks is masks and plain.has("pred_masks")
 
 
-def test_encoded_masks_index_like_a_tensor():
-    tensor = torch.from_numpy(np.stack([rectangle_mask((0, 0, k, k)) for k in (3, 5, 7)]))
-    rles = encode_masks(tensor)
-    masks = EncodedMasks(rles)
-    assert masks[1:].to_rle() == rles[1:]
-    assert masks[torch.tensor([2, 0])].to_rle() == [rles[2], rles[0]]
-    assert masks[torch.tensor([True, False, True])].to_rle() == [rles[0], rles[2]]
-    assert len(masks[0]) == 1
-
-
-def test_masks_of_other_kinds_are_rejected():
-    with pytest.raises(TypeError, match=r"bool tensor \(N, H, W\).*float32"):
-        encode_masks(torch.rand(2, 5, 5))
-    with pytest.raises(TypeError, match="got list"):
-        encode_masks([])
-
-
 def test_bad_predictions_name_the_image(register, tmp_path):
     name = register([rectangle_record(1, [((0, 0, 8, 8), 0)])])
 
-    def voc(found):
-        return evaluate(name, found, tmp_path, evaluators=["voc2010"])
+    def voc(predicted):
+        return evaluate(name, predicted, tmp_path, evaluators=["voc2010"])
 
     with pytest.raises(ValueError, match=r"'image_1.png' is \(60, 90\) .* mask \(30, 30\)"):
         voc({1: rectangle_instances([((0, 0, 8, 8), 0, 0.9)], 30, 30)})
@@ -278,7 +263,7 @@ def test_bad_predictions_name_the_image(register, tmp_path):
         voc({2: rectangle_instances([])})
     with pytest.raises(ValueError, match="'image_1.png': scores of the predictions are not all finite"):
         voc({1: rectangle_instances([((0, 0, 8, 8), 0, float("nan"))])})
-    with pytest.raises(ValueError, match="'image_1.png': a predicted class is 1, the data set has 1 class"):
+    with pytest.raises(ValueError, match="'image_1.png': a predicted class is 1, the dataset has 1 class"):
         voc({1: rectangle_instances([((0, 0, 8, 8), 1, 0.9)])})
     without_masks = rectangle_instances([])
     without_masks.remove("pred_masks")
@@ -334,9 +319,9 @@ def test_limit_must_be_positive():
         build_evaluator(config(limit=-1), "unused")
 
 
-def test_unknown_data_set_is_an_error(tmp_path):
-    with pytest.raises(KeyError, match="no_such_data_set"):
-        build_evaluator(config(), "no_such_data_set", str(tmp_path))
+def test_unknown_dataset_is_an_error(tmp_path):
+    with pytest.raises(KeyError, match="no_such_dataset"):
+        build_evaluator(config(), "no_such_dataset", str(tmp_path))
 
 
 def test_default_folder_is_under_the_output_directory(register, tmp_path):

@@ -1,4 +1,4 @@
-"""The evaluators on label maps, on data sets of rectangles."""
+"""The evaluators on label maps, on datasets of rectangles."""
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ A, B, C = (0, 0, 20, 20), (30, 10, 50, 40), (60, 30, 85, 55)
 
 def test_perfect_predictions(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), (B, 0)]), rectangle_record(2, [(C, 0)]), rectangle_record(3, [])])
-    found = {1: [(A, 0, 0.9), (B, 0, 0.8)], 2: [(C, 0, 0.7)], 3: []}
-    results = evaluate(name, {k: rectangle_instances(v) for k, v in found.items()}, tmp_path)
+    predicted = {1: [(A, 0, 0.9), (B, 0, 0.8)], 2: [(C, 0, 0.7)], 3: []}
+    results = evaluate(name, {k: rectangle_instances(v) for k, v in predicted.items()}, tmp_path)
     matching = results["matching"]
     assert (matching["tp50"], matching["fp50"], matching["fn95"]) == (3, 0, 0)
     for measure in ("accuracy", "image_accuracy", "precision", "recall", "f1", "pq", "matched_iou"):
@@ -42,7 +42,7 @@ def test_perfect_predictions(register, tmp_path):
     assert np.isnan(results["boundary"]["IoUl"])
 
 
-def test_every_number_has_a_definition_of_its_own(register, tmp_path):
+def test_every_number_has_a_unique_definition(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), (B, 1)])], ("cell", "nucleus"))
     results = evaluate(name, {1: rectangle_instances([(A, 0, 0.9)])}, tmp_path)
     definitions = [definition_of(task, metric) for task, metrics in results.items() for metric in metrics]
@@ -51,9 +51,10 @@ def test_every_number_has_a_definition_of_its_own(register, tmp_path):
 
 def test_matching_by_hand(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), (B, 0)]), rectangle_record(2, [(C, 0)])])
-    # A is found at IoU 0.8, B is missed, one is invented, one is under the score threshold; nothing on image 2.
-    found = rectangle_instances([((0, 0, 16, 20), 0, 0.9), ((70, 0, 80, 10), 0, 0.5), (B, 0, 0.2)])
-    matching = evaluate(name, {1: found}, tmp_path, ["matching"])["matching"]
+    # A is matched at IoU 0.8, B is a false negative, one is a false positive, one is under the score threshold; nothing
+    # on image 2.
+    predicted = rectangle_instances([((0, 0, 16, 20), 0, 0.9), ((70, 0, 80, 10), 0, 0.5), (B, 0, 0.2)])
+    matching = evaluate(name, {1: predicted}, tmp_path, ["matching"])["matching"]
     assert (matching["tp80"], matching["tp85"], matching["fp80"], matching["fn80"]) == (1, 0, 1, 2)
     assert matching["accuracy50"] == pytest.approx(100 / 4)
     assert matching["accuracy"] == pytest.approx(100 / 4 * 7 / 10)
@@ -71,12 +72,12 @@ def test_classes_are_matched_apart_and_averaged(register, tmp_path):
     assert (matching["tp50"], matching["fp50"], matching["fn50"]) == (1, 1, 1)
 
 
-def test_predictions_in_a_crowd_region_are_not_counted(register, tmp_path):
+def test_predictions_in_a_crowd_region_are_ignored(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), ((40, 0, 90, 60), 0, 1)])])
-    found = rectangle_instances(
+    predicted = rectangle_instances(
         [(A, 0, 0.9), ((50, 10, 60, 20), 0, 0.9), ((35, 50, 44, 60), 0, 0.9), ((25, 0, 29, 9), 0, 0.9)]
     )
-    results = evaluate(name, {1: found}, tmp_path)
+    results = evaluate(name, {1: predicted}, tmp_path)
     # The second lies in the crowd; the third only by 4 of its 9 columns; the fourth outside.
     assert (results["matching"]["tp50"], results["matching"]["fp50"]) == (1, 2)
     assert results["leaf"]["DiC"] == 2
@@ -85,11 +86,11 @@ def test_predictions_in_a_crowd_region_are_not_counted(register, tmp_path):
 
 def test_overlap_goes_to_the_better_score_before_anything_is_measured(register, tmp_path):
     name = register([rectangle_record(1, [((0, 0, 20, 20), 0), ((20, 0, 40, 20), 0)])])
-    found = rectangle_instances([((0, 0, 20, 20), 0, 0.9), ((10, 0, 40, 20), 0, 0.8)])
-    assert evaluate(name, {1: found}, tmp_path, ["matching"])["matching"]["accuracy95"] == 100
+    predicted = rectangle_instances([((0, 0, 20, 20), 0, 0.9), ((10, 0, 40, 20), 0, 0.8)])
+    assert evaluate(name, {1: predicted}, tmp_path, ["matching"])["matching"]["accuracy95"] == 100
 
 
-def test_boundary_measures_pairs_and_counts_missed_objects_as_zero(register, tmp_path):
+def test_boundary_measures_pairs_and_counts_false_negatives_as_zero(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), (B, 0), (C, 0)])])
     shifted = (2, 1, 22, 21)
     boundary = evaluate(name, {1: rectangle_instances([(shifted, 0, 0.9), (B, 0, 0.9)])}, tmp_path, ["boundary"])[
@@ -105,8 +106,8 @@ def test_boundary_measures_pairs_and_counts_missed_objects_as_zero(register, tmp
 def test_ctc_writes_label_maps_and_takes_partial_frames_for_seg_alone(register, tmp_path):
     records = [rectangle_record(1, [(A, 0)]), rectangle_record(2, [(B, 0)])]
     name = register(records)
-    found = {1: rectangle_instances([(A, 0, 0.9)]), 2: rectangle_instances([(B, 0, 0.9), (C, 0, 0.95)])}
-    assert evaluate(name, found, tmp_path, ["ctc"])["ctc"]["DET"] == pytest.approx(100 * (1 - 1 / 20))
+    predicted = {1: rectangle_instances([(A, 0, 0.9)]), 2: rectangle_instances([(B, 0, 0.9), (C, 0, 0.95)])}
+    assert evaluate(name, predicted, tmp_path, ["ctc"])["ctc"]["DET"] == pytest.approx(100 * (1 - 1 / 20))
     label_map = tifffile.imread(tmp_path / "ctc" / "01_RES" / "mask001.tif")
     assert label_map.dtype == np.uint16 and label_map.shape == (HEIGHT, WIDTH)
     assert set(np.unique(label_map[10:40, 30:50])) == {1} and set(np.unique(label_map)) == {0, 1, 2}
@@ -124,7 +125,7 @@ def test_no_prediction_and_no_object(register, tmp_path):
     assert results["matching"]["fp50"] == results["leaf"]["DiC"] == 1
 
 
-def test_image_that_was_never_processed_counts_as_missed(register, tmp_path):
+def test_objects_of_an_image_that_was_never_processed_are_false_negatives(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0)]), rectangle_record(2, [(B, 0)])])
     results = evaluate(name, {1: rectangle_instances([(A, 0, 0.9)])}, tmp_path)
     assert results["matching"]["fn50"] == 1 and results["leaf"]["SBD"] == 50

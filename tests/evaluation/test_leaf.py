@@ -6,7 +6,7 @@ from tests.evaluation.rectangles import rectangle_mask
 
 
 def test_best_dice_by_hand():
-    # Prediction 0 has 0.8 with leaf 0, prediction 1 has 0.5 with leaf 0; leaf 1 is missed.
+    # Prediction 0 has 0.8 with leaf 0, prediction 1 has 0.5 with leaf 0; leaf 1 is a false negative.
     dice = np.array([[0.8, 0.1], [0.5, 0.0]])
     over_predictions, over_leaves = (0.8 + 0.5) / 2, (0.8 + 0.1) / 2
     assert symmetric_best_dice(dice) == pytest.approx(min(over_predictions, over_leaves))

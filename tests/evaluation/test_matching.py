@@ -57,7 +57,7 @@ def test_counts_by_hand():
     assert counts.panoptic_quality == pytest.approx(counts.f1 * counts.mean_matched_iou)
 
 
-def test_left_over_prediction_in_a_crowd_counts_as_nothing_but_a_pair_counts():
+def test_ignored_prediction_is_no_false_positive_but_a_pair_counts():
     iou = np.array([[0.8], [0.0], [0.0]])
     counts = count_matches(iou, np.array([True, True, False]), np.array([0.5]))
     assert (counts.tp[0], counts.fp[0], counts.fn[0]) == (1, 1, 0)

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from objguided_d2.evaluation import definition_of, format_results, write_metrics
-from objguided_d2.evaluation.metrics_file import write_json
 
 RESULTS = {
     "segm": {"AP": 51.234, "AP50": 80.0, "APl": float("nan"), "AP-nerve cell": 12.0},
@@ -56,13 +55,3 @@ def test_file_holds_results_definitions_and_setting(tmp_path):
         "voc_dec/AP55": 70.5,
     }
     assert content["definitions"] == {name: definition_of(*name.split("/")) for name in content["results"]}
-
-
-def test_failed_write_keeps_the_old_file(tmp_path):
-    path = tmp_path / "metrics.json"
-    write_json(str(path), {"AP": 1})
-    for content, error in (({"AP": float("nan")}, ValueError), ({"AP": object()}, TypeError)):
-        with pytest.raises(error):
-            write_json(str(path), content)
-    assert json.loads(path.read_text()) == {"AP": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]

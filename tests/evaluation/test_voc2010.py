@@ -52,17 +52,17 @@ def slow_average_precision_per_class(images, thresholds):
     result = {}
     for category in sorted({c for _, true in images for c, crowd in zip(true.classes, true.is_crowd) if not crowd}):
         total = sum(c == category and not crowd for _, true in images for c, crowd in zip(true.classes, true.is_crowd))
-        found = [
+        ranked = [
             (score, n, box)
             for n, (predicted, _) in enumerate(images)
             for box, c, score in zip(predicted.boxes, predicted.classes, predicted.scores)
             if c == category
         ]
-        found.sort(key=lambda detection: -detection[0])
+        ranked.sort(key=lambda detection: -detection[0])
         for_thresholds = []
         for threshold in thresholds:
             taken, true_positive = set(), []
-            for _, n, box in found:
+            for _, n, box in ranked:
                 best, best_iou, in_crowd, true = None, 0.0, 0.0, images[n][1]
                 for k, other in enumerate(true.boxes):
                     if true.classes[k] != category:
@@ -77,11 +77,11 @@ def slow_average_precision_per_class(images, thresholds):
                     taken.add((n, best))
                 elif in_crowd < threshold:
                     true_positive.append(False)
-            area, found_so_far = 0.0, 0
+            area, num_true = 0.0, 0
             precisions = []
             for rank, is_true in enumerate(true_positive, start=1):
-                found_so_far += is_true
-                precisions.append(found_so_far / rank)
+                num_true += is_true
+                precisions.append(num_true / rank)
             for rank, is_true in enumerate(true_positive):
                 if is_true:
                     area += max(precisions[rank:]) / total
@@ -127,9 +127,9 @@ def test_box_iou_has_exclusive_corners():
 def test_detection_whose_best_object_is_taken_is_false_though_another_passes():
     # Both detections overlap the first object best (IoU 1 and 0.91), the second also passes with the other (0.75).
     true = objects((0, 0, 10, 10, 0, 0), (0, 2, 10, 10, 0, 0))
-    found = detections((0, 0, 10, 10, 0, 0.9), (0, 0, 10, 11, 0, 0.8))
-    assert best_overlaps(found.boxes, true.boxes, true.is_crowd).object_index.tolist() == [0, 0]
-    ap = average_precision_per_class([(found, true)], "boxes", np.array([0.5]))
+    predicted = detections((0, 0, 10, 10, 0, 0.9), (0, 0, 10, 11, 0, 0.8))
+    assert best_overlaps(predicted.boxes, true.boxes, true.is_crowd).object_index.tolist() == [0, 0]
+    ap = average_precision_per_class([(predicted, true)], "boxes", np.array([0.5]))
     assert ap[0] == pytest.approx([0.5])
 
 
@@ -142,8 +142,8 @@ def test_iou_equal_to_the_threshold_passes():
 
 def test_classes_are_apart_and_need_objects():
     true = objects((0, 0, 5, 5, 0, 0), (10, 10, 5, 5, 3, 0))
-    found = detections((0, 0, 5, 5, 3, 0.9), (10, 10, 5, 5, 3, 0.8), (10, 10, 5, 5, 7, 0.8))
-    ap = average_precision_per_class([(found, true)], "boxes", np.array([0.5]))
+    predicted = detections((0, 0, 5, 5, 3, 0.9), (10, 10, 5, 5, 3, 0.8), (10, 10, 5, 5, 7, 0.8))
+    ap = average_precision_per_class([(predicted, true)], "boxes", np.array([0.5]))
     assert {c: values.tolist() for c, values in ap.items()} == {0: [0.0], 3: [0.5]}
 
 
@@ -182,13 +182,13 @@ def images_strategy(draw, crowds=True):
     for _ in range(draw(st.integers(1, 3))):
         is_crowd = st.booleans() if crowds else st.just(False)
         true = draw(st.lists(st.tuples(boxes, classes, is_crowd), max_size=4))
-        found = draw(st.lists(st.tuples(boxes, classes), max_size=4))
+        predicted = draw(st.lists(st.tuples(boxes, classes), max_size=4))
         for (x, y, w, h), category, _ in true:
             if draw(st.booleans()):
-                found.append(((x, y, w, h + draw(st.integers(0, 1))), category))
+                predicted.append(((x, y, w, h + draw(st.integers(0, 1))), category))
         images.append(
             (
-                detections(*[(*box, c, next(scores)) for box, c in found]),
+                detections(*[(*box, c, next(scores)) for box, c in predicted]),
                 objects(*[(*box, c, crowd) for box, c, crowd in true]),
             )
         )
@@ -213,12 +213,15 @@ def test_equals_the_slow_version_for_boxes_and_masks(images):
 @given(images_strategy(), st.randoms(use_true_random=False))
 def test_order_of_images_and_detections_does_not_matter(images, random):
     shuffled = []
-    for found, true in random.sample(images, len(images)):
-        order = random.sample(range(len(found.scores)), len(found.scores))
+    for predicted, true in random.sample(images, len(images)):
+        order = random.sample(range(len(predicted.scores)), len(predicted.scores))
         shuffled.append(
             (
                 Detections(
-                    found.boxes[order], [found.masks[k] for k in order], found.classes[order], found.scores[order]
+                    predicted.boxes[order],
+                    [predicted.masks[k] for k in order],
+                    predicted.classes[order],
+                    predicted.scores[order],
                 ),
                 true,
             )

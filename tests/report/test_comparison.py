@@ -43,7 +43,7 @@ def test_files(page):
     assert {"index.html", "tables.md", "metrics.json", "examples.png", "examples-in-detail.png"} <= names
     assert {"ap-by-iou-threshold.svg", "precision-and-recall.svg", "training.svg", "calibration.svg"} <= names
     assert "f1-by-score-threshold.svg" in names
-    assert not [name for name in names if name.endswith(".tmp")]
+    assert not [name for name in names if name.startswith(".")]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["metrics"]["perfect"]["segm/AP"] == pytest.approx(100)
     assert metrics["metrics"]["perfect"]["segm/APl"] is None

@@ -4,11 +4,11 @@ from detectron2.data import MetadataCatalog
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
-from objguided_d2.evaluation.coco_ap import match_coco
-from objguided_d2.evaluation.masks import EncodedMasks
+from objguided_d2.evaluation.coco import match_coco
 from objguided_d2.report.runs import load_run
 from objguided_d2.report.scores import _instances, score_run
 from objguided_d2.report.tables import METRICS, metric_rows, uncertainties, uncertainty_rows
+from objguided_d2.utils.rle import EncodedMasks
 
 OPTIONS = {"limit": 100, "score_threshold": 0.3, "boundary_distance": 2}
 

@@ -11,8 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 import objguided_d2.report
-from objguided_d2.evaluation.matching import MatchCounts
-from objguided_d2.evaluation.matching_evaluator import MatchingEvaluator
+from objguided_d2.evaluation.matching import MatchCounts, MatchingEvaluator
 from objguided_d2.evaluation.voc2010 import IOU_THRESHOLDS
 from objguided_d2.report.error_kinds import KINDS, classify
 from objguided_d2.report.viewer_data import viewer_predictions

@@ -1,11 +1,7 @@
 """Write a dataset as PNG images and COCO instance JSON: the same input gives the same bytes, all of it or nothing."""
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +9,7 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
-
-@contextlib.contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` whose files move into ``target`` when the block ends without an error.
-
-    Files of the same name are replaced, others in ``target`` stay. JSON files move last, so that an annotation file
-    never names an image that is not there yet.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield staging
-        files = [path for path in staging.rglob("*") if path.is_file()]
-        for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
-            destination = target / path.relative_to(staging)
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, destination)
-    finally:
-        shutil.rmtree(staging)
+from ...utils.rle import encode_mask
 
 
 class CocoWriter:
@@ -85,7 +63,7 @@ class CocoWriter:
                 self._annotate(crowd, category["id"], is_crowd=True)
 
     def _annotate(self, mask: np.ndarray, category_id: int, is_crowd: bool = False) -> None:
-        rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+        rle = encode_mask(mask)
         self.annotations.append(
             {
                 # COCO's evaluation takes an id of 0 for "not matched".
@@ -95,7 +73,7 @@ class CocoWriter:
                 "iscrowd": int(is_crowd),
                 "area": int(mask_util.area(rle)),
                 "bbox": mask_util.toBbox(rle).tolist(),
-                "segmentation": {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")},
+                "segmentation": rle,
             }
         )
 

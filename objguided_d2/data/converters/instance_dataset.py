@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ...utils.atomic_write import staged_folder
 from ..source_error import SourceError
-from .coco_writer import CocoWriter, staged_folder
+from .coco_writer import CocoWriter
 from .conversion import ConversionNotes
 
 HUGE_SIDE = 4096

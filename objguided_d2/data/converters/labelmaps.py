@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pycocotools.mask as mask_util
 
+from ...utils.rle import decode_mask
 from ..intensity import IntensityMapping, to_rgb8
 from ..pixels import IMAGE_SUFFIXES, read_image_pixels, read_label_pixels
 from ..segmentation import segmentation_to_rle
@@ -260,7 +260,7 @@ def _read_coco_image(
         if annotation.get("category_id") not in names:
             raise SourceError(f"{where}: category_id {annotation.get('category_id')} is not in 'categories'; add it")
         try:
-            mask = mask_util.decode(segmentation_to_rle(annotation["segmentation"], *size)).astype(bool)
+            mask = decode_mask(segmentation_to_rle(annotation["segmentation"], *size))
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SourceError(f"{where}: segmentation cannot be read ({error}); export it again") from error
         found.append((names[annotation["category_id"]], mask, where))

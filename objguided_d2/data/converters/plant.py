@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
-import pycocotools.mask as mask_util
 
+from ...utils.rle import encode_mask
 from ..intensity import to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
@@ -141,6 +141,5 @@ def _read_plant(plant: Plant, notes: ConversionNotes) -> LabeledImage:
         outside = np.count_nonzero((labels > 0) & ~foreground)
         if outside:
             notes.add("leaf pixels outside the plant's foreground, kept", f"{plant.name} ({outside} pixels)")
-        rle = mask_util.encode(np.asfortranarray(foreground, dtype=np.uint8))
-        fields["foreground"] = {"size": list(labels.shape), "counts": rle["counts"].decode("ascii")}
+        fields["foreground"] = encode_mask(foreground)
     return LabeledImage(plant.name.replace("/", "_"), image, masks, fields=fields)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..converters.coco_writer import CocoWriter, staged_folder
+from ...utils.atomic_write import staged_folder
+from ..converters.coco_writer import CocoWriter
 from .imaging import SyntheticImage
 from .leaves import make_leaves
 from .neurons import make_neurons

@@ -1,38 +1,10 @@
-"""Publishing of converted files, and what COCO's own reader makes of the annotations."""
-
-import os
+"""What COCO's own reader makes of the annotations."""
 
 import cv2
 import numpy as np
-import pytest
 from pycocotools.coco import COCO
 
-from objguided_d2.data.converters.coco_writer import CocoWriter, staged_folder
-
-
-def test_files_are_published_images_first_and_others_stay(tmp_path, monkeypatch):
-    target = tmp_path / "set"
-    (target / "train").mkdir(parents=True)
-    (target / "train" / "own.txt").write_text("mine")
-    (target / "train" / "a.png").write_text("old")
-    order = []
-    monkeypatch.setattr(os, "replace", lambda a, b, replace=os.replace: (order.append(b.name), replace(a, b)))
-    with staged_folder(target) as staging:
-        for name in ("annotations/x.json", "train/a.png", "val/b.png"):
-            (staging / name).parent.mkdir(exist_ok=True)
-            (staging / name).write_text("new")
-        assert (target / "train" / "a.png").read_text() == "old"
-    assert order == ["a.png", "b.png", "x.json"]
-    assert (target / "train" / "a.png").read_text() == "new"
-    assert (target / "train" / "own.txt").read_text() == "mine"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_nothing_is_published_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError), staged_folder(tmp_path / "set") as staging:
-        (staging / "a.png").write_text("half")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
+from objguided_d2.data.converters.coco_writer import CocoWriter
 
 
 def test_coco_reads_what_was_written(tmp_path):

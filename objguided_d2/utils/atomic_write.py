@@ -1,0 +1,79 @@
+"""Files that are either complete or as they were: written under a temporary name in the same folder, then renamed."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path to write to, which takes the name ``path`` when the block ends without an error.
+
+    The temporary file lies in the same folder, hidden, under a name that no other process has, with the file ending of
+    ``path`` for libraries that choose the format by it. After an error it is removed and ``path`` stays as it was.
+
+    Args:
+        path: the file; its folder is created.
+
+    Raises:
+        OSError: if the file cannot be written (full disk, no permission); it names ``path``.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        # Before the new name: after a power cut the name must not hold a file without its content.
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except (OSError, RuntimeError) as error:
+        # torch.save hides the write that failed behind a RuntimeError about its own bookkeeping.
+        refused = error if isinstance(error, OSError) else error.__context__
+        # A failing write() names no file, and nobody knows the temporary one.
+        if not isinstance(refused, OSError) or not refused.errno or refused.filename not in (None, str(temporary)):
+            raise
+        raise OSError(refused.errno, refused.strerror, str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write UTF-8 text, see :func:`atomic_write`."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, content: Any, indent: int | None = None) -> None:
+    """Write strict JSON, see :func:`atomic_write`.
+
+    Raises:
+        ValueError, TypeError: if JSON cannot hold the content; ``path`` is left as it was.
+    """
+    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` whose files move into ``target`` when the block ends without an error.
+
+    Files of the same name are replaced, others in ``target`` stay. JSON files move last, so that an annotation file
+    never names an image that is not there yet.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield staging
+        files = [path for path in staging.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
+            destination = target / path.relative_to(staging)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, destination)
+    finally:
+        shutil.rmtree(staging)

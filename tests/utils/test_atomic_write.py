@@ -1,0 +1,107 @@
+"""A file is complete or as it was, whatever goes wrong while it is written."""
+
+import errno
+import json
+import os
+import resource
+
+import pytest
+import torch
+
+from objguided_d2.utils.atomic_write import atomic_write, staged_folder, write_json, write_text
+
+
+def test_file_gets_its_name_when_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "picture.png"
+    with atomic_write(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == ".png" and temporary.name.startswith(".")
+        temporary.write_bytes(b"pixels")
+        assert not path.exists()
+    assert path.read_bytes() == b"pixels"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_error_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_write(path) as one, atomic_write(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def small_files_only():
+    """Writing more than 64 kB to a file fails in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def save_tensor(path):
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        torch.save(torch.zeros(2**18), file)
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "a" * 2**17), save_tensor])
+def test_write_that_the_system_refuses_names_the_file(tmp_path, small_files_only, write):
+    path = tmp_path / "large"
+    path.write_text("old")
+    with pytest.raises(OSError) as caught:
+        write(path)
+    assert caught.value.errno == errno.EFBIG and caught.value.filename == str(path)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_error_about_another_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing.txt"), atomic_write(tmp_path / "a.txt"):
+        (tmp_path / "missing.txt").read_text()
+
+
+def test_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="a.txt"), atomic_write(tmp_path / "a.txt"):
+        pass
+
+
+def test_json_is_strict_and_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"AP": 1})
+    for content, error in (({"AP": float("nan")}, ValueError), ({"AP": object()}, TypeError)):
+        with pytest.raises(error):
+            write_json(path, content)
+    assert json.loads(path.read_text()) == {"AP": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_files_are_published_images_first_and_others_stay(tmp_path, monkeypatch):
+    target = tmp_path / "set"
+    (target / "train").mkdir(parents=True)
+    (target / "train" / "own.txt").write_text("mine")
+    (target / "train" / "a.png").write_text("old")
+    order = []
+    monkeypatch.setattr(os, "replace", lambda a, b, replace=os.replace: (order.append(b.name), replace(a, b)))
+    with staged_folder(target) as staging:
+        for name in ("annotations/x.json", "train/a.png", "val/b.png"):
+            (staging / name).parent.mkdir(exist_ok=True)
+            (staging / name).write_text("new")
+        assert (target / "train" / "a.png").read_text() == "old"
+    assert order == ["a.png", "b.png", "x.json"]
+    assert (target / "train" / "a.png").read_text() == "new"
+    assert (target / "train" / "own.txt").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_nothing_is_published_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "set") as staging:
+        (staging / "a.png").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,96 @@
+"""Masks to run lengths and back, against pycocotools and against the masks themselves."""
+
+import json
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from objguided_d2.utils.rle import (
+    EncodedMasks,
+    decode_in_box,
+    decode_mask,
+    decode_masks,
+    encode_mask,
+    encode_masks,
+    segmentation_to_rle,
+)
+
+HEIGHT, WIDTH = 37, 52
+masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
+
+
+def rectangle(side):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:side, :side] = True
+    return mask
+
+
+@given(masks)
+def test_decoding_inverts_encoding_also_through_json(mask):
+    rle = json.loads(json.dumps(encode_mask(mask)))
+    decoded = decode_mask(rle)
+    assert decoded.dtype == bool and np.array_equal(decoded, mask)
+    assert rle["size"] == list(mask.shape)
+
+
+@given(masks)
+def test_mask_in_its_box(mask):
+    box, inside = decode_in_box(encode_mask(mask))
+    whole = np.zeros_like(mask)
+    whole[box] = inside
+    assert np.array_equal(whole, mask)
+    assert (
+        inside.size == 0 if not mask.any() else inside.any(axis=0)[[0, -1]].all() and inside.any(axis=1)[[0, -1]].all()
+    )
+
+
+def test_no_masks():
+    assert decode_masks([], HEIGHT, WIDTH).shape == (0, HEIGHT, WIDTH)
+    assert encode_masks(torch.zeros(0, HEIGHT, WIDTH, dtype=torch.bool)) == []
+
+
+def test_masks_of_one_image_are_stacked():
+    stack = np.stack([rectangle(3), rectangle(5)])
+    assert np.array_equal(decode_masks(encode_masks(torch.from_numpy(stack)), HEIGHT, WIDTH), stack)
+
+
+def test_encoded_masks_index_like_a_tensor():
+    tensor = torch.from_numpy(np.stack([rectangle(k) for k in (3, 5, 7)]))
+    rles = encode_masks(tensor)
+    masks = EncodedMasks(rles)
+    assert masks[1:].to_rle() == rles[1:]
+    assert masks[torch.tensor([2, 0])].to_rle() == [rles[2], rles[0]]
+    assert masks[torch.tensor([True, False, True])].to_rle() == [rles[0], rles[2]]
+    assert len(masks[0]) == 1
+
+
+def test_masks_of_other_kinds_are_rejected():
+    with pytest.raises(TypeError, match=r"bool tensor \(N, H, W\).*float32"):
+        encode_masks(torch.rand(2, 5, 5))
+    with pytest.raises(TypeError, match="got list"):
+        encode_masks([])
+
+
+def test_every_kind_of_segmentation_gives_the_same_rle():
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[4:9, 10:30] = True
+    mask[20:22, 10:13] = True
+    polygons = [[10, 4, 30, 4, 30, 9, 10, 9], [10, 20, 13, 20, 13, 22, 10, 22]]
+    compressed = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    text = {"size": compressed["size"], "counts": compressed["counts"].decode()}
+    pixels = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(pixels)) + 1
+    uncompressed = {"size": [HEIGHT, WIDTH], "counts": np.diff([0, *changes, mask.size]).tolist()}
+    for segmentation in (polygons, compressed, text, uncompressed, mask, mask.astype(np.uint8)):
+        assert segmentation_to_rle(segmentation, HEIGHT, WIDTH) == text
+
+
+@pytest.mark.parametrize("segmentation", [np.ones((3, 4)), {"size": [3, 4], "counts": [12]}, "text"])
+def test_wrong_size_and_type_are_errors(segmentation):
+    with pytest.raises(ValueError, match="height x width|not polygons"):
+        segmentation_to_rle(segmentation, 4, 3)
