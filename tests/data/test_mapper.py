@@ -14,6 +14,7 @@ from detectron2.structures import BoxMode
 from objguided_d2 import get_cfg
 from objguided_d2.data import InstanceMapper, datasets_root
 from objguided_d2.data.mapper import BoundedCache
+from objguided_d2.data.source_error import SourceError
 from objguided_d2.data.transforms import RandomSquareCrop, SquareCropTransform, TransposeTransform
 
 HEIGHT, WIDTH = 48, 64
@@ -217,7 +218,7 @@ def test_nothing_but_the_first_read_touches_the_file(image_file, tmp_path):
     first = mapper(make_dict(image_file, "rle"))
     (tmp_path / "image.png").unlink()
     assert torch.equal(mapper(make_dict(image_file, "rle"))["image"], first["image"])
-    with pytest.raises(FileNotFoundError, match="image.png"):
+    with pytest.raises(SourceError, match="image.png"):
         make_mapper([])(make_dict(image_file, "rle"))
 
 
