@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
-from ..utils.rle import decode_masks, segmentation_to_rle
 from .builtin import register_prepared
+from .label_layers import decode_masks, segmentation_to_rle
 
 MAX_LISTED = 10
 STRIDE = 4  # pixels of the input that a cell of the center map stands for

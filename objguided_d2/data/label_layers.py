@@ -9,12 +9,42 @@ Shapes: N instances, K of them left after a transform, (H, W) image, (H', W') tr
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pycocotools.mask as mask_util
 from detectron2.data import transforms as T
 from scipy import ndimage
 
 from ..utils.rle import decode_in_box
 
 MAX_INSTANCES = np.iinfo(np.uint16).max - 1
+
+
+def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, width: int) -> dict:
+    """COCO polygons, RLE (compressed or not) or an (H, W) mask -> compressed RLE.
+
+    Raises:
+        ValueError: another type, or a mask of another size.
+    """
+    if isinstance(segmentation, list):
+        return mask_util.merge(mask_util.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation, dict):
+        size = segmentation["size"]
+        rle = segmentation
+        if isinstance(rle["counts"], list):
+            rle = mask_util.frPyObjects(rle, *size)
+    elif isinstance(segmentation, np.ndarray):
+        size = segmentation.shape
+        rle = mask_util.encode(np.asfortranarray(segmentation, dtype=np.uint8))
+    else:
+        raise ValueError(f"segmentation is {type(segmentation).__name__}, not polygons, RLE or a mask array")
+    if tuple(size) != (height, width):
+        raise ValueError(f"mask of height x width {tuple(size)} in an image of {(height, width)}")
+    return rle
+
+
+def decode_masks(rles: Sequence[dict], height: int, width: int) -> np.ndarray:
+    """N compressed RLEs of one size -> (N, height, width) bool."""
+    masks = [mask_util.decode(rle).astype(bool) for rle in rles]
+    return np.stack(masks) if masks else np.zeros((0, height, width), bool)
 
 
 def pack_masks(rles: Iterable[dict], height: int, width: int) -> list[np.ndarray]:

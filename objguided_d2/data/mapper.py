@@ -10,12 +10,11 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
-from ..utils.rle import segmentation_to_rle
 from .cache import BoundedCache
 from .copy_paste import paste_instances
 from .crowd_region import merge_crowds, transform_region
 from .intensity import IntensityMapping
-from .label_layers import pack_masks, transform_layer, unpack_masks
+from .label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
 from .pixels import read_image
 from .transforms import build_augmentation
 

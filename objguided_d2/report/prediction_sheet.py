@@ -10,10 +10,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation.evaluator import inference_context
 from torch import nn
 
+from ..data.label_layers import decode_masks, segmentation_to_rle
 from ..data.mapper import InstanceMapper
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
-from ..utils.rle import decode_masks, segmentation_to_rle
 
 
 def draw_prediction_sheet(

@@ -38,37 +38,9 @@ def encode_masks(masks: Any) -> list[dict]:
     raise TypeError(f"pred_masks must be a bool tensor (N, H, W) or have to_rle(), got {what}")
 
 
-def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, width: int) -> dict:
-    """COCO polygons, RLE (compressed or not) or an (H, W) mask -> RLE.
-
-    Raises:
-        ValueError: another type, or a mask of another size.
-    """
-    if isinstance(segmentation, list):
-        return _as_text(mask_util.merge(mask_util.frPyObjects(segmentation, height, width)))
-    if isinstance(segmentation, dict):
-        size = segmentation["size"]
-    elif isinstance(segmentation, np.ndarray):
-        size = segmentation.shape
-    else:
-        raise ValueError(f"segmentation is {type(segmentation).__name__}, not polygons, RLE or a mask array")
-    if tuple(size) != (height, width):
-        raise ValueError(f"mask of height x width {tuple(size)} in an image of {(height, width)}")
-    if isinstance(segmentation, np.ndarray):
-        return encode_mask(segmentation)
-    if isinstance(segmentation["counts"], list):
-        return _as_text(mask_util.frPyObjects(segmentation, height, width))
-    return _as_text(segmentation)
-
-
 def decode_mask(rle: dict) -> np.ndarray:
     """RLE -> (H, W) bool."""
     return mask_util.decode(rle).astype(bool)
-
-
-def decode_masks(rles: Sequence[dict], height: int, width: int) -> np.ndarray:
-    """N RLEs of one size -> (N, height, width) bool."""
-    return np.stack([decode_mask(rle) for rle in rles]) if rles else np.zeros((0, height, width), bool)
 
 
 def decode_in_box(rle: dict) -> tuple[tuple[slice, slice], np.ndarray]:

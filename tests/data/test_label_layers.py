@@ -1,15 +1,15 @@
 """Label layers against the plain way: one full mask an instance, transformed alone."""
 
 import numpy as np
+import pycocotools.mask as mask_util
 import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks
 from PIL import Image
 
-from objguided_d2.data.label_layers import pack_masks, transform_layer, unpack_masks
+from objguided_d2.data.label_layers import pack_masks, segmentation_to_rle, transform_layer, unpack_masks
 from objguided_d2.data.transforms import SquareCropTransform, TransposeTransform
-from objguided_d2.utils.rle import encode_mask
 
 HEIGHT, WIDTH = 37, 52
 
@@ -28,7 +28,7 @@ def random_masks(count, seed=0):
 
 
 def encode(masks):
-    return [encode_mask(mask) for mask in masks]
+    return [mask_util.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
 
 
 TRANSFORMS = {
@@ -81,3 +81,23 @@ def test_more_than_255_instances_keep_their_labels():
     indices, got, _ = unpack_masks([transform_layer(layer, TRANSFORMS["flips"]) for layer in layers], 600)
     assert indices.tolist() == list(range(600))
     assert np.array_equal(got, masks[:, ::-1, ::-1])
+
+
+def test_every_kind_of_segmentation_gives_the_same_rle():
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[4:9, 10:30] = True
+    mask[20:22, 10:13] = True
+    polygons = [[10, 4, 30, 4, 30, 9, 10, 9], [10, 20, 13, 20, 13, 22, 10, 22]]
+    compressed = encode([mask])[0]
+    text = {"size": compressed["size"], "counts": compressed["counts"].decode()}
+    pixels = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(pixels)) + 1
+    uncompressed = {"size": [HEIGHT, WIDTH], "counts": np.diff([0, *changes, mask.size]).tolist()}
+    for segmentation in (polygons, compressed, text, uncompressed, mask, mask.astype(np.uint8)):
+        assert np.array_equal(mask_util.decode(segmentation_to_rle(segmentation, HEIGHT, WIDTH)), mask)
+
+
+@pytest.mark.parametrize("segmentation", [np.ones((3, 4)), {"size": [3, 4], "counts": [12]}, "text"])
+def test_wrong_size_and_type_are_errors(segmentation):
+    with pytest.raises(ValueError, match="height x width|not polygons"):
+        segmentation_to_rle(segmentation, 4, 3)

@@ -14,10 +14,8 @@ from objguided_d2.utils.rle import (
     EncodedMasks,
     decode_in_box,
     decode_mask,
-    decode_masks,
     encode_mask,
     encode_masks,
-    segmentation_to_rle,
 )
 
 HEIGHT, WIDTH = 37, 52
@@ -49,14 +47,15 @@ def test_mask_in_its_box(mask):
     )
 
 
-def test_no_masks():
-    assert decode_masks([], HEIGHT, WIDTH).shape == (0, HEIGHT, WIDTH)
+def test_masks_of_an_image_are_encoded_one_by_one():
+    stack = np.stack([rectangle(3), rectangle(5)])
+    assert [decode_mask(rle).sum() for rle in encode_masks(torch.from_numpy(stack))] == [9, 25]
     assert encode_masks(torch.zeros(0, HEIGHT, WIDTH, dtype=torch.bool)) == []
 
 
-def test_masks_of_one_image_are_stacked():
-    stack = np.stack([rectangle(3), rectangle(5)])
-    assert np.array_equal(decode_masks(encode_masks(torch.from_numpy(stack)), HEIGHT, WIDTH), stack)
+def test_counts_are_text_and_those_of_pycocotools():
+    expected = mask_util.encode(np.asfortranarray(rectangle(7), dtype=np.uint8))
+    assert encode_mask(rectangle(7)) == {"size": [HEIGHT, WIDTH], "counts": expected["counts"].decode()}
 
 
 def test_encoded_masks_index_like_a_tensor():
@@ -74,23 +73,3 @@ def test_masks_of_other_kinds_are_rejected():
         encode_masks(torch.rand(2, 5, 5))
     with pytest.raises(TypeError, match="got list"):
         encode_masks([])
-
-
-def test_every_kind_of_segmentation_gives_the_same_rle():
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[4:9, 10:30] = True
-    mask[20:22, 10:13] = True
-    polygons = [[10, 4, 30, 4, 30, 9, 10, 9], [10, 20, 13, 20, 13, 22, 10, 22]]
-    compressed = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    text = {"size": compressed["size"], "counts": compressed["counts"].decode()}
-    pixels = mask.ravel(order="F")
-    changes = np.flatnonzero(np.diff(pixels)) + 1
-    uncompressed = {"size": [HEIGHT, WIDTH], "counts": np.diff([0, *changes, mask.size]).tolist()}
-    for segmentation in (polygons, compressed, text, uncompressed, mask, mask.astype(np.uint8)):
-        assert segmentation_to_rle(segmentation, HEIGHT, WIDTH) == text
-
-
-@pytest.mark.parametrize("segmentation", [np.ones((3, 4)), {"size": [3, 4], "counts": [12]}, "text"])
-def test_wrong_size_and_type_are_errors(segmentation):
-    with pytest.raises(ValueError, match="height x width|not polygons"):
-        segmentation_to_rle(segmentation, 4, 3)

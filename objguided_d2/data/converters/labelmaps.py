@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pycocotools.mask as mask_util
 
-from ...utils.rle import decode_mask, segmentation_to_rle
 from ..intensity import IntensityMapping, to_rgb8
+from ..label_layers import segmentation_to_rle
 from ..pixels import IMAGE_SUFFIXES, read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
@@ -261,7 +262,7 @@ def _read_coco_image(
         if annotation.get("category_id") not in names:
             raise SourceError(f"{where}: category_id {annotation.get('category_id')} is not in 'categories'; add it")
         try:
-            mask = decode_mask(segmentation_to_rle(annotation["segmentation"], *size))
+            mask = mask_util.decode(segmentation_to_rle(annotation["segmentation"], *size)).astype(bool)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise SourceError(f"{where}: segmentation cannot be read ({error}); export it again") from error
         found.append((names[annotation["category_id"]], mask, where))

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 
 import numpy as np
+import pycocotools.mask as mask_util
 
-from ...utils.rle import decode_mask, segmentation_to_rle
+from ..label_layers import segmentation_to_rle
 from ..source_error import SourceError
 
 _CIRCLE_POINTS = 64
@@ -78,7 +79,7 @@ def _fill_shape(shape: dict, where: str, size: tuple[int, int]) -> tuple[str, st
         points = points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     elif kind != "polygon" or len(points) < 3:
         raise SourceError(f"{where} is a {kind} of {len(points)} points; use polygons, rectangles or circles")
-    mask = decode_mask(segmentation_to_rle([points.ravel().tolist()], *size))
+    mask = mask_util.decode(segmentation_to_rle([points.ravel().tolist()], *size)).astype(bool)
     if not mask.any():
         raise SourceError(f"{where} covers no pixel; draw it again inside the image")
     return label, shape.get("group_id"), mask
