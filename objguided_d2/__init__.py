@@ -8,6 +8,8 @@ ours needs anyway), or after :func:`register`. docs/api.md shows each in three l
 import importlib
 from typing import TYPE_CHECKING
 
+from .utils.lazy import lazy_attributes
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -16,13 +18,16 @@ if TYPE_CHECKING:
     from .data.builtin import register_objguided_instances
     from .inference.loader import load_model
 
-_MODULES = {
-    "add_objguided_config": ".config",
-    "get_cfg": ".config",
-    "get_config_file": ".config_files",
-    "load_model": ".inference.loader",
-    "register_objguided_instances": ".data.builtin",
-}
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "add_objguided_config": ".config",
+        "get_cfg": ".config",
+        "get_config_file": ".config_files",
+        "load_model": ".inference.loader",
+        "register_objguided_instances": ".data.builtin",
+    },
+)
 
 __all__ = [
     "__version__",
@@ -37,14 +42,8 @@ __all__ = [
 
 def register() -> None:
     """Make Detectron2's registries and catalogs know our model parts and dataset names; again does nothing."""
-    for module in (".data", ".modeling"):
+    for module in (".data.builtin", ".modeling"):
         importlib.import_module(module, __name__)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name], __name__), name)
 
 
 def __dir__() -> list[str]:

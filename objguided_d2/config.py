@@ -13,8 +13,9 @@ from detectron2.config import get_cfg as get_detectron2_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
 # Whoever has our keys builds our models and loads our datasets: Detectron2 knows both from here on.
-from . import data, modeling  # noqa: F401
+from . import modeling  # noqa: F401
 from .config_files import get_config_file
+from .data import builtin  # noqa: F401
 
 
 def get_cfg(config_file: str | os.PathLike | None = None) -> CN:

@@ -1,10 +1,11 @@
-"""Dataset names known to Detectron2's catalogs once the package is imported. Nothing is read before it is used."""
+"""Dataset names, known to Detectron2's catalogs once this is imported. Nothing is read before it is used."""
 
 import os
-from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
+
+from .root_folder import datasets_root
 
 # Cells that lie wholly in a strip of this many pixels at the border are not annotated (the challenge's field of
 # interest, from its description of each dataset).
@@ -24,21 +25,13 @@ CTC_BORDERS = {
 # dataset -> (splits, class names, command that prepares it). A set of people's own has the classes of its files.
 # Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<dataset>_<split>.json.
 _DATASETS = {
-    "dsb2018": (("train", "val", "test"), ["nucleus"], "prepare_dsb2018.py --source <download>"),
-    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "prepare_synthetic.py"),
-    "plant": (("train", "val", "test"), ["leaf"], "prepare_plant.py --source <download>"),
-    "lsc": (("train", "val", "test"), ["leaf"], "prepare_plant.py --name lsc --source <download>"),
-    "custom": (("train", "val", "test"), None, "prepare_labelmaps.py --images <folder> --labels <folder>"),
-    **{
-        f"ctc_{name}": (("train", "val"), ["cell"], f"prepare_ctc.py --source <download>/{name}")
-        for name in CTC_BORDERS
-    },
+    "dsb2018": (("train", "val", "test"), ["nucleus"], "dsb2018 --source <download>"),
+    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "synthetic"),
+    "plant": (("train", "val", "test"), ["leaf"], "plant --source <download>"),
+    "lsc": (("train", "val", "test"), ["leaf"], "plant --name lsc --source <download>"),
+    "custom": (("train", "val", "test"), None, "labelmaps --images <folder> --labels <folder>"),
+    **{f"ctc_{name}": (("train", "val"), ["cell"], f"ctc --source <download>/{name}") for name in CTC_BORDERS},
 }
-
-
-def datasets_root() -> Path:
-    """Folder of all datasets: the environment variable DETECTRON2_DATASETS, or ``datasets`` in the current folder."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def register_objguided_instances(name: str, json_file: str, image_root: str) -> None:
@@ -62,7 +55,7 @@ def register_prepared(name: str) -> None:
     """
     dataset, _, split = name.rpartition("_")
     if name not in DatasetCatalog and (datasets_root() / dataset / "annotations" / f"{name}.json").is_file():
-        _register_builtin(dataset, split, None, f"prepare_labelmaps.py --name {dataset}")
+        _register_builtin(dataset, split, None, f"labelmaps --name {dataset}")
 
 
 def _register_builtin(dataset: str, split: str, classes: list[str] | None, command: str) -> None:
@@ -73,7 +66,7 @@ def _register_builtin(dataset: str, split: str, classes: list[str] | None, comma
     def load() -> list[dict]:
         folder = datasets_root() / dataset
         json_file, image_root = str(folder / "annotations" / f"{name}.json"), str(folder / split)
-        fix = f"run `python datasets/{command}` or set DETECTRON2_DATASETS"
+        fix = f"run `objguided prepare {command}` or set DETECTRON2_DATASETS"
         dicts = _load(name, json_file, image_root, fix)
         MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root)
         return dicts

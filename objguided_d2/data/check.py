@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,22 +153,24 @@ def draw_check_sheet(json_file: Path, image_root: Path, path: Path) -> None:
     contact_sheet(tiles, 3, path, tile_size=SHEET_TILE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m objguided_d2.data.check", description=__doc__)
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Check what the command line names; returns 1 if the file has errors."""
+    parser = argparse.ArgumentParser(prog=prog, description="Is a COCO dataset fit for training, and what is in it?")
     parser.add_argument("dataset", help="registered name, or path of a COCO JSON file")
     parser.add_argument("--images", type=Path, help="folder of the images of a JSON file (default: the file's own)")
     parser.add_argument("--limit", type=int, default=500, help="TEST.DETECTIONS_PER_IMAGE (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="input pixels per image pixel (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, help="picture to write (default: <dataset>_check.png here)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     json_file, image_root = _locate(args.dataset, args.images)
     report = check_coco_file(json_file, image_root, limit=args.limit, scale=args.scale)
     print(json_file, format_report(report, STRIDE, args.scale), sep="\n\n")
     if report.errors:
-        sys.exit(1)
+        return 1
     sheet = args.sheet or Path(f"{json_file.stem}_check.png")
     draw_check_sheet(json_file, image_root, sheet)
     print(f"\nLook at {sheet}")
+    return 0
 
 
 def _locate(dataset: str, images: Path | None) -> tuple[Path, Path]:
@@ -278,4 +280,4 @@ def _check_annotation(annotation: dict, image: dict, classes: dict, report: Repo
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(prog="python -m objguided_d2.data.check"))
