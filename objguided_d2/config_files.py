@@ -35,13 +35,13 @@ def get_config_file(name: str | os.PathLike) -> str:
     file = folder / f"{short}.yaml"
     if short and not os.path.isabs(short) and ".." not in Path(short).parts and file.is_file():
         return str(file)
-    close = difflib.get_close_matches(short, config_names(), n=3)
+    close = difflib.get_close_matches(short, _names(), n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"the names of ours are the files below {folder}"
     raise UnknownConfigError(f"config {text} does not exist; {hint}")
 
 
-def config_names() -> list[str]:
-    """Every name that :func:`get_config_file` takes for a model, without the bases and suites."""
+def _names() -> list[str]:
+    """Of every model and suite; bases are no configs of their own."""
     folder = config_folder()
-    files = (path for path in folder.rglob("*.yaml") if not path.name.startswith(("Base-", "suite_")))
+    files = (path for path in folder.rglob("*.yaml") if not path.name.startswith("Base-"))
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)

@@ -1,9 +1,9 @@
 """The console command ``objguided``: one table of commands, each in a module that is imported when it is called.
 
-A command is a function ``main(argv, prog) -> int`` of the arguments after its name. It ends with 0 if all is well, with
-2 for a command line or config that cannot work (an unknown config, dataset or weights file among them), and with 1 if
-the work itself failed: files that cannot be used, a check with errors, a target that is missed. Either is told in one
-line that begins with ``error:``.
+A command is a function ``main(argv, prog) -> int`` of the arguments after its name. Its exit status is 0 if all is
+well; 1 if it could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check with
+errors or a target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one line
+that begins with ``error:``.
 """
 
 import argparse

@@ -47,7 +47,7 @@ def _train_config(args: Namespace) -> int:
         cfg = load_config(args)
         launch(_run, args, (cfg, args))
     except (ConfigError, WeightsError) as error:
-        return _wrong(error)
+        return _failed(error)
     return 0
 
 
@@ -69,7 +69,7 @@ def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
     try:
         suite = Suite.read(args.suite)
     except ValueError as error:
-        return _wrong(error)
+        return _failed(error)
     try:
         folders = train_suite(suite, args.output, minutes=args.minutes, images=args.images, options=args.opts)
     except subprocess.CalledProcessError as error:
@@ -82,6 +82,6 @@ def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
     return compare_command.main([*map(str, folders), *comparison])
 
 
-def _wrong(error: Exception) -> int:
+def _failed(error: Exception) -> int:
     print(f"error: {error}", file=sys.stderr)
-    return 2
+    return 1
