@@ -1,9 +1,9 @@
 """The console command ``objguided``: one table of commands, each in a module that is imported when it is called.
 
 A command is a function ``main(argv, prog) -> int`` of the arguments after its name. Its exit status is 0 if all is
-well; 1 if it could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check with
-errors or a target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one line
-that begins with ``error:``.
+well; 1 if it could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check
+with errors or a target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one
+line that begins with ``error:``.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from ..utils.allocator import keep_freed_memory
 # name -> module with its ``main``, what it does.
 COMMANDS = {
     "doctor": ("objguided_d2.doctor", "what is installed here, what is missing and how to get it"),
+    "demo": ("objguided_d2.demo", "train a small model on synthetic nuclei in minutes and see what it does"),
     "prepare": (
         "objguided_d2.data.converters.commands",
         "convert dsb2018, plant, ctc or labelmaps to COCO JSON, or make synthetic",

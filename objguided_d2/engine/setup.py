@@ -25,6 +25,8 @@ class ConfigError(ValueError):
 def load_config(args: Namespace) -> CfgNode:
     """Merge ``args.config_file`` and ``args.opts`` into the defaults, choose the device and check the result.
 
+    A config given by name is replaced by its path in ``args``, which Detectron2's ``default_setup`` reads again.
+
     Returns:
         The frozen config; MODEL.DEVICE is ``cpu`` where it was ``cuda`` and this machine has none.
 
@@ -37,6 +39,7 @@ def load_config(args: Namespace) -> CfgNode:
             file = get_config_file(args.config_file)
         except UnknownConfigError as error:
             raise ConfigError(f"--config-file: {error}") from error
+        args.config_file = file
         _merge(cfg, cfg.merge_from_file, file, f"config file {file}")
     _merge(
         cfg,
