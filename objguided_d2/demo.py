@@ -61,7 +61,7 @@ def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: in
         if name in DatasetCatalog:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-        register_objguided_instances(name, data / f"annotations/synthetic_{split}.json", data / split)
+        register_objguided_instances(name, str(data / f"annotations/synthetic_{split}.json"), str(data / split))
 
     cfg = get_cfg(CONFIG)
     cfg.OUTPUT_DIR = str(run_dir)

@@ -157,7 +157,7 @@ CHECKS = (
 
 def examine(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     """Findings of one check; that it cannot be made, for want of a package or a system that tells, is one too."""
-    findings = []
+    findings: list[Finding] = []
     try:
         findings.extend(check())
     except Exception as error:

@@ -102,7 +102,7 @@ def _with_float_values(cfg: CfgNode, opts: list[str]) -> list[str]:
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    keys = []
+    keys: list[str] = []
     for name, value in cfg.items():
         keys += _keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys

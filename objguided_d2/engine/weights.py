@@ -5,6 +5,7 @@ import pickle
 import zipfile
 
 from detectron2.checkpoint import DetectionCheckpointer
+from fvcore.common.checkpoint import _IncompatibleKeys
 from torch import nn
 
 # Parts that only the training runs; a file without them fits all the same.
@@ -29,9 +30,11 @@ class WeightsError(ValueError):
 
 
 class _Checkpointer(DetectionCheckpointer):
-    incompatible = None
+    """Keeps what did not fit, in place of a log entry about it."""
 
-    def _log_incompatible_keys(self, incompatible) -> None:
+    incompatible = _IncompatibleKeys([], [], [])
+
+    def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
         self.incompatible = incompatible
 
 
