@@ -1,33 +1,45 @@
-# make install | demo | compare | test | clean. DETECTRON2=source builds the official repository with its compiled ops.
+# make install | demo | compare | lint | test | clean. DETECTRON2=source builds the official repository with its compiled
+# operators. What pip says goes to LOG.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DETECTRON2 ?= wheel
 STAMP := $(VENV)/.installed-$(DETECTRON2)
+LOG := $(VENV)/install.log
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 
-.PHONY: install demo compare test clean
+# $(call logged,what is done,command): one line on the terminal; the end of the log if it fails.
+logged = @echo "$(1)"; $(2) >>$(LOG) 2>&1 || { echo "failed; the end of $(LOG):"; tail -n 25 $(LOG); exit 1; }
+
+.PHONY: install demo compare lint test clean
 
 install: $(STAMP)
 
-$(STAMP): requirements.txt setup.py tools/install_detectron2.sh
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed; set PYTHON=python3.11")'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	bash tools/install_detectron2.sh $(BIN)/python $(DETECTRON2)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	touch $@
+$(STAMP): requirements.txt setup.py pyproject.toml objguided_d2/utils/detectron2_install.py
+	@test -x $(BIN)/python || { echo "1/4 environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed; set PYTHON=python3.11")'
+	@: >$(LOG)
+	$(call logged,2/4 packages of requirements.txt: some minutes (log: $(LOG)),$(PIP) -r requirements.txt)
+	$(call logged,3/4 objguided_d2,$(PIP) --no-build-isolation --no-deps -e .)
+	$(call logged,4/4 Detectron2 ($(DETECTRON2)),$(BIN)/python -m objguided_d2 doctor --install-detectron2 $(DETECTRON2))
+	@touch $@
+	@echo "installed; $(BIN)/objguided --help"
 
 demo: install
 	$(BIN)/python tools/demo.py --output demo
 
-# Three small models, a few minutes each, on drawn nuclei, and the page that compares them.
+# Three small models, a few minutes each, on synthetic nuclei, and the page that compares them.
 compare: install
-	$(BIN)/python datasets/prepare_synthetic.py --output demo --name demo --kinds nuclei --size 160
-	DETECTRON2_DATASETS=demo $(BIN)/python tools/train_all.py --suite configs/synthetic/suite_small.yaml --minutes 2 \
-		--output demo/suite
+	$(BIN)/objguided prepare synthetic --output demo --name demo --kinds nuclei --size 160
+	DETECTRON2_DATASETS=demo $(BIN)/objguided train --suite synthetic/suite_small --images 1000 --output demo/suite
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 test: install
 	$(BIN)/python -m pytest -q tests
 
 clean:
-	rm -rf demo output .pytest_cache .hypothesis
+	rm -rf demo output build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,12 +1,29 @@
 """Package metadata of objguided_d2; Detectron2 itself is installed by ``make install`` (see README)."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "objguided_d2/__init__.py").read_text()).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Copies the top-level ``configs/``, where Detectron2's users look for them, into the package of a wheel.
+
+    An editable installation reads them where they are (objguided_d2/config_files.py).
+    """
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "objguided_d2/configs"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / "configs", target)
+
 
 setup(
     name="objguided_d2",
@@ -17,7 +34,17 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["objguided_d2", "objguided_d2.*"]),
-    package_data={"objguided_d2": ["data/converters/splits/*/*.txt", "report/*.html", "report/*.css", "report/*.js"]},
+    package_data={
+        "objguided_d2": [
+            "py.typed",
+            "data/converters/splits/*/*.txt",
+            "report/*.html",
+            "report/*.css",
+            "report/*.js",
+        ]
+    },
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["objguided = objguided_d2.cli:main"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -1,25 +1,9 @@
 #!/usr/bin/env python
-"""Convert the 2018 Data Science Bowl stage 1 training set to COCO JSON (see datasets/README.md)."""
+"""Convert the 2018 Data Science Bowl, stage 1 training set to COCO JSON: see datasets/README.md."""
 
-import argparse
 import sys
-from pathlib import Path
 
-from objguided_d2.data import datasets_root
-from objguided_d2.data.converters.dsb2018 import convert_dsb2018
-from objguided_d2.data.source_error import SourceError
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="stage1_train.zip or the folder it unpacks to")
-    parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
-    args = parser.parse_args()
-    try:
-        convert_dsb2018(args.source, args.output / "dsb2018")
-    except SourceError as error:
-        sys.exit(f"error: {error}")
-
+from objguided_d2.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["prepare", "dsb2018", *sys.argv[1:]]))

@@ -1,23 +1,50 @@
 """Object-guided instance segmentation of biological images, as a Detectron2 extension.
 
-Importing the package registers every model part and every dataset name, and lets freed memory stay with the process
-(``allocator.py``).
+Importing the package is cheap and changes nothing: each name below is imported when it is first used. Detectron2 knows
+our model parts and dataset names from the first use of any of them on (``add_objguided_config`` is what every config of
+ours needs anyway), or after :func:`register`. docs/api.md shows each in three lines.
 """
 
-import sys
+import importlib
+from typing import TYPE_CHECKING
 
-from .utils.allocator import keep_freed_memory
+from .utils.lazy import lazy_attributes
 
 __version__ = "0.1.0"
 
-keep_freed_memory()
-
-try:
-    from . import data, modeling  # noqa: F401  (registration)
+if TYPE_CHECKING:
     from .config import add_objguided_config, get_cfg
-except ImportError:
-    # `python -m objguided_d2.doctor` imports this first and must live to say what is missing.
-    if "objguided_d2.doctor" not in sys.orig_argv:
-        raise
+    from .config_files import get_config_file
+    from .data.builtin import register_objguided_instances
+    from .inference.loader import load_model
 
-__all__ = ["__version__", "add_objguided_config", "get_cfg"]
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "add_objguided_config": ".config",
+        "get_cfg": ".config",
+        "get_config_file": ".config_files",
+        "load_model": ".inference.loader",
+        "register_objguided_instances": ".data.builtin",
+    },
+)
+
+__all__ = [
+    "__version__",
+    "add_objguided_config",
+    "get_cfg",
+    "get_config_file",
+    "load_model",
+    "register",
+    "register_objguided_instances",
+]
+
+
+def register() -> None:
+    """Make Detectron2's registries and catalogs know our model parts and dataset names; again does nothing."""
+    for module in (".data.builtin", ".modeling"):
+        importlib.import_module(module, __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

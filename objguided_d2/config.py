@@ -12,19 +12,34 @@ from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
+# Whoever has our keys builds our models and loads our datasets: Detectron2 knows both from here on.
+from . import modeling  # noqa: F401
+from .config_files import get_config_file
+from .data import builtin  # noqa: F401
+
 
 def get_cfg(config_file: str | os.PathLike | None = None) -> CN:
-    """Detectron2's defaults with PointRend's keys and ours added, and a file's values over them."""
+    """Detectron2's defaults with PointRend's keys and ours added, and a file's values over them.
+
+    Args:
+        config_file: a path or a name, see :func:`.config_files.get_config_file`.
+
+    Raises:
+        UnknownConfigError: if there is no such file.
+    """
     cfg = get_detectron2_cfg()
     add_pointrend_config(cfg)
     add_objguided_config(cfg)
     if config_file is not None:
-        cfg.merge_from_file(os.fspath(config_file))
+        cfg.merge_from_file(get_config_file(config_file))
     return cfg
 
 
 def add_objguided_config(cfg: CN) -> None:
-    """Add our keys to ``cfg`` in place. No existing default is changed."""
+    """Add our keys to ``cfg`` in place. No existing default is changed.
+
+    That is all a config of ours needs; the PointRend baselines' need Detectron2's ``add_pointrend_config`` besides.
+    """
     _add_backbone(cfg)
     _add_center_head(cfg)
     _add_mask_head(cfg)

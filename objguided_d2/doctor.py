@@ -1,19 +1,31 @@
-"""``python -m objguided_d2.doctor``: what training and evaluation need here, what is missing and how to get it.
+"""The command ``doctor``: what training and evaluation need here, what is missing and how to get it.
 
 Everything but the standard library is imported inside the checks, so that they work where packages are missing.
 """
 
+import argparse
 import importlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "pycocotools", "faster_coco_eval", "cv2")
+from .utils.detectron2_install import KINDS, InstallError, install_detectron2
+
+# Import name -> how to get it.
+PACKAGES = {
+    "torch": "run `pip install torch`",
+    "torchvision": "run `pip install torchvision`",
+    "detectron2": "run `objguided doctor --install-detectron2`",
+    "numpy": "run `pip install numpy`",
+    "pycocotools": "run `pip install pycocotools`",
+    "faster_coco_eval": "run `pip install faster-coco-eval`",
+    "cv2": "run `pip install opencv-python-headless`",
+}
 REGISTERED = {
     "META_ARCH_REGISTRY": "ObjectGuidedRCNN",
     "BACKBONE_REGISTRY": "build_resnet_unet_backbone",
@@ -51,11 +63,11 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    for name in PACKAGES:
+    for name, fix in PACKAGES.items():
         try:
             module = importlib.import_module(name)
         except Exception as error:  # A broken binary raises anything.
-            yield Finding(name, f"cannot be imported ({_one_line(error)})", "run `make install`", fatal=True)
+            yield Finding(name, f"cannot be imported ({_one_line(error)})", fix, fatal=True)
         else:
             yield Finding(name, getattr(module, "__version__", None) or importlib.metadata.version(name))
 
@@ -87,18 +99,19 @@ def check_registries() -> Iterator[Finding]:
 
         importlib.import_module("objguided_d2.modeling")
     except Exception as error:
-        yield Finding("objguided_d2", f"cannot be imported ({_one_line(error)})", "run `make install`", fatal=True)
+        fix = "see the packages above, or install this one again"
+        yield Finding("objguided_d2", f"cannot be imported ({_one_line(error)})", fix, fatal=True)
         return
     for registry, part in REGISTERED.items():
         found = part in getattr(registries, registry)
-        fix = "" if found else "install this version of the package again: `make install`"
+        fix = "" if found else "install this version of the package again"
         yield Finding(part, "registered" if found else f"not in {registry}", fix, fatal=not found)
 
 
 def check_datasets() -> Iterator[Finding]:
     from detectron2.data import DatasetCatalog
 
-    from objguided_d2.data import datasets_root
+    from objguided_d2.data.builtin import datasets_root
 
     source = "from" if "DETECTRON2_DATASETS" in os.environ else "to change it, set"
     yield Finding("datasets root", f"{datasets_root().resolve()} ({source} DETECTRON2_DATASETS)")
@@ -111,9 +124,9 @@ def check_datasets() -> Iterator[Finding]:
                 absent.append(name)
             except (OSError, ValueError) as error:
                 state, _, fix = str(error).partition("; ")
-                yield Finding(name, state, fix or "see datasets/README.md")
+                yield Finding(name, state, fix or "see `objguided prepare --help`")
     if absent:
-        yield Finding("not prepared", ", ".join(absent), "those you want: datasets/README.md has the commands")
+        yield Finding("not prepared", ", ".join(absent), "those you want: `objguided prepare --help`")
 
 
 def check_memory() -> Iterator[Finding]:
@@ -144,7 +157,7 @@ CHECKS = (
 
 def examine(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     """Findings of one check; that it cannot be made, for want of a package or a system that tells, is one too."""
-    findings = []
+    findings: list[Finding] = []
     try:
         findings.extend(check())
     except Exception as error:
@@ -153,8 +166,24 @@ def examine(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     return findings
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print the report; returns 1 if training cannot work."""
+    parser = argparse.ArgumentParser(prog=prog, description="What is installed here, what is missing, how to get it.")
+    parser.add_argument(
+        "--install-detectron2",
+        nargs="?",
+        const="wheel",
+        choices=KINDS,
+        help="first install Detectron2: its Python files (default) or, from source, with compiled operators",
+    )
+    args = parser.parse_args(argv)
+    if args.install_detectron2:
+        try:
+            print(install_detectron2(args.install_detectron2), flush=True)
+        except InstallError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        importlib.invalidate_caches()
     findings = [finding for check in CHECKS for finding in examine(check)]
     print(*findings, sep="\n")
     fatal = sum(finding.fatal for finding in findings)
@@ -167,4 +196,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m objguided_d2.doctor"))

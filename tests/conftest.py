@@ -1,4 +1,4 @@
-"""What all tests share: the device and the golden values."""
+"""What all tests share: the device, the golden values and the toy datasets."""
 
 from pathlib import Path
 
@@ -29,6 +29,16 @@ def golden():
             return {key: torch.as_tensor(file[key]) if file[key].dtype.kind != "U" else file[key] for key in file.files}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """Folder of the toy datasets, which are registered."""
+    from tests.engine.toy import register_toy_dataset
+
+    root = tmp_path_factory.mktemp("toy_data")
+    register_toy_dataset(root)
+    return root
 
 
 def xyxy(boxes: torch.Tensor) -> torch.Tensor:

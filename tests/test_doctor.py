@@ -11,25 +11,28 @@ from objguided_d2.doctor import Finding
 ROOT = Path(__file__).parents[1]
 
 
-def run_without(package: str, tmp_path: Path) -> subprocess.CompletedProcess:
+def run_without(package: str, tmp_path: Path, module: tuple[str, ...]) -> subprocess.CompletedProcess:
     """The program in an environment whose ``package`` cannot be imported."""
     (tmp_path / f"{package}.py").write_text("raise ImportError('no library\\nsecond line')\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "objguided_d2.doctor"]
+    command = [sys.executable, "-m", *module]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
 
 
-def test_missing_package_is_a_finding_with_its_fix(tmp_path):
-    done = run_without("torch", tmp_path)
+@pytest.mark.parametrize("module", [("objguided_d2.doctor",), ("objguided_d2", "doctor")])
+def test_missing_package_is_a_finding_with_its_fix(module, tmp_path):
+    done = run_without("torch", tmp_path, module)
     assert done.returncode == 1, done.stderr
-    assert "MISSING torch: cannot be imported (ImportError: no library)\n        -> run `make install`" in done.stdout
+    assert (
+        "MISSING torch: cannot be imported (ImportError: no library)\n        -> run `pip install torch`" in done.stdout
+    )
     assert "MISSING objguided_d2: cannot be imported" in done.stdout
     assert "ok      numpy: " in done.stdout and "free disk" in done.stdout
     assert done.stderr == ""
 
 
 def test_working_installation(capsys):
-    assert doctor.main() == 0
+    assert doctor.main([]) == 0
     report = capsys.readouterr().out
     for subject in ("torch", "pycocotools", "device", "detectron2._C", "ObjectGuidedRCNN", "datasets root"):
         assert f"{subject}: " in report
@@ -41,7 +44,7 @@ def test_dataset_that_is_not_there_is_no_obstacle_but_has_a_fix(tmp_path, monkey
     findings = {finding.subject: finding for finding in doctor.examine(doctor.check_datasets)}
     assert str(tmp_path) in findings["datasets root"].state
     missing = findings["not prepared"]
-    assert "dsb2018_train" in missing.state and "datasets/README.md" in missing.fix and not missing.fatal
+    assert "dsb2018_train" in missing.state and "objguided prepare" in missing.fix and not missing.fatal
 
 
 def test_missing_registration_is_fatal(monkeypatch):

@@ -1,14 +1,9 @@
 #!/usr/bin/env python
-"""Draw a data set, train the small model on it for a few minutes, evaluate, and draw a sheet of predictions."""
+"""Synthetic images, the small model trained on them for some minutes, its evaluation and a sheet of predictions."""
 
-import argparse
-from pathlib import Path
+import sys
 
-from objguided_d2.demo import run_demo
+from objguided_d2.cli import main
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all files (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=5.0, help="training time (default: %(default)s)")
-    arguments = parser.parse_args()
-    run_demo(arguments.output, arguments.minutes)
+    sys.exit(main(["demo", *sys.argv[1:]]))

@@ -1,17 +1,9 @@
-"""Train or evaluate any model that the configs describe: ours, Mask R-CNN, PointRend."""
+#!/usr/bin/env python
+"""Train or evaluate any model that the configs describe: ``objguided train``."""
 
-from objguided_d2.engine import ConfigError, argument_parser, launch, load_config, run
+import sys
 
-
-def main() -> None:
-    parser = argument_parser()
-    args = parser.parse_args()
-    try:
-        cfg = load_config(args)
-        launch(run, args, (cfg, args))
-    except ConfigError as error:
-        parser.error(str(error))
-
+from objguided_d2.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["train", *sys.argv[1:]]))

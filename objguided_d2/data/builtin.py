@@ -1,7 +1,6 @@
-"""Dataset names known to Detectron2's catalogs once the package is imported. Nothing is read before it is used."""
+"""Dataset names, known to Detectron2's catalogs once this is imported. Nothing is read before it is used."""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from .coco_validation import CocoFile, read_coco
+from .root_folder import datasets_root
 from .source_error import SourceError
 
 logger = logging.getLogger(__name__)
@@ -31,24 +31,16 @@ CTC_BORDERS = {
 # dataset -> (splits, class names, command that prepares it). A custom dataset has the classes of its files.
 # Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<dataset>_<split>.json.
 _DATASETS = {
-    "dsb2018": (("train", "val", "test"), ["nucleus"], "prepare_dsb2018.py --source <download>"),
-    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "prepare_synthetic.py"),
-    "plant": (("train", "val", "test"), ["leaf"], "prepare_plant.py --source <download>"),
-    "lsc": (("train", "val", "test"), ["leaf"], "prepare_plant.py --name lsc --source <download>"),
-    "custom": (("train", "val", "test"), None, "prepare_labelmaps.py --images <folder> --labels <folder>"),
-    **{
-        f"ctc_{name}": (("train", "val"), ["cell"], f"prepare_ctc.py --source <download>/{name}")
-        for name in CTC_BORDERS
-    },
+    "dsb2018": (("train", "val", "test"), ["nucleus"], "dsb2018 --source <download>"),
+    "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "synthetic"),
+    "plant": (("train", "val", "test"), ["leaf"], "plant --source <download>"),
+    "lsc": (("train", "val", "test"), ["leaf"], "plant --name lsc --source <download>"),
+    "custom": (("train", "val", "test"), None, "labelmaps --images <folder> --labels <folder>"),
+    **{f"ctc_{name}": (("train", "val"), ["cell"], f"ctc --source <download>/{name}") for name in CTC_BORDERS},
 }
 
 # name -> function that gives its annotation file and image folder, for the datasets registered here.
 _FILES: dict[str, Callable[[], tuple[Path, Path]]] = {}
-
-
-def datasets_root() -> Path:
-    """Folder of all datasets: the environment variable DETECTRON2_DATASETS, or ``datasets`` in the current folder."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def register_objguided_instances(name: str, json_file: str, image_root: str) -> None:
@@ -91,7 +83,7 @@ def register_prepared(name: str) -> None:
     """
     dataset, _, split = name.rpartition("_")
     if name not in DatasetCatalog and (datasets_root() / dataset / "annotations" / f"{name}.json").is_file():
-        _register_builtin(dataset, split, None, f"prepare_labelmaps.py --name {dataset}")
+        _register_builtin(dataset, split, None, f"labelmaps --name {dataset}")
 
 
 def _register_builtin(dataset: str, split: str, classes: list[str] | None, command: str) -> None:
@@ -104,7 +96,7 @@ def _register_builtin(dataset: str, split: str, classes: list[str] | None, comma
     _FILES[name] = files
     if name in DatasetCatalog:
         return
-    fix = f"run `python datasets/{command}` or set DETECTRON2_DATASETS"
+    fix = f"run `objguided prepare {command}` or set DETECTRON2_DATASETS"
     DatasetCatalog.register(name, lambda: _load(name, fix))
     MetadataCatalog.get(name).set(evaluator_type="coco", **({"thing_classes": classes} if classes else {}))
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,15 +156,16 @@ def draw_check_sheet(json_file: Path, image_root: Path, path: Path, intensity: s
     contact_sheet(tiles, 3, path, tile_size=SHEET_TILE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m objguided_d2.data.check", description=__doc__)
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Check what the command line names; returns 1 if the file has errors."""
+    parser = argparse.ArgumentParser(prog=prog, description="Is a COCO dataset fit for training, and what is in it?")
     parser.add_argument("dataset", help="registered name, or path of a COCO JSON file")
     parser.add_argument("--images", type=Path, help="folder of the images of a JSON file (default: the file's own)")
     parser.add_argument("--limit", type=int, default=500, help="TEST.DETECTIONS_PER_IMAGE (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="input pixels per image pixel (default: %(default)s)")
     parser.add_argument("--intensity", help="INPUT.INTENSITY of the training to come (default: none)")
     parser.add_argument("--sheet", type=Path, help="picture to write (default: <dataset>_check.png here)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     json_file, image_root = _locate(args.dataset, args.images)
     try:
         report = check_coco_file(json_file, image_root, limit=args.limit, scale=args.scale, intensity=args.intensity)
@@ -171,10 +173,11 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(json_file, format_report(report, STRIDE, args.scale), sep="\n\n")
     if report.errors:
-        sys.exit(1)
+        return 1
     sheet = args.sheet or Path(f"{json_file.stem}_check.png")
     draw_check_sheet(json_file, image_root, sheet, args.intensity)
     print(f"\nLook at {sheet}")
+    return 0
 
 
 def _locate(dataset: str, images: Path | None) -> tuple[Path, Path]:
@@ -231,4 +234,4 @@ def _measure(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(prog="python -m objguided_d2.data.check"))

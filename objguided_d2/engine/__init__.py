@@ -1,8 +1,27 @@
 """Training and evaluation runs."""
 
-from .distributed import launch
-from .run import run
-from .setup import ConfigError, argument_parser, check_config, load_config
-from .trainer import Trainer
+from typing import TYPE_CHECKING
+
+from ..utils.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from .arguments import argument_parser
+    from .distributed import launch
+    from .runner import run
+    from .setup import ConfigError, check_config, load_config
+    from .trainer import Trainer
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "ConfigError": ".setup",
+        "Trainer": ".trainer",
+        "argument_parser": ".arguments",
+        "check_config": ".setup",
+        "launch": ".distributed",
+        "load_config": ".setup",
+        "run": ".runner",
+    },
+)
 
 __all__ = ["ConfigError", "Trainer", "argument_parser", "check_config", "launch", "load_config", "run"]

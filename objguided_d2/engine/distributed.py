@@ -72,7 +72,8 @@ def _end_process_groups() -> None:
 
 def _pass_on_to_children(number: int, frame: object) -> None:
     for child in multiprocessing.active_children():
-        os.kill(child.pid, number)
+        if child.pid is not None:
+            os.kill(child.pid, number)
 
 
 def create_ddp_model(model: nn.Module) -> nn.Module:

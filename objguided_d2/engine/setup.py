@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.engine import default_argument_parser
 
 from ..config import get_cfg
+from ..config_files import UnknownConfigError, get_config_file
 from ..data.builtin import register_prepared
 from .amp import autocast_dtype
 
@@ -22,15 +22,10 @@ class ConfigError(ValueError):
     """A command line or config file that cannot work; the message names the key or file and what to do."""
 
 
-def argument_parser() -> ArgumentParser:
-    """Detectron2's usual flags; a free port for local processes is chosen unless --dist-url is given."""
-    parser = default_argument_parser()
-    parser.set_defaults(dist_url="auto")
-    return parser
-
-
 def load_config(args: Namespace) -> CfgNode:
     """Merge ``args.config_file`` and ``args.opts`` into the defaults, choose the device and check the result.
+
+    A config given by name is replaced by its path in ``args``, which Detectron2's ``default_setup`` reads again.
 
     Returns:
         The frozen config; MODEL.DEVICE is ``cpu`` where it was ``cuda`` and this machine has none.
@@ -40,9 +35,12 @@ def load_config(args: Namespace) -> CfgNode:
     """
     cfg = get_cfg()
     if args.config_file:
-        if not os.path.isfile(args.config_file):
-            raise ConfigError(f"--config-file {args.config_file} does not exist")
-        _merge(cfg, cfg.merge_from_file, args.config_file, f"config file {args.config_file}")
+        try:
+            file = get_config_file(args.config_file)
+        except UnknownConfigError as error:
+            raise ConfigError(f"--config-file: {error}") from error
+        args.config_file = file
+        _merge(cfg, cfg.merge_from_file, file, f"config file {file}")
     _merge(
         cfg,
         cfg.merge_from_list,
@@ -104,7 +102,7 @@ def _with_float_values(cfg: CfgNode, opts: list[str]) -> list[str]:
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    keys = []
+    keys: list[str] = []
     for name, value in cfg.items():
         keys += _keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys

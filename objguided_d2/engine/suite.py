@@ -9,8 +9,7 @@ from pathlib import Path
 import yaml
 
 from ..config import get_cfg
-
-TRAIN_NET = Path(__file__).parents[2] / "tools/train_net.py"
+from ..config_files import get_config_file
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,16 @@ class Suite:
     configs: tuple[Path, ...]
 
     @classmethod
-    def read(cls, path: Path) -> "Suite":
+    def read(cls, name: str | Path) -> "Suite":
         """Read ``dataset: NAME`` and ``configs: [FILE, ...]``, files relative to the suite's folder.
+
+        Args:
+            name: of the suite file, see :func:`..config_files.get_config_file`.
 
         Raises:
             ValueError: if something is missing or a file does not exist.
         """
-        if not path.is_file():
-            raise ValueError(f"suite {path} does not exist")
+        path = Path(get_config_file(name))
         content = yaml.safe_load(path.read_text())
         if not isinstance(content, dict) or not content.get("dataset") or not content.get("configs"):
             raise ValueError(f"suite {path} must have 'dataset: NAME' and 'configs: [FILE, ...]'")
@@ -82,7 +83,7 @@ def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) ->
     Raises:
         subprocess.CalledProcessError: if it fails.
     """
-    command = [sys.executable, str(TRAIN_NET), "--resume", "--config-file", str(config_file)]
+    command = [sys.executable, "-m", "objguided_d2", "train", "--resume", "--config-file", str(config_file)]
     subprocess.run([*command, *options, "OUTPUT_DIR", str(output_dir)], check=True)
 
 

@@ -30,7 +30,7 @@ def write_dataset(folder, split="val", classes=("nucleus",)):
 
 def test_root_is_read_when_the_data_is(tmp_path, monkeypatch, forget):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="prepare_dsb2018.py") as error:
+    with pytest.raises(FileNotFoundError, match="prepare dsb2018") as error:
         DatasetCatalog.get("dsb2018_val")
     assert str(tmp_path / "dsb2018/annotations/dsb2018_val.json") in str(error.value)
 
@@ -80,7 +80,7 @@ def test_every_preparation_script_has_its_names(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     names = {"plant_test", "lsc_val", "custom_train", "ctc_Fluo-N2DL-HeLa_train", "ctc_PhC-C2DH-U373_val"}
     assert names <= set(DatasetCatalog)
-    with pytest.raises(FileNotFoundError, match="prepare_ctc.py --source <download>/PhC-C2DL-PSC"):
+    with pytest.raises(FileNotFoundError, match="prepare ctc --source <download>/PhC-C2DL-PSC"):
         DatasetCatalog.get("ctc_PhC-C2DL-PSC_val")
 
 

@@ -174,7 +174,11 @@ def test_image_turned_by_its_orientation_tag_is_checked_as_training_reads_it(dat
 
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["check", *map(str, arguments)])
-    runpy.run_module("objguided_d2.data.check", run_name="__main__")
+    try:
+        runpy.run_module("objguided_d2.data.check", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 @pytest.mark.filterwarnings("ignore:'objguided_d2.data.check' found in sys.modules")

@@ -73,7 +73,7 @@ def test_bad_option(toy_options, options, message):
 
 def test_registered_dataset_without_files(toy_options, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(ConfigError, match=f"'dsb2018_val'.*{tmp_path}.*prepare_dsb2018.py"):
+    with pytest.raises(ConfigError, match=f"'dsb2018_val'.*{tmp_path}.*prepare dsb2018"):
         load(*toy_options, "DATASETS.TEST", "('dsb2018_val',)")
 
 

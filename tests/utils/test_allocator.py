@@ -8,7 +8,9 @@ from objguided_d2.utils.allocator import OPT_OUT
 # Pages that the system has to clear for a tensor of the size of ones that were freed. The least of many, since a small
 # block that settles beside a freed tensor leaves too little room, once aligned, for the next.
 COUNT_FAULTS = """
-import resource, torch, objguided_d2
+import resource, torch
+from objguided_d2.utils.allocator import keep_freed_memory
+keep_freed_memory()
 def faults_of_a_tensor():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(10 * 2**20)

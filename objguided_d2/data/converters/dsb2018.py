@@ -52,7 +52,7 @@ def convert_dsb2018(source: Path, output: Path) -> None:
     if not readers:
         raise SourceError(
             f"{source} has none of the {len(listed)} ids of stage1_train.zip; for images of your own in this layout "
-            f"run `prepare_labelmaps.py --images {source} --labels {source}`"
+            f"run `objguided prepare labelmaps --images {source} --labels {source}`"
         )
     for image_id in sorted(kaggle.images.keys() - listed):
         notes.add("image in no split list, left out", kaggle.images[image_id])

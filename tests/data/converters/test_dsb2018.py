@@ -240,21 +240,21 @@ def test_an_error_on_the_way_keeps_the_earlier_result(clean, tmp_path, monkeypat
 
 def run_script(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", [SCRIPT.name, *map(str, arguments)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    return end.value.code
 
 
 def test_script_writes_into_the_datasets_root(clean, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
-    run_script(monkeypatch, "--source", clean)
-    run_script(monkeypatch, "--source", clean, "--output", tmp_path / "other")
+    assert run_script(monkeypatch, "--source", clean) == 0
+    assert run_script(monkeypatch, "--source", clean, "--output", tmp_path / "other") == 0
     assert file_bytes(tmp_path / "root" / "dsb2018") == file_bytes(tmp_path / "other" / "dsb2018") != {}
 
 
-def test_script_ends_with_the_error_alone(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit) as error:
-        run_script(monkeypatch, "--source", tmp_path / "nowhere.zip")
-    # A message as code is printed to stderr and becomes exit status 1.
-    assert error.value.code.startswith(f"error: {tmp_path / 'nowhere.zip'} does not exist")
+def test_script_ends_with_the_error_alone(tmp_path, monkeypatch, capsys):
+    assert run_script(monkeypatch, "--source", tmp_path / "nowhere.zip") == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'nowhere.zip'} does not exist")
 
 
 def test_split_lists_are_the_papers_and_disjoint():

@@ -1,17 +1,19 @@
-"""One training or evaluation run in one process, as ``tools/train_net.py`` starts it."""
+"""One training or evaluation run in one process, as ``objguided train`` starts it."""
 
 import logging
 from argparse import Namespace
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from torch import nn
 
+from .checkpoint import AtomicCheckpointer
 from .trainer import Trainer
+from .weights import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
         logger.warning("Running on the CPU: %d process(es), %d thread(s) each", processes, threads)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        load_weights(model, _weights_to_evaluate(cfg, model, args.resume))
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)
@@ -38,3 +40,8 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
     if cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
         verify_results(cfg, results)
     return results
+
+
+def _weights_to_evaluate(cfg: CfgNode, model: nn.Module, resume: bool) -> str:
+    checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR)
+    return checkpointer.get_checkpoint_file() if resume and checkpointer.has_checkpoint() else cfg.MODEL.WEIGHTS

@@ -1,0 +1,77 @@
+"""The console command ``objguided``: one table of commands, each in a module that is imported when it is called.
+
+A command is a function ``main(argv, prog) -> int`` of the arguments after its name. Its exit status is 0 if all is
+well; 1 if it could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check
+with errors or a target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one
+line that begins with ``error:``.
+"""
+
+import argparse
+import difflib
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+
+from .. import __version__
+from ..utils.allocator import keep_freed_memory
+
+# name -> module with its ``main``, what it does.
+COMMANDS = {
+    "doctor": ("objguided_d2.doctor", "what is installed here, what is missing and how to get it"),
+    "demo": ("objguided_d2.demo", "train a small model on synthetic nuclei in minutes and see what it does"),
+    "prepare": (
+        "objguided_d2.data.converters.commands",
+        "convert dsb2018, plant, ctc or labelmaps to COCO JSON, or make synthetic",
+    ),
+    "check": ("objguided_d2.data.check", "is a COCO dataset fit for training, and what does it hold"),
+    "train": ("objguided_d2.cli.train", "train or evaluate the model of a config, or a suite of configs"),
+    "compare": ("objguided_d2.report.compare_command", "tables, figures and a page of several runs on one dataset"),
+    "benchmark": ("objguided_d2.profiling.benchmark", "speed, memory and arithmetic of models side by side"),
+    "ablate": ("objguided_d2.engine.ablate_command", "sampling strategies of the refinement over several seeds"),
+}
+EPILOG = """\
+objguided COMMAND --help describes each. Configs go by name, as dsb2018/objguided_small_R_18, or by path; datasets are
+below the folder that DETECTRON2_DATASETS names.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that ``argv`` begins with (default: that of this process); returns its exit status."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    if args.command not in COMMANDS:
+        close = difflib.get_close_matches(args.command, COMMANDS, n=1)
+        parser.error(f"unknown command {args.command}; " + (f"did you mean {close[0]}?" if close else "see --help"))
+    module, _ = COMMANDS[args.command]
+    keep_freed_memory()
+    # Detectron2's own, at every import of it with a recent PyTorch.
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    try:
+        return importlib.import_module(module).main(args.arguments, f"objguided {args.command}")
+    except KeyboardInterrupt:
+        return 130
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "objguided_d2":
+            raise
+        print(f"error: {error}; `objguided doctor` says what is missing and how to get it", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="objguided",
+        usage="objguided [--help] [--version] COMMAND ...",
+        description=f"Object-guided instance segmentation of biological images.\n\ncommands:\n{table}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"objguided_d2 {__version__}")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
