@@ -1,8 +1,19 @@
 """Training and evaluation runs."""
 
 from .distributed import launch
-from .run import run
-from .setup import ConfigError, argument_parser, check_config, load_config
+from .errors import ConfigError, RunError, WeightsError
+from .runner import run
+from .setup import argument_parser, check_config, load_config
 from .trainer import Trainer
 
-__all__ = ["ConfigError", "Trainer", "argument_parser", "check_config", "launch", "load_config", "run"]
+__all__ = [
+    "ConfigError",
+    "RunError",
+    "Trainer",
+    "WeightsError",
+    "argument_parser",
+    "check_config",
+    "launch",
+    "load_config",
+    "run",
+]
