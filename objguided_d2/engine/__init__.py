@@ -7,15 +7,18 @@ from ..utils.lazy import lazy_attributes
 if TYPE_CHECKING:
     from .arguments import argument_parser
     from .distributed import launch
+    from .errors import ConfigError, RunError, WeightsError
     from .runner import run
-    from .setup import ConfigError, check_config, load_config
+    from .setup import check_config, load_config
     from .trainer import Trainer
 
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "ConfigError": ".setup",
+        "ConfigError": ".errors",
+        "RunError": ".errors",
         "Trainer": ".trainer",
+        "WeightsError": ".errors",
         "argument_parser": ".arguments",
         "check_config": ".setup",
         "launch": ".distributed",
@@ -24,4 +27,14 @@ __getattr__ = lazy_attributes(
     },
 )
 
-__all__ = ["ConfigError", "Trainer", "argument_parser", "check_config", "launch", "load_config", "run"]
+__all__ = [
+    "ConfigError",
+    "RunError",
+    "Trainer",
+    "WeightsError",
+    "argument_parser",
+    "check_config",
+    "launch",
+    "load_config",
+    "run",
+]

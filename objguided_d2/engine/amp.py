@@ -1,12 +1,20 @@
-"""Mixed precision on any device: SOLVER.AMP.ENABLED and SOLVER.AMP.PRECISION."""
+"""The training step, in full or mixed precision on any device: SOLVER.AMP.ENABLED and SOLVER.AMP.PRECISION."""
 
+import math
+import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 from torch import nn
+
+from .errors import DivergenceError
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -29,11 +37,17 @@ def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
     return _DTYPES[precision]
 
 
-class AMPTrainer(SimpleTrainer):
-    """Detectron2's training step under autocast, for CPU too; float16 gradients are scaled against underflow."""
+class StepTrainer(SimpleTrainer):
+    """Detectron2's training step; under autocast for CPU too, with float16 gradients scaled against underflow.
+
+    A loss that is not finite in one process ends the step in all of them, before the weights change.
+
+    Args:
+        dtype: of autocast; None computes in full precision.
+    """
 
     def __init__(
-        self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer, dtype: torch.dtype
+        self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer, dtype: torch.dtype | None
     ) -> None:
         super().__init__(model, data_loader, optimizer)
         self._dtype = dtype
@@ -41,15 +55,19 @@ class AMPTrainer(SimpleTrainer):
         self._grad_scaler = torch.amp.GradScaler(self._device_type, enabled=dtype == torch.float16)
 
     def run_step(self) -> None:
+        """
+        Raises:
+            DivergenceError: for a loss that is NaN or infinite.
+        """
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        with torch.autocast(self._device_type, self._dtype):
+        with self._autocast():
             loss_dict = self.model(data)
         self.optimizer.zero_grad()
         self._grad_scaler.scale(sum(loss_dict.values())).backward()
         self.after_backward()
-        self._write_metrics(loss_dict, data_time)
+        self._write_losses({name: loss.detach().item() for name, loss in loss_dict.items()}, data_time, data)
         self._grad_scaler.step(self.optimizer)
         self._grad_scaler.update()
 
@@ -58,7 +76,37 @@ class AMPTrainer(SimpleTrainer):
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
-        self._grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict.get("grad_scaler"):  # None from a run in another precision.
+            self._grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+    def _autocast(self) -> AbstractContextManager:
+        return nullcontext() if self._dtype is None else torch.autocast(self._device_type, self._dtype)
+
+    def _write_losses(self, losses: dict[str, float], data_time: float, data: list[dict]) -> None:
+        """Put the means over all processes into the storage of the main one, as Detectron2 does."""
+        broken = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        images = [os.path.basename(str(sample.get("file_name", "?"))) for sample in data] if broken else []
+        everyones = comm.all_gather((losses, data_time, broken, images))
+        for _, _, broken, images in everyones:
+            if broken:
+                raise DivergenceError(self._divergence_message(broken, images))
+        storage = get_event_storage()
+        storage.put_scalar("rank_data_time", data_time)
+        if comm.is_main_process():
+            storage.put_scalar("data_time", max(seconds for _, seconds, _, _ in everyones))
+            means = {name: np.mean([other[name] for other, _, _, _ in everyones]) for name in losses}
+            storage.put_scalar("total_loss", sum(means.values()))
+            if len(means) > 1:
+                storage.put_scalars(**means)
+
+    def _divergence_message(self, broken: dict[str, float], images: list[str]) -> str:
+        values = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        rate = self.optimizer.param_groups[0]["lr"]
+        return (
+            f"{values} at iteration {self.iter} with learning rate {rate:.3g} on {', '.join(images)}. The last "
+            "checkpoint is from before; go on from it with --resume and SOLVER.CLIP_GRADIENTS, or start anew with a "
+            "lower SOLVER.BASE_LR or more SOLVER.WARMUP_ITERS"
+        )
 
 
 class AutocastModel(nn.Module):

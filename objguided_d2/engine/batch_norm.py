@@ -1,9 +1,11 @@
 """BatchNorm that ends its training with the statistics it is tested with."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from detectron2.engine import HookBase
+import torch
+from detectron2.engine import HookBase, hooks
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
@@ -11,6 +13,22 @@ from torch import nn
 from .distributed import broadcast_buffers
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def unchanged_unless_complete(model: nn.Module) -> Iterator[None]:
+    """A block after which the model's buffers are what they were before, unless it ends without an error."""
+    former = [buffer.clone() for buffer in model.buffers()]
+    momentum = [layer.momentum for layer in get_bn_modules(model)]
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), former):
+                buffer.copy_(value)
+        for layer, value in zip(get_bn_modules(model), momentum):
+            layer.momentum = value
+        raise
 
 
 class FreezeBatchNorm(HookBase):
@@ -26,6 +44,7 @@ class FreezeBatchNorm(HookBase):
         model: its BatchNorm layers, in training mode, are those that freeze.
         batches: makes the batches to measure on; called once, on the first step after ``fraction``.
         num_iter: how many of them to take.
+        cut_short: makes the context in which they are taken, see :meth:`.interrupt.StopOnSignal.cut_short`.
     """
 
     def __init__(
@@ -35,7 +54,9 @@ class FreezeBatchNorm(HookBase):
         model: nn.Module,
         batches: Callable[[], Iterable],
         num_iter: int,
+        cut_short: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
+        self._cut_short = cut_short
         self._fraction, self._progress, self._batches, self._num_iter = fraction, progress, batches, num_iter
         self._model, self._layers = model, get_bn_modules(model)
         self._measured = False
@@ -45,9 +66,10 @@ class FreezeBatchNorm(HookBase):
             return
         if not self._measured:
             logger.info("BatchNorm statistics are measured on %d batches and fixed from here on", self._num_iter)
-            with EventStorage():  # What the model logs of these batches is not of the training.
+            # What the model logs of these batches is not of the training.
+            with EventStorage(), unchanged_unless_complete(self._model), self._cut_short():
                 update_bn_stats(self._model, iter(self._batches()), self._num_iter)
-            broadcast_buffers(self._model)
+                broadcast_buffers(self._model)
             self._measured = True
         for layer in self._layers:
             layer.eval()  # Each time: an evaluation puts the whole model back into training mode.
@@ -57,3 +79,27 @@ class FreezeBatchNorm(HookBase):
 
     def load_state_dict(self, state: dict) -> None:
         self._measured = state["measured"]
+
+
+class PreciseBatchNorm(hooks.PreciseBN):
+    """Detectron2's hook, whose measurement a signal cuts short.
+
+    Args:
+        period, model, data_loader, num_iter: as Detectron2's.
+        cut_short: see :class:`FreezeBatchNorm`.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        model: nn.Module,
+        data_loader: Iterable,
+        num_iter: int,
+        cut_short: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> None:
+        super().__init__(period, model, data_loader, num_iter)
+        self._measured_model, self._cut_short = model, cut_short
+
+    def update_stats(self) -> None:
+        with unchanged_unless_complete(self._measured_model), self._cut_short():
+            super().update_stats()

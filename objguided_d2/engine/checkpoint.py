@@ -1,40 +1,117 @@
 """Checkpoints that are either complete or not there, and the best one of a run."""
 
+import errno
 import logging
 import os
+import re
+from glob import escape as glob_escape
 from glob import glob
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from torch import nn
 
 from ..utils.atomic_write import atomic_write, write_text
+from .errors import DivergenceError, NoSpaceError, WeightsError
+from .weights import SafeCheckpointer, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
-class AtomicCheckpointer(DetectionCheckpointer):
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk or quota is the cause; torch.save hides the failed write behind a RuntimeError of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def no_space_message(path: str) -> str:
+    """One line about a full disk."""
+    return f"{path}: no space left on device; what was there before is kept. Free some space and go on with --resume"
+
+
+class AtomicCheckpointer(SafeCheckpointer):
     """Detectron2's checkpointer, except that a crash or a full disk never leaves a damaged file behind."""
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``<save_dir>/<name>.pth`` with the model, the checkpointables and ``kwargs``."""
+        """Write ``<save_dir>/<name>.pth`` with the model, the checkpointables and ``kwargs``.
+
+        Raises:
+            DivergenceError: if a weight is not finite; nothing is written, the last checkpoint stays the last one.
+            NoSpaceError: on a full disk; likewise.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
+        weights = self.model.state_dict()
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        broken = next((key for key, value in weights.items() if not _is_finite(value)), None)
+        if broken is not None:
+            raise DivergenceError(
+                f"{path} is not written: {broken} is no longer finite. Go on from the last checkpoint with --resume "
+                "and SOLVER.CLIP_GRADIENTS, or start anew with a lower SOLVER.BASE_LR"
+            )
+        data = {"model": weights}
         data.update((key, checkpointable.state_dict()) for key, checkpointable in self.checkpointables.items())
         data.update(kwargs)
-        path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            torch.save(data, file)
+        try:
+            with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                torch.save(data, file)
+        except (OSError, RuntimeError) as error:
+            if is_full_disk(error):
+                raise NoSpaceError(no_space_message(path)) from error
+            raise
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the file that a resumed run starts from."""
         write_text(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
+
+    def newest_whole_checkpoint(self) -> str | None:
+        """The file to resume from: the last one, or if that is damaged the newest that is not; None without any.
+
+        Raises:
+            WeightsError: if there are checkpoints and all are damaged.
+        """
+        candidates = self._resumable_files()
+        problems = []
+        for path in candidates:
+            try:
+                content = read_checkpoint(path)
+            except WeightsError as error:
+                problems.append(str(error))
+                continue
+            if "trainer" not in content or "iteration" not in content:
+                problems.append(f"{path} holds weights alone")
+                continue
+            for problem in problems:
+                logger.warning("--resume: %s", problem)
+            if problems:
+                logger.warning("--resume: going on from %s, the newest whole checkpoint", path)
+            return path
+        if problems:
+            raise WeightsError(
+                f"--resume: no whole checkpoint in {self.save_dir} ({'; '.join(problems)}); remove them to start anew"
+            )
+        return None
+
+    def _resumable_files(self) -> list[str]:
+        """The file that was tagged last, then the others by their iteration, newest first."""
+        files = glob(os.path.join(glob_escape(self.save_dir), "model_*.pth"))
+        numbered = {path: re.fullmatch(r"model_(\d+)\.pth", os.path.basename(path)) for path in files}
+        by_iteration = sorted((int(match[1]), path) for path, match in numbered.items() if match)
+        final = [path for path in files if os.path.basename(path) == "model_final.pth"]
+        ordered = final + [path for _, path in reversed(by_iteration)]
+        tagged = self.get_checkpoint_file() if self.has_checkpoint() else ""
+        return ([tagged] if os.path.isfile(tagged) else []) + [path for path in ordered if path != tagged]
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
@@ -73,15 +150,21 @@ class BestModel:
         self.best: float | None = None
 
     def restore(self) -> None:
-        """Take over the best value of the run that is being resumed."""
+        """Take over the best value of the run that is being resumed; a damaged file is replaced by the next best."""
         if os.path.isfile(self._path):
-            best = torch.load(self._path, map_location="cpu", mmap=True)
+            try:
+                best = read_checkpoint(self._path, mmap=True)
+            except WeightsError as error:
+                logger.warning("The best model is lost: %s", error)
+                return
             if best.get("metric") == self._metric:
                 self.best = best["value"]
 
     def offer(self, results: dict, iteration: int) -> None:
         """Save the model if ``results``, a nested dict of metrics, beat all before. NaN never does."""
         metrics = flatten_results_dict(results)
+        if not metrics:
+            return
         if self._metric not in metrics:
             logger.error(
                 "No model_best.pth: TEST.BEST_METRIC %r is not among the results; set it to one of: %s",

@@ -1,61 +1,162 @@
 """Training processes on GPUs or, where there are none, on CPU cores."""
 
 import gc
-import logging
 import multiprocessing
 import os
 import signal
+import sys
+import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import torch
 from detectron2.engine import create_ddp_model as create_cuda_ddp_model
-from detectron2.engine import launch as launch_processes
+from detectron2.engine.launch import _find_free_port
 from detectron2.utils import comm
 from torch import nn
+from torch.multiprocessing import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
-from .setup import ConfigError
+from ..utils.allocator import keep_freed_memory
+from .errors import ConfigError, Interruption, ProcessError, RunError
+from .process_environment import ProcessPlacement, placement_from_environment
+from .registrations import Registration, register_missing, registrations
 
-logger = logging.getLogger(__name__)
+TIMEOUT = timedelta(minutes=30)
+GRACE_SECONDS = 8  # that the other processes have once one has ended
 
 
 def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> None:
-    """Run ``main_func(*main_args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
+    """Run ``main_func(*main_args)`` in all processes of the run.
 
-    Without CUDA these are CPU processes (gloo) that share the cores; one process per machine if ``num_gpus`` is 0.
+    Below torchrun and srun this process is one of them (:mod:`.process_environment`). Otherwise ``args.num_gpus``
+    processes start here, on each of ``args.num_machines`` machines that this is called on; one process per machine if
+    ``num_gpus`` is 0. Without CUDA these are CPU processes (gloo) that share the cores.
+
+    The processes know the datasets that this one has registered from COCO files. If one dies, all end.
 
     Raises:
-        ConfigError: if more GPUs are asked for than there are.
+        ConfigError: if more GPUs are asked for than there are, or the environment and ``args`` contradict each other.
+        RunError: what ``main_func`` raised in any of the processes.
+        ProcessError: if a process was killed.
     """
     num_processes = max(1, args.num_gpus)
-    if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
-        raise ConfigError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}")
-    if num_processes * args.num_machines == 1:
-        main_func(*main_args)
+    placement = placement_from_environment(os.environ)
+    if placement is not None and placement.world_size > 1:
+        if num_processes * args.num_machines > 1:
+            raise ConfigError(
+                f"--num-gpus {args.num_gpus} --num-machines {args.num_machines} starts processes, but this is one of "
+                f"{placement.world_size} that torchrun or srun has started; leave out one of the two"
+            )
+        _check_gpus(placement.local_world_size, "LOCAL_WORLD_SIZE")
+        _run_in_group(placement, main_func, main_args)
         return
-    num_threads = max(1, torch.get_num_threads() // num_processes)
+    _check_gpus(num_processes, "--num-gpus")
+    if num_processes * args.num_machines == 1:
+        try:
+            main_func(*main_args)
+        except Interruption:
+            pass  # The run has saved what there was to save.
+        return
+    if args.dist_url == "auto" and args.num_machines > 1:
+        raise ConfigError("--num-machines above 1 needs --dist-url tcp://HOST:PORT of the first machine")
+    url = f"tcp://127.0.0.1:{_find_free_port()}" if args.dist_url == "auto" else args.dist_url
+    first_rank, world_size = args.machine_rank * num_processes, args.num_machines * num_processes
+    placements = [
+        ProcessPlacement(first_rank + local_rank, world_size, local_rank, num_processes, url)
+        for local_rank in range(num_processes)
+    ]
+    _start_processes(placements, main_func, main_args)
+
+
+def _check_gpus(wanted: int, name: str) -> None:
+    if torch.cuda.is_available() and wanted > torch.cuda.device_count():
+        raise ConfigError(f"{name} {wanted}: this machine has {torch.cuda.device_count()}")
+
+
+def _start_processes(placements: Sequence[ProcessPlacement], main_func: Callable[..., Any], main_args: tuple) -> None:
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    num_threads = max(1, torch.get_num_threads() // len(placements))
     former = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, _pass_on_to_children)
     try:
-        launch_processes(
+        context = start_processes(
             _run_process,
-            num_processes,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(num_threads, main_func, main_args),
+            (placements, num_threads, registrations(), errors, main_func, main_args),
+            nprocs=len(placements),
+            join=False,
         )
+        _wait_for_all(context)
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        if not errors.empty():
+            raise errors.get() from None
+        if isinstance(error, ProcessExitedException) and error.signal_name:
+            raise ProcessError(
+                f"process {error.error_index} of {len(placements)} was killed by {error.signal_name} (out of memory?), "
+                "and the others were ended; go on with --resume"
+            ) from error
+        raise
     finally:
         signal.signal(signal.SIGINT, former[0])
         signal.signal(signal.SIGTERM, former[1])
 
 
-def _run_process(num_threads: int, main_func: Callable[..., Any], main_args: tuple) -> None:
+def _wait_for_all(context: ProcessContext) -> None:
+    """Until all processes have ended. Those that run on after the first of them, which saves, hang and are killed."""
+    deadline = None
+    while not context.join(timeout=1.0, grace_period=GRACE_SECONDS):
+        if context.processes[0].is_alive():
+            continue
+        deadline = deadline or time.monotonic() + GRACE_SECONDS
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+                process.join()
+            return
+
+
+def _run_process(
+    index: int,
+    placements: Sequence[ProcessPlacement],
+    num_threads: int,
+    datasets: Sequence[Registration],
+    errors: SimpleQueue,
+    main_func: Callable[..., Any],
+    main_args: tuple,
+) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_freed_memory()
     if not torch.cuda.is_available():
         torch.set_num_threads(num_threads)
-    main_func(*main_args)
+    register_missing(datasets)
+    try:
+        _run_in_group(placements[index], main_func, main_args)
+    except RunError as error:
+        errors.put(error)
+        sys.exit(error.exit_status)
+
+
+def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], main_args: tuple) -> None:
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(placement.local_rank)
+    torch.distributed.init_process_group(
+        backend="NCCL" if on_gpu else "GLOO",
+        init_method=placement.init_method,
+        world_size=placement.world_size,
+        rank=placement.rank,
+        timeout=TIMEOUT,
+    )
+    comm.create_local_process_group(placement.local_world_size)
+    # Else a process that comes late may run into a timeout of the group's first use.
     comm.synchronize()
+    try:
+        main_func(*main_args)
+    except Interruption:
+        pass  # No common end: the others may be at another point, and end by themselves.
+    else:
+        comm.synchronize()
     _end_process_groups()
 
 
@@ -66,6 +167,7 @@ def _end_process_groups() -> None:
     """
     comm._LOCAL_PROCESS_GROUP = None
     comm._get_global_gloo_group.cache_clear()
+    comm.create_local_process_group.cache_clear()
     gc.collect()
     torch.distributed.destroy_process_group()
 

@@ -3,10 +3,14 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+
+from .errors import Interruption
 
 logger = logging.getLogger(__name__)
 
@@ -14,40 +18,69 @@ logger = logging.getLogger(__name__)
 class StopOnSignal(HookBase):
     """Sets ``trainer.interrupted`` after the step in which any process got SIGINT or SIGTERM, and saves a checkpoint.
 
-    A second signal acts at once, as without this hook. Must come after the hooks that update checkpointed state.
+    What may take minutes and changes nothing that a resumed run needs, as an evaluation, is run :meth:`cut_short` and
+    ends at once by an :class:`.errors.Interruption`. A second signal acts at once, as without this hook. Must come
+    after the hooks that update checkpointed state.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self._received = False
+        self.received = False
+        self._raises = False
         self._former: dict[int, object] = {}
 
     def before_train(self) -> None:
         self._former = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
-    def after_train(self) -> None:
-        self._restore()
-
     def after_step(self) -> None:
-        if not any(comm.all_gather(self._received)):
-            return
+        if any(comm.all_gather(self.received)):
+            self.trainer.interrupted = True
+            self.save(self.trainer.iter)
+
+    @contextmanager
+    def cut_short(self) -> Iterator[None]:
+        """A block that a signal ends.
+
+        Raises:
+            Interruption: at a signal in the block, or if there was one before it.
+        """
+        self._raises = True
+        try:
+            if self.received:
+                raise Interruption
+            yield
+        finally:
+            self._raises = False
+
+    def save(self, iteration: int | None) -> None:
+        """Write the checkpoint after an iteration and say how to go on from it.
+
+        Args:
+            iteration: None where that checkpoint is there already, or -1 where there is nothing yet.
+        """
         trainer = self.trainer
-        trainer.interrupted = True
-        trainer.checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
+        # Nothing was trained since a checkpoint that the run was resumed from.
+        if iteration is not None and iteration >= trainer.start_iter:
+            trainer.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
         logger.warning(
-            "Stopped after iteration %d; to go on, give the same command with --resume (OUTPUT_DIR is %s)",
-            trainer.iter,
+            "Stopped %s; to go on, give the same command with --resume (OUTPUT_DIR is %s)",
+            "after the last iteration" if iteration is None else f"after iteration {iteration}",
             trainer.cfg.OUTPUT_DIR,
         )
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = True
-        self._restore()
-        # Written past the logger, whose lock the interrupted code may hold.
-        os.write(2, b"Stopping after this step; once more to stop at once.\n")
-
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Leave the signals to whom they were left before."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        self.restore()
+        # Written past the logger, whose lock the interrupted code may hold.
+        if self._raises:
+            os.write(2, b"Stopping; once more to stop without a checkpoint.\n")
+            self._raises = False
+            raise Interruption
+        os.write(2, b"Stopping after this step; once more to stop at once.\n")

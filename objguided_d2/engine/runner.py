@@ -1,17 +1,23 @@
-"""One training or evaluation run in one process, as ``objguided train`` starts it."""
+"""One training or evaluation run in one process, as ``tools/train_net.py`` starts it."""
 
 import logging
+import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
-from torch import nn
 
-from .checkpoint import AtomicCheckpointer
+from ..data.builtin import register_prepared
+from ..utils.atomic_write import write_text
+from .checkpoint import AtomicCheckpointer, is_full_disk, no_space_message
+from .errors import ConfigError, Interruption, NoSpaceError
 from .trainer import Trainer
 from .weights import load_weights
 
@@ -23,25 +29,72 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
 
     Returns:
         Results of the last evaluation, see :meth:`Trainer.test`.
+    Raises:
+        RunError: if the run cannot go on, see :mod:`.errors`.
+        Interruption: after a signal, in a run of several processes that may be at different points.
     """
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="objguided_d2", abbrev_name="objguided")
-    if cfg.MODEL.DEVICE == "cpu":
-        processes, threads = comm.get_world_size(), torch.get_num_threads()
-        logger.warning("Running on the CPU: %d process(es), %d thread(s) each", processes, threads)
-    if args.eval_only:
-        model = Trainer.build_model(cfg)
-        load_weights(model, _weights_to_evaluate(cfg, model, args.resume))
-        results = Trainer.test(cfg, model)
-    else:
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-        results = trainer.train()
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        register_prepared(name)  # This may be another process than the one that checked the config.
+    with _full_disk_in_one_line(cfg.OUTPUT_DIR):
+        _set_up(cfg, args)
+        results = _evaluate(cfg, args.resume) if args.eval_only else _train(cfg, args.resume)
     if cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
         verify_results(cfg, results)
     return results
 
 
-def _weights_to_evaluate(cfg: CfgNode, model: nn.Module, resume: bool) -> str:
-    checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR)
-    return checkpointer.get_checkpoint_file() if resume and checkpointer.has_checkpoint() else cfg.MODEL.WEIGHTS
+def _train(cfg: CfgNode, resume: bool) -> dict:
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    _write_config(trainer.cfg)
+    results = trainer.train()
+    if trainer.ended_at_once and comm.get_world_size() > 1:
+        raise Interruption
+    return results
+
+
+def _evaluate(cfg: CfgNode, resume: bool) -> dict:
+    model = Trainer.build_model(cfg)
+    weights = AtomicCheckpointer(model, cfg.OUTPUT_DIR).newest_whole_checkpoint() if resume else cfg.MODEL.WEIGHTS
+    if not weights:
+        raise ConfigError(
+            f"--eval-only --resume: there is no checkpoint in {cfg.OUTPUT_DIR}; give MODEL.WEIGHTS <file>"
+        )
+    load_weights(model, weights)
+    _write_config(cfg)
+    return Trainer.test(cfg, model)
+
+
+def _set_up(cfg: CfgNode, args: Namespace) -> None:
+    """Loggers and random generators; Detectron2's ``default_setup`` also writes the config, which may yet be refused"""
+    if comm.is_main_process():
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    rank = comm.get_rank()
+    for name, abbreviation in (("fvcore", None), ("detectron2", None), ("objguided_d2", "objguided")):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name, abbrev_name=abbreviation)
+    logger.info("Process %d of %d, %s", rank, comm.get_world_size(), args)
+    logger.info("Environment:\n%s", collect_env_info())
+    if cfg.MODEL.DEVICE == "cpu":
+        processes, threads = comm.get_world_size(), torch.get_num_threads()
+        logger.warning("Running on the CPU: %d process(es), %d thread(s) each", processes, threads)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if not args.eval_only:
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def _write_config(cfg: CfgNode) -> None:
+    if comm.is_main_process():
+        write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+        logger.info("Running with full config:\n%s", cfg.dump())
+
+
+@contextmanager
+def _full_disk_in_one_line(output_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except OSError as error:
+        if is_full_disk(error):
+            raise NoSpaceError(no_space_message(error.filename or output_dir)) from error
+        raise

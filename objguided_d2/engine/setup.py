@@ -10,16 +10,12 @@ from typing import Any
 import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 
 from ..config import get_cfg
 from ..config_files import UnknownConfigError, get_config_file
-from ..data.builtin import register_prepared
 from .amp import autocast_dtype
-
-
-class ConfigError(ValueError):
-    """A command line or config file that cannot work; the message names the key or file and what to do."""
+from .dataset_checks import check_best_metric, check_datasets
+from .errors import ConfigError
 
 
 def load_config(args: Namespace) -> CfgNode:
@@ -58,14 +54,13 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     """Check what would otherwise fail late or without naming its cause.
 
     Raises:
-        ConfigError: for datasets that are not registered or not on disk, weights that are not there, and precisions
-            the device does not have.
+        ConfigError: for datasets that are not registered, not on disk, empty or of other classes than the model's, a
+            TEST.BEST_METRIC that no evaluation gives, weights that are not there, and precisions the device does not
+            have.
     """
-    names = list(cfg.DATASETS.TEST) + ([] if eval_only else list(cfg.DATASETS.TRAIN))
-    if not names:
-        raise ConfigError(f"DATASETS.{'TEST' if eval_only else 'TRAIN'} is empty: name a registered dataset")
-    for name in dict.fromkeys(names):
-        _check_dataset(name)
+    check_datasets(cfg, eval_only=eval_only)
+    if not eval_only:
+        check_best_metric(cfg)
     weights = cfg.MODEL.WEIGHTS
     if eval_only and not weights and not resume:
         raise ConfigError("--eval-only needs MODEL.WEIGHTS <file>, or --resume for the last checkpoint in OUTPUT_DIR")
@@ -106,16 +101,3 @@ def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
     for name, value in cfg.items():
         keys += _keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [prefix + name]
     return keys
-
-
-def _check_dataset(name: str) -> None:
-    register_prepared(name)
-    known = DatasetCatalog.list()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-        raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")
-    try:
-        DatasetCatalog.get(name)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"DATASETS: {error}") from error

@@ -6,7 +6,7 @@ import weakref
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWriter, JSONWriter, TensorboardXWriter
@@ -19,14 +19,18 @@ from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
 from ..modeling import ObjectGuidedRCNN
-from .amp import AMPTrainer, AutocastModel, autocast_dtype
-from .batch_norm import FreezeBatchNorm
+from .amp import AutocastModel, StepTrainer, autocast_dtype
+from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
 from .distributed import broadcast_buffers, create_ddp_model
+from .errors import Interruption, RunError
+from .evaluation_hook import EvaluationHook
 from .interrupt import StopOnSignal
 from .optimizer import build_optimizer
+from .resume import settings_to_resume_with
 from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
 from .training_pictures import TrainingPictures
+from .weights import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class Trainer(DefaultTrainer):
     - A run that was stopped and resumed has the weights of one that was not (same SEED and number of processes).
     - SOLVER.MAX_MINUTES ends it by the clock, with the final checkpoint and evaluation (``schedule.py``).
     - Ctrl-C and SIGTERM end it after the step in progress, with a checkpoint (``interrupt.py``).
+    - A loss that is not finite ends it with the last good checkpoint as the last one (``amp.py``).
     - The best model by TEST.BEST_METRIC is kept (``checkpoint.py``).
 
     Usage::
@@ -54,18 +59,19 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         self.max_iter = cfg.SOLVER.MAX_ITER
+        self.images_seen = 0
         self.interrupted = False
+        self.ended_at_once = False
+        self._completed_iter = -1
         self._last_eval_results: dict = {}
 
         seed_generators(self.seed)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        dtype = autocast_dtype(cfg)
         ddp_model = create_ddp_model(model)
         # The data loader is built by train(), which knows the iteration to start at.
-        self._trainer = (
-            AMPTrainer(ddp_model, None, optimizer, dtype) if dtype else SimpleTrainer(ddp_model, None, optimizer)
-        )
+        self._trainer = StepTrainer(ddp_model, None, optimizer, autocast_dtype(cfg))
+        self.stop = StopOnSignal()
         self.clock = TrainingClock(cfg.SOLVER.MAX_MINUTES)
         self.scheduler = build_lr_scheduler(cfg, optimizer, self.clock)
         self.checkpointer = AtomicCheckpointer(ddp_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -73,21 +79,42 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR if ``resume`` and there is one, else load MODEL.WEIGHTS."""
-        has_checkpoint = self.checkpointer.has_checkpoint()
-        if resume and not has_checkpoint:
-            logger.warning("--resume: no checkpoint in %s, starting from MODEL.WEIGHTS", self.cfg.OUTPUT_DIR)
-        elif has_checkpoint and not resume:
-            logger.warning("%s holds an earlier run, which this one replaces", self.cfg.OUTPUT_DIR)
-        super().resume_or_load(resume)
-        if resume and has_checkpoint:
+        """Go on from the newest whole checkpoint in OUTPUT_DIR if ``resume`` and there is one, else load MODEL.WEIGHTS.
+
+        ``cfg`` then holds the settings that are in force, see :func:`.resume.settings_to_resume_with`.
+
+        Raises:
+            WeightsError: if all checkpoints are damaged, or MODEL.WEIGHTS is or has nothing that fits the model.
+            ConfigError: if the checkpoint is of another model or optimizer.
+        """
+        # That of rank 0: others may not see its files.
+        path = comm.all_gather(self.checkpointer.newest_whole_checkpoint())[0] if resume else None
+        if path:
+            content = read_checkpoint(path, mmap=True)
+            self.cfg = settings_to_resume_with(path, content, self.cfg, self.checkpointer.model)
+            self.checkpointer.load(path)
+            # The checkpoint is that after an iteration.
+            self.start_iter = self.iter + 1
+            self._completed_iter = self.iter
             self.best_model.restore()
+            return
+        if resume:
+            logger.warning("--resume: no checkpoint in %s, starting from MODEL.WEIGHTS", self.cfg.OUTPUT_DIR)
+        elif self.checkpointer.has_checkpoint():
+            logger.warning("%s holds an earlier run, which this one replaces", self.cfg.OUTPUT_DIR)
+        weights = self.cfg.MODEL.WEIGHTS
+        self.checkpointer.load(weights, checkpointables=[])
+        if weights:
+            self.checkpointer.check_that_something_fits(weights)
 
     def train(self) -> dict:
         """Run from ``start_iter`` to ``max_iter``, the end of the time budget or an interruption.
 
         Returns:
             Results of the last evaluation, empty where there was none or in other processes than the main one.
+        Raises:
+            DivergenceError: for a loss or weights that are not finite.
+            NoSpaceError: if a checkpoint finds the disk full.
         """
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
@@ -98,20 +125,40 @@ class Trainer(DefaultTrainer):
                 while self.iter < self.max_iter and not self.interrupted:
                     self.before_step()
                     self.run_step()
+                    self._completed_iter = self.iter
                     self.after_step()
                     self.iter += 1
-            except Exception:
-                logger.exception("Exception during training:")
-                raise
+            except Interruption:
+                self.end_at_once(self._completed_iter)
+            except BaseException as error:
+                self.interrupted = True
+                # Another process has got the signal too, and has gone from what this one waits for.
+                if isinstance(error, RuntimeError) and self.stop.received:
+                    self.end_at_once(self._completed_iter)
+                else:
+                    if isinstance(error, Exception) and not isinstance(error, RunError):
+                        logger.exception("Exception during training:")
+                    raise
             finally:
                 self.after_train()
+                self.stop.restore()
                 self._trainer.reset_data_loader(lambda: None)  # Ends its processes now, not at the end of Python.
         return self._last_eval_results
+
+    def end_at_once(self, iteration: int | None) -> None:
+        """End without waiting for the other processes, which may be at another point.
+
+        Args:
+            iteration: the completed one that a checkpoint is written of; None where there is one already.
+        """
+        self.interrupted = self.ended_at_once = True
+        self.stop.save(iteration)
 
     def run_step(self) -> None:
         seed_generators(derive_seed(self.seed, comm.get_rank(), self.iter))
         super().run_step()
-        self.storage.put_scalar("images_seen", (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH, smoothing_hint=False)
+        self.images_seen += self.cfg.SOLVER.IMS_PER_BATCH
+        self.storage.put_scalar("images_seen", self.images_seen, smoothing_hint=False)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         cfg = self.cfg
@@ -124,10 +171,10 @@ class Trainer(DefaultTrainer):
             PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=CHECKPOINTS_KEPT)
             if comm.is_main_process()
             else None,
-            StopOnSignal(),
+            self.stop,
             self._build_training_pictures() if cfg.VIS_PERIOD > 0 and comm.is_main_process() else None,
             # After the checkpoint, which is then there to look into a failed evaluation.
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
+            EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self.stop) if cfg.DATASETS.TEST else None,
             # Last, to write what the others have put into the storage.
             hooks.PeriodicWriter(self.build_writers(), WRITE_PERIOD) if comm.is_main_process() else None,
         ]
@@ -136,9 +183,15 @@ class Trainer(DefaultTrainer):
         model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
         return TrainingPictures(model, self.cfg.VIS_PERIOD) if isinstance(model, ObjectGuidedRCNN) else None
 
-    def _build_precise_bn(self) -> hooks.PreciseBN:
+    def _build_precise_bn(self) -> PreciseBatchNorm:
         test = self.cfg.TEST
-        return hooks.PreciseBN(test.EVAL_PERIOD, self.model, self._build_statistics_loader(), test.PRECISE_BN.NUM_ITER)
+        return PreciseBatchNorm(
+            test.EVAL_PERIOD,
+            self.model,
+            self._build_statistics_loader(),
+            test.PRECISE_BN.NUM_ITER,
+            self.stop.cut_short,
+        )
 
     def _build_freeze_batch_norm(self) -> FreezeBatchNorm:
         fraction = self.cfg.SOLVER.FREEZE_BN_AT
@@ -150,6 +203,7 @@ class Trainer(DefaultTrainer):
             self.model,
             self._build_statistics_loader,
             self.cfg.TEST.PRECISE_BN.NUM_ITER,
+            self.stop.cut_short,
         )
 
     def _build_statistics_loader(self) -> DataLoader:
@@ -159,8 +213,6 @@ class Trainer(DefaultTrainer):
         return self.build_train_loader(cfg, seed=self.seed)
 
     def _evaluate(self) -> dict:
-        if self.interrupted:
-            return {}
         self._last_eval_results = results = self.test(self.cfg, self.model)
         if comm.is_main_process():
             self.best_model.offer(results, self.iter)
@@ -226,8 +278,11 @@ class Trainer(DefaultTrainer):
         return results if len(names) > 1 else results[names[0]]
 
     def state_dict(self) -> dict:
-        return {**super().state_dict(), "seed": self.seed}
+        own = {"seed": self.seed, "images_seen": self.images_seen, "config": self.cfg.dump()}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
         self.seed = state_dict["seed"]
+        # Older checkpoints do not say.
+        self.images_seen = state_dict.get("images_seen", (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH)

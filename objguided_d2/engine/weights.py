@@ -1,41 +1,141 @@
-"""Weights for a model that is to predict: all of them, or one line that says what is wrong with the file."""
+"""Checkpoint files read without running code from them; what is wrong with one is said in one line."""
 
 import os
 import pickle
 import zipfile
+from typing import Any
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from fvcore.common.checkpoint import _IncompatibleKeys
-from torch import nn
+from torch import Tensor, nn
+
+from .errors import WeightsError
+
+__all__ = ["WeightsError", "load_weights", "read_checkpoint"]
 
 # Parts that only the training runs; a file without them fits all the same.
 TRAINING_ONLY = ("roi_heads.mask_head.refinement.",)
-
-# What torch and pickle raise for a file that is cut off or something else altogether.
+_COPY = "copy or download it again"
+# First bytes -> what the file is instead.
+_FOREIGN = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
+    (b"<", "a web page or XML; download the file itself"),
+    (b"{", "JSON, not weights"),
+    (b"\x89HDF", "HDF5, not a PyTorch checkpoint"),
+)
+# Zip archives and pickles, in which torch.save writes.
+_TORCH_MAGIC = (b"PK\x03\x04", b"\x80")
+# What torch raises for a file that is cut off or damaged.
 _UNREADABLE = (
+    AssertionError,
     AttributeError,
     EOFError,
+    IndexError,
     KeyError,
-    OSError,
     RuntimeError,
     TypeError,
+    UnicodeDecodeError,
     ValueError,
-    pickle.UnpicklingError,
     zipfile.BadZipFile,
 )
 
 
-class WeightsError(ValueError):
-    """A weights file that is missing, damaged or another model's. The message names it and what to do."""
+def read_checkpoint(path: str | os.PathLike, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a ``.pth`` file on the CPU, tensors and plain values alone: nothing in it can run code.
+
+    Args:
+        mmap: read tensors when they are used; for a look at the rest.
+
+    Raises:
+        WeightsError: if it is missing, empty, cut off, no checkpoint, or holds other objects than tensors.
+    """
+    path = os.fspath(path)
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            start = file.read(32)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    if not size:
+        raise WeightsError(f"{path} is empty: it was not written to its end; {_COPY}")
+    if not start.startswith(_TORCH_MAGIC):
+        what = next((what for magic, what in _FOREIGN if start.lstrip().startswith(magic)), "no PyTorch checkpoint")
+        raise WeightsError(f"{path} is {what} (it begins with {start[:16]!r})")
+    try:
+        # The old format of torch.save cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and start.startswith(b"PK"))
+    except pickle.UnpicklingError as error:
+        if start.startswith(b"PK") or "GLOBAL" in str(error):
+            raise WeightsError(
+                f"{path} holds Python objects besides tensors, which are not loaded because they could run code: where "
+                "it comes from, save model.state_dict() alone"
+            ) from error
+        raise WeightsError(f"{path} is damaged or cut off ({_first_line(error)}); {_COPY}") from error
+    except _UNREADABLE as error:
+        raise WeightsError(f"{path} is damaged or cut off ({_first_line(error)}); {_COPY}") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not the weights of a model by name")
+    weights = content.get("model", content)
+    if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
+        names = ", ".join(map(str, list(content)[:5])) or "nothing"
+        hint = ": convert it with tools/convert_released_checkpoint.py" if "state_dict" in content else ""
+        raise WeightsError(f"{path} has no weights under 'model' (it holds {names}){hint}")
+    return content
 
 
-class _Checkpointer(DetectionCheckpointer):
-    """Keeps what did not fit, in place of a log entry about it."""
+class SafeCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer that reads ``.pth`` files with :func:`read_checkpoint`.
 
-    incompatible = _IncompatibleKeys([], [], [])
+    ``.pkl`` and ``.pyth`` files, which only unpickling can read, are for those who name one, as Detectron2's model zoo.
 
-    def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
-        self.incompatible = incompatible
+    Attributes:
+        incompatible: what did not fit the model at the last :meth:`load`, see Detectron2's ``_load_model``.
+    """
+
+    incompatible: Any = None
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """
+        Raises:
+            WeightsError: see :func:`read_checkpoint`; also for a ``.pkl`` that is damaged.
+        """
+        try:
+            return super().load(path, *args, **kwargs)
+        except WeightsError:
+            raise
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise WeightsError(f"{path} is damaged or no checkpoint ({_first_line(error)}); {_COPY}") from error
+        except ValueError as error:
+            raise WeightsError(f"{path}: {_first_line(error)}") from error
+        finally:
+            self._parsed_url_during_load = None  # Else a failed load forbids any other.
+
+    def _torch_load(self, f: str) -> dict[str, Any]:
+        content = read_checkpoint(f)
+        if "model" not in content:  # A bare state dict; what is no tensor in it is no weight.
+            content = {"model": {name: value for name, value in content.items() if isinstance(value, Tensor)}}
+        return content
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        self.incompatible = super()._load_model(checkpoint)
+        return self.incompatible
+
+    def check_that_something_fits(self, path: str) -> None:
+        """
+        Raises:
+            WeightsError: if no parameter of the last file, which was ``path``, went into the model.
+        """
+        missing = set(self.incompatible.missing_keys)
+        names = {name for name, _ in self.model.named_parameters()}
+        if names and names <= missing:
+            misfit = {name for name, _, _ in self.incompatible.incorrect_shapes}
+            why = "has another shape" if misfit else "is not in it"
+            raise WeightsError(
+                f"{path}: nothing in it fits the model, as {min(misfit or names)} {why}; give the config that it was "
+                "trained with"
+            )
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
@@ -52,24 +152,25 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
     path = os.fspath(path)
     if "://" not in path and not os.path.isfile(path):
         raise WeightsError(f"weights {path} do not exist")
-    checkpointer = _Checkpointer(model)
-    try:
-        checkpointer.load(path, checkpointables=[])
-    except _UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"weights {path} cannot be read ({reason}); copy or train them again") from error
+    checkpointer = SafeCheckpointer(model)
+    checkpointer.load(path, checkpointables=[])
+    checkpointer.check_that_something_fits(path)
     # Those of another shape are among the missing ones.
-    unfit = [name for name in checkpointer.incompatible.missing_keys if _is_needed(name)]
-    misfit = {name for name, _, _ in checkpointer.incompatible.incorrect_shapes}
-    if unfit:
+    lacking = [name for name in checkpointer.incompatible.missing_keys if _is_needed(name)]
+    if lacking:
+        misfit = {name for name, _, _ in checkpointer.incompatible.incorrect_shapes}
         total = sum(map(_is_needed, model.state_dict()))
-        fitting = "nothing in them fits" if len(unfit) == total else f"{len(unfit)} of {total} parameters do not fit"
-        what = "has another shape" if unfit[0] in misfit else "is missing"
+        what = "has another shape" if lacking[0] in misfit else "is missing"
         raise WeightsError(
-            f"weights {path}: {fitting} the model, as {unfit[0]} {what}; give the config that they were trained with"
+            f"{path}: {len(lacking)} of {total} parameters do not fit the model, as {lacking[0]} {what}; give the "
+            "config that it was trained with"
         )
 
 
 def _is_needed(name: str) -> bool:
     # Old versions of torch saved no batch counters, and nothing reads them at test time.
     return not name.endswith("num_batches_tracked") and not name.startswith(TRAINING_ONLY)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -12,7 +12,8 @@ def load(*command_line: str):
 
 @pytest.fixture
 def toy_options(toy_data, tmp_path):
-    return ["DATASETS.TRAIN", "('toy_train',)", "DATASETS.TEST", "('toy_val',)", "OUTPUT_DIR", str(tmp_path)]
+    options = ["DATASETS.TRAIN", "('toy_train',)", "DATASETS.TEST", "('toy_val',)", "OUTPUT_DIR", str(tmp_path)]
+    return [*options, "MODEL.ROI_HEADS.NUM_CLASSES", "1"]
 
 
 def test_file_and_overrides_are_merged_in_this_order(tmp_path, toy_options):

@@ -1,0 +1,121 @@
+"""Do the datasets, the model and the evaluation of a config fit together: checked before anything is built."""
+
+import difflib
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..data.builtin import register_prepared
+from .errors import ConfigError
+
+# Task of results -> the evaluator of TEST.EVALUATORS that gives it.
+_EVALUATOR_OF_TASK = {"bbox": "coco", "segm": "coco", "voc_dec": "voc2010", "voc_seg": "voc2010"}
+
+
+def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
+    """Check DATASETS.TEST and, unless ``eval_only``, DATASETS.TRAIN.
+
+    Raises:
+        ConfigError: for a name that is unknown or has no readable files, nothing to train on or to evaluate, and
+            classes that the model does not have.
+    """
+    train = [] if eval_only else list(cfg.DATASETS.TRAIN)
+    test = list(cfg.DATASETS.TEST)
+    if not eval_only and not train:
+        raise ConfigError("DATASETS.TRAIN is empty: name a registered dataset")
+    if eval_only and not test:
+        raise ConfigError("DATASETS.TEST is empty: name a registered dataset")
+    records = {name: read_dataset(name) for name in dict.fromkeys(train + test)}
+    for name in records:
+        if not records[name]:
+            raise ConfigError(f"DATASETS: {name!r} has no images ({_source(name)})")
+    objects = sum(not a.get("iscrowd", 0) for name in train for r in records[name] for a in r.get("annotations", ()))
+    if train and not objects:
+        raise ConfigError(f"DATASETS.TRAIN: there is no object to learn from in {', '.join(map(_source, train))}")
+    for name, images in records.items():
+        _check_classes(cfg, name, images)
+
+
+def read_dataset(name: str) -> list[dict]:
+    """The records of a registered or prepared dataset.
+
+    Raises:
+        ConfigError: if there is no such dataset, with names that are alike, or its files cannot be read.
+    """
+    register_prepared(name)
+    known = DatasetCatalog.list()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+        raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")
+    try:
+        return DatasetCatalog.get(name)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"DATASETS: {error}") from error
+
+
+def check_best_metric(cfg: CfgNode) -> None:
+    """Check that the evaluations of a training give TEST.BEST_METRIC.
+
+    Raises:
+        ConfigError: if they do not, as far as its name tells.
+    """
+    names, metric = list(cfg.DATASETS.TEST), cfg.TEST.BEST_METRIC
+    if not names:
+        return
+    prefix, _, rest = metric.partition("/")
+    if len(names) > 1:
+        if prefix not in names or "/" not in rest:
+            wanted = f"{names[0]}/{metric if prefix not in names else 'segm/AP'}"
+            raise ConfigError(
+                f"TEST.BEST_METRIC {metric!r} is not among the results of {len(names)} test sets, which begin with the "
+                f"name of the set; set it to {wanted}"
+            )
+        metric = rest
+    elif prefix in names:
+        raise ConfigError(f"TEST.BEST_METRIC {metric!r}: with one test set its results have no name; set it to {rest}")
+    task, _, value = metric.partition("/")
+    evaluator = _EVALUATOR_OF_TASK.get(task, task)
+    if not value or evaluator not in cfg.TEST.EVALUATORS:
+        raise ConfigError(
+            f"TEST.BEST_METRIC {cfg.TEST.BEST_METRIC!r} is none of the results of TEST.EVALUATORS "
+            f"{list(cfg.TEST.EVALUATORS)}; it is <task>/<metric>, as segm/AP for coco or matching/f1 for matching"
+        )
+
+
+def _check_classes(cfg: CfgNode, name: str, records: list[dict]) -> None:
+    names = list(MetadataCatalog.get(name).get("thing_classes", ()))
+    if not names:
+        return
+    used = {a["category_id"] for record in records for a in record.get("annotations", ())}
+    unused = [category for index, category in enumerate(names) if index not in used]
+    for key in _class_keys(cfg):
+        number = _value(cfg, key)
+        # More classes than categories fail at the evaluation, as soon as one of them is predicted.
+        if max(used, default=-1) >= number or number > len(names):
+            raise ConfigError(
+                f"{key} is {number}, but {name} ({_source(name)}) has {len(names)}: {', '.join(names)}"
+                + (f" (no object is {' or '.join(unused)})" if used and unused else "")
+                + f"; set {' and '.join(_class_keys(cfg))} to {len(names)}"
+            )
+
+
+def _class_keys(cfg: CfgNode) -> list[str]:
+    """The keys that say how many classes the model has."""
+    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+        return ["MODEL.RETINANET.NUM_CLASSES"]
+    keys = ["MODEL.ROI_HEADS.NUM_CLASSES"]
+    if "PointRend" in cfg.MODEL.ROI_MASK_HEAD.NAME and "POINT_HEAD" in cfg.MODEL:
+        keys.append("MODEL.POINT_HEAD.NUM_CLASSES")
+    return keys
+
+
+def _value(cfg: CfgNode, key: str) -> int:
+    node = cfg
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def _source(name: str) -> str:
+    return MetadataCatalog.get(name).get("json_file", name)

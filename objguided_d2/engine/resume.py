@@ -1,0 +1,95 @@
+"""Resuming with other settings: what is ignored is said, what cannot fit is refused."""
+
+import logging
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+from torch import nn
+
+from .errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# Overridden by what the checkpoint holds: the states of the optimizer, its schedule and the random streams.
+IGNORED = (
+    "SEED",
+    "MODEL.WEIGHTS",
+    "SOLVER.ADAM_BETAS",
+    "SOLVER.BASE_LR",
+    "SOLVER.BIAS_LR_FACTOR",
+    "SOLVER.MOMENTUM",
+    "SOLVER.NESTEROV",
+    "SOLVER.WEIGHT_DECAY",
+    "SOLVER.WEIGHT_DECAY_BIAS",
+    "SOLVER.WEIGHT_DECAY_NORM",
+)
+# May differ from machine to machine.
+NOT_COMPARED = ("OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "VERSION")
+
+
+def settings_to_resume_with(path: str, checkpoint: dict[str, Any], cfg: CfgNode, model: nn.Module) -> CfgNode:
+    """Compare ``cfg`` with the settings that a checkpoint was written with, and say what differs.
+
+    Args:
+        path: of the checkpoint, for messages.
+        checkpoint: its content, see :meth:`.trainer.Trainer.state_dict`. One of an older version has no settings.
+        model: built by ``cfg``.
+
+    Returns:
+        The settings that hold from here on: ``cfg``, except that what is ignored keeps its former value.
+    Raises:
+        ConfigError: if the checkpoint is of another model or optimizer.
+    """
+    stored = checkpoint["trainer"].get("config")
+    former = _flat(yaml.safe_load(stored)) if stored else {}
+    present = _flat(yaml.safe_load(cfg.dump()))
+    differing = [key for key in present if key in former and former[key] != present[key] and key not in NOT_COMPARED]
+    if misfit := _misfit(checkpoint["model"], model):
+        keys = [key for key in differing if key.startswith("MODEL.") and key not in IGNORED]
+        raise ConfigError(
+            _refusal(path, keys, cfg, former)
+            if keys
+            else f"--resume: {path} is of another model: {len(misfit)} parameters differ, as {misfit[0]}; give the "
+            "config that it was trained with, or train into another OUTPUT_DIR"
+        )
+    if "SOLVER.OPTIMIZER" in differing:
+        raise ConfigError(_refusal(path, ["SOLVER.OPTIMIZER"], cfg, former))
+    ignored = [key for key in differing if key in IGNORED and not (key == "SEED" and present[key] < 0)]
+    changed = [key for key in differing if key not in IGNORED]
+    if ignored:
+        logger.warning("--resume ignores %s: the checkpoint goes on with its own", _describe(ignored, cfg, former))
+    if changed:
+        logger.warning("--resume goes on with other settings: %s", _describe(changed, cfg, former))
+    kept = cfg.clone()
+    kept.defrost()
+    for key in (key for key in differing if key in IGNORED):
+        kept.merge_from_list([key, former[key]])
+    kept.freeze()
+    return kept
+
+
+def _misfit(weights: dict[str, Any], model: nn.Module) -> list[str]:
+    """Names of parameters and buffers that only one of the two has, or in another shape."""
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    return sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+
+
+def _refusal(path: str, keys: list[str], cfg: CfgNode, former: dict[str, Any]) -> str:
+    return (
+        f"--resume: {path} does not fit these settings: {_describe(keys, cfg, former)}; set that back, or train into "
+        "another OUTPUT_DIR"
+    )
+
+
+def _describe(keys: list[str], cfg: CfgNode, former: dict[str, Any]) -> str:
+    present = _flat(yaml.safe_load(cfg.dump()))
+    return ", ".join(f"{key} {present[key]} (was {former[key]})" for key in keys)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
