@@ -1,0 +1,93 @@
+"""What the samples of a TIFF page mean: its photometric interpretation."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+from tifffile import PHOTOMETRIC
+
+from ...data.source_error import SourceError
+
+_ALPHA = (1, 2)  # of the tag ExtraSamples
+_RGB_COMPRESSIONS = (6, 7, 33007, 33003, 33005, 34892)  # JPEG and JPEG 2000 decode YCbCr to RGB
+
+
+def is_color(page: tifffile.TiffPage) -> bool:
+    """Whether :func:`to_gray_or_rgb` gives red, green and blue."""
+    if page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED, PHOTOMETRIC.YCBCR):
+        return True
+    return page.photometric == PHOTOMETRIC.RGB and page.samplesperpixel in (3, 4)
+
+
+def num_channels(page: tifffile.TiffPage) -> int:
+    """Channels that :func:`to_gray_or_rgb` gives."""
+    return 3 if is_color(page) else page.samplesperpixel - _has_gray_alpha(page)
+
+
+def dtype_of(page: tifffile.TiffPage) -> np.dtype:
+    """Type of what :func:`to_gray_or_rgb` gives."""
+    if page.photometric == PHOTOMETRIC.PALETTE or page.dtype == bool:
+        return np.dtype(np.uint8)
+    return page.dtype
+
+
+def to_gray_or_rgb(page: tifffile.TiffPage, pixels: np.ndarray, path: Path) -> np.ndarray:
+    """Turn stored samples into intensities: white is high, color is RGB, alpha is dropped, two levels are 0 and 255.
+
+    Args:
+        page: where they come from.
+        pixels: (h, w, S) samples.
+        path: for messages.
+
+    Returns:
+        (h, w, C), C as :func:`num_channels` says.
+    Raises:
+        SourceError: for an interpretation that is no gray, RGB, palette, CMYK or YCbCr.
+    """
+    photometric = page.photometric
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+        return 255 - pixels if photometric == PHOTOMETRIC.MINISWHITE else pixels
+    if photometric == PHOTOMETRIC.MINISBLACK:
+        return pixels[..., :-1] if _has_gray_alpha(page) else pixels
+    if photometric == PHOTOMETRIC.MINISWHITE:
+        return _inverted(page, pixels)
+    if photometric == PHOTOMETRIC.RGB:
+        return pixels[..., :3] if is_color(page) else pixels
+    if photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
+        return (page.colormap >> 8).astype(np.uint8).T[pixels[..., 0]]
+    if photometric == PHOTOMETRIC.SEPARATED and page.samplesperpixel >= 4:
+        return _from_cmyk(pixels[..., :4])
+    if photometric == PHOTOMETRIC.YCBCR and page.samplesperpixel == 3:
+        if page.compression in _RGB_COMPRESSIONS:
+            return pixels
+        if pixels.dtype == np.uint8:
+            return np.asarray(Image.fromarray(np.ascontiguousarray(pixels), "YCbCr").convert("RGB"))
+    name = getattr(photometric, "name", photometric)
+    raise SourceError(f"{path} stores its pixels as {name} ({pixels.dtype}); save it as gray or RGB")
+
+
+def _has_gray_alpha(page: tifffile.TiffPage) -> bool:
+    gray = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+    return gray and page.samplesperpixel > 1 and bool(page.extrasamples) and page.extrasamples[-1] in _ALPHA
+
+
+def _inverted(page: tifffile.TiffPage, pixels: np.ndarray) -> np.ndarray:
+    if _has_gray_alpha(page):
+        pixels = pixels[..., :-1]
+    if pixels.dtype.kind == "u":
+        bits = page.bitspersample if isinstance(page.bitspersample, int) else page.bitspersample[0]
+        return np.array(2**bits - 1, pixels.dtype) - pixels
+    if pixels.dtype.kind == "i":
+        return ~pixels
+    return -pixels
+
+
+def _from_cmyk(cmyk: np.ndarray) -> np.ndarray:
+    """(h, w, 4) inks -> (h, w, 3) of the same integer type; of 8 bits as Pillow converts them."""
+    if cmyk.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(cmyk), "CMYK").convert("RGB"))
+    full = np.iinfo(cmyk.dtype).max
+    light = 1 - cmyk.astype(np.float64) / full
+    return np.rint(light[..., :3] * light[..., 3:] * full).astype(cmyk.dtype)
