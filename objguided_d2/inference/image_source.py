@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.source_error import SourceError
-from .readers import MAX_PIXELS, OpenFile, open_file
+from .readers import OpenFile, open_file
 from .readers.stored_image import ImageLayout, as_source_error
 
 _PROJECTIONS = ("max", "mean")
@@ -27,7 +27,6 @@ def open_image(
     level: int | None = None,
     z: str | int | None = None,
     frame: int | str | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> "ImageSource":
     """Open an image file, a Zarr folder or a whole slide.
 
@@ -40,7 +39,6 @@ def open_image(
             slice a frame. Needed for z-stacks. Pages of a plain TIFF, which could be anything, are frames unless this
             or ``channels`` says what they are.
         frame: number from 0 or name of the frame to read, see ``ImageSource.frames``.
-        max_pixels: the most pixels that are decoded in one piece.
 
     Returns:
         the source, a context manager.
@@ -49,7 +47,7 @@ def open_image(
         ImportError: if reading it takes a library that is not installed.
     """
     path = Path(path)
-    file = open_file(path, level, max_pixels)
+    file = open_file(path, level)
     try:
         source = ImageSource(path, file, channels=channels, z=z)
         return source if frame is None else source.frame(frame)

@@ -6,11 +6,11 @@ from pathlib import Path
 from ...data.source_error import SourceError
 from . import flat, slide, tiff
 from .ome_zarr import is_zarr, open_zarr
-from .stored_image import MAX_PIXELS, OpenFile
+from .stored_image import OpenFile, as_source_error
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "OpenFile", "is_image", "is_zarr", "open_file"]
+__all__ = ["IMAGE_SUFFIXES", "OpenFile", "is_image", "is_zarr", "open_file"]
 
-Opener = Callable[[Path, int | None, int], OpenFile]
+Opener = Callable[[Path, int | None], OpenFile]
 
 _OPENERS: dict[str, Opener] = {
     **dict.fromkeys(flat.SUFFIXES, flat.open_flat),
@@ -18,6 +18,7 @@ _OPENERS: dict[str, Opener] = {
     **dict.fromkeys(slide.SUFFIXES, slide.open_slide),
 }
 IMAGE_SUFFIXES = tuple(_OPENERS)
+_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 def is_image(path: Path) -> bool:
@@ -25,8 +26,8 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES or is_zarr(path)
 
 
-def open_file(path: Path, level: int | None = None, max_pixels: int = MAX_PIXELS) -> OpenFile:
-    """Open a file with the reader of its ending.
+def open_file(path: Path, level: int | None = None) -> OpenFile:
+    """Open a file with the reader of its ending; whether it is a TIFF is told by its contents.
 
     Raises:
         SourceError: if there is no such file, no reader for it, or it is damaged.
@@ -37,11 +38,14 @@ def open_file(path: Path, level: int | None = None, max_pixels: int = MAX_PIXELS
     except OSError as error:
         raise SourceError(f"{path} cannot be opened: {error.strerror or error}") from error
     if is_zarr(path):
-        return open_zarr(path, level, max_pixels)
+        return open_zarr(path, level)
     if path.is_dir():
         raise SourceError(f"{path} is a folder, not an image file; give a file, or a folder that holds images")
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         known = " ".join(IMAGE_SUFFIXES)
         raise SourceError(f"{path} has an ending that no reader knows; known are {known} and .zarr")
-    return opener(path, level, max_pixels)
+    if opener is not slide.open_slide:
+        with as_source_error(path), path.open("rb") as file:
+            opener = tiff.open_tiff if file.read(4) in _TIFF_MAGIC else flat.open_flat
+    return opener(path, level)

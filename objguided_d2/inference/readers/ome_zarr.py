@@ -22,7 +22,7 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / marker).is_file() for marker in _MARKERS)
 
 
-def open_zarr(path: Path, level: int | None, max_pixels: int) -> OpenFile:
+def open_zarr(path: Path, level: int | None) -> OpenFile:
     """Open a Zarr folder without reading its pixels.
 
     Raises:

@@ -15,7 +15,7 @@ SUFFIXES = (".svs", ".ndpi", ".scn", ".mrxs", ".bif", ".vms", ".vmu", ".svslide"
 _TIFFSLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif")
 
 
-def open_slide(path: Path, level: int | None, max_pixels: int) -> OpenFile:
+def open_slide(path: Path, level: int | None) -> OpenFile:
     """Open a slide without reading its pixels.
 
     Raises:
@@ -27,7 +27,7 @@ def open_slide(path: Path, level: int | None, max_pixels: int) -> OpenFile:
         slide = library(path)
         try:
             shapes = [(height, width) for width, height in slide.level_dimensions]
-            image = SlideImage(path, slide, choose_level(path, level, shapes), max_pixels)
+            image = SlideImage(path, slide, choose_level(path, level, shapes))
         except BaseException:
             slide.close()
             raise
@@ -50,18 +50,20 @@ def _library(path: Path) -> Any:
 class SlideImage(StoredImage):
     """(H, W, 3) uint8 RGB of one level; what was not scanned is white."""
 
-    def __init__(self, path: Path, slide: Any, level: int, max_pixels: int) -> None:
-        self._path, self._slide, self._level, self._max_pixels = path, slide, level, max_pixels
+    def __init__(self, path: Path, slide: Any, level: int) -> None:
+        self._path, self._slide, self._level = path, slide, level
         width, height = slide.level_dimensions[level]
         self._downsample = float(slide.level_downsamples[level])
         sizes = [slide.properties.get(f"{slide.__module__.split('.')[0]}.mpp-{axis}") for axis in "yx"]
         pixel_size = (float(sizes[0]) * self._downsample, float(sizes[1]) * self._downsample) if all(sizes) else None
-        layout = ImageLayout("", (height, width), np.dtype(np.uint8), ("red", "green", "blue"), True)
-        super().__init__(ImageLayout(**{**layout.__dict__, "pixel_size": pixel_size}))
+        colors = ("red", "green", "blue")
+        super().__init__(
+            ImageLayout("", (height, width), np.dtype(np.uint8), colors, is_color=True, pixel_size=pixel_size)
+        )
 
     def read(self, time: int, z: int, channels: Sequence[int], window: tuple[int, int, int, int]) -> np.ndarray:
         y0, x0, y1, x1 = window
-        check_num_pixels(self._path, (y1 - y0, x1 - x0), self._max_pixels)
+        check_num_pixels(self._path, (y1 - y0, x1 - x0))
         # Positions count in pixels of the full resolution.
         position = round(x0 * self._downsample), round(y0 * self._downsample)
         region = self._slide.read_region(position, self._level, (x1 - x0, y1 - y0))

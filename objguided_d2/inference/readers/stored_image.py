@@ -6,6 +6,8 @@ that was opened: rows y0 to y1 - 1, columns x0 to x1 - 1.
 
 import contextlib
 import dataclasses
+import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,8 +16,8 @@ import numpy as np
 
 from ...data.source_error import SourceError
 
-# A gray 16-bit image of this size takes 2 GiB.
-MAX_PIXELS = 2**30
+LIMIT_VARIABLE = "OBJGUIDED_D2_MAX_PIXELS"
+_DEFAULT_LIMIT = 178_956_970  # where Pillow refuses too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,17 +81,18 @@ def as_source_error(path: Path, what: str = "") -> Iterator[None]:
         raise SourceError(f"{path}{what} cannot be read ({reason}); copy it again or save it as TIFF") from error
 
 
-def check_num_pixels(path: Path, shape: Sequence[int], max_pixels: int) -> None:
-    """Refuse to decode more pixels at once than allowed.
+def check_num_pixels(path: Path, shape: Sequence[int]) -> None:
+    """Refuse to decode more pixels in one piece than the environment's ``OBJGUIDED_D2_MAX_PIXELS`` allows.
 
     Raises:
-        SourceError: if the product of ``shape`` is above ``max_pixels``.
+        SourceError: if the product of ``shape`` is above the limit.
     """
-    num_pixels = int(np.prod([int(size) for size in shape], dtype=object)) if shape else 0
-    if num_pixels > max_pixels:
+    num_pixels = math.prod(int(size) for size in shape)
+    limit = int(os.environ.get(LIMIT_VARIABLE) or _DEFAULT_LIMIT)
+    if num_pixels > limit:
         raise SourceError(
-            f"{path} holds {num_pixels:,} pixels in one piece, more than the limit of {max_pixels:,}; raise max_pixels "
-            "if it is no decompression bomb, or save it as a tiled TIFF"
+            f"{path} holds {num_pixels:,} pixels in one piece, more than {limit:,}; save it as a tiled TIFF, or set "
+            f"{LIMIT_VARIABLE} to a higher number if it comes from where you trust"
         )
 
 

@@ -4,6 +4,7 @@ Axes by tifffile's letters: T is time, Z depth, C and S channels, Y and X the pl
 images of their own. A file of a multi-file OME-TIFF gives the planes that it holds itself.
 """
 
+import dataclasses
 import itertools
 import math
 import struct
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ...data.pixels import read_image_pixels
 from ...data.source_error import SourceError
 from . import tiff_color
+from .flat import ArrayImage
 from .stored_image import (
     ImageLayout,
     OpenFile,
@@ -25,6 +28,7 @@ from .stored_image import (
     level_pixel_size,
 )
 from .tiff_metadata import OmeImage, ome_images, resolution_pixel_size
+from .tiff_orientation import is_swapped, orientation_of, stored_window, upright
 from .tiff_pages import PageReader
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
@@ -33,28 +37,28 @@ _MOST_TRAILING_CHANNELS = 8
 _REDUCED = 1  # of the tag NewSubfileType
 
 
-def open_tiff(path: Path, level: int | None, max_pixels: int) -> OpenFile:
+def open_tiff(path: Path, level: int | None) -> OpenFile:
     """Open a TIFF without reading its pixels.
 
     Raises:
         SourceError: if it is no TIFF, cut off, or has no such level.
     """
     with as_source_error(path):
-        if not path.stat().st_size:
-            raise SourceError(f"{path} is empty; copy it again from where it came from")
         file = tifffile.TiffFile(path, _multifile=False)
         try:
             _check_last_page(path, file)
             ome = ome_images(file.ome_metadata) if file.is_ome and file.ome_metadata else []
-            pages = PageReader(path, max_pixels)
+            pages = PageReader(path)
             images: list[StoredImage] = []
             for index, series in enumerate(_image_series(file)):
                 chosen = series.levels[choose_level(path, level, [_plane_shape(one) for one in series.levels])]
                 info = ome[index] if index < len(ome) else OmeImage()
                 size = info.pixel_size or (None if file.is_ome else resolution_pixel_size(file, series.keyframe))
                 size = level_pixel_size(size, _plane_shape(series), _plane_shape(chosen))
-                if _plane_axes(chosen) is None:
-                    images.append(_WholeSeries(path, chosen, info, size, max_pixels))
+                if not tiff_color.is_known(series.keyframe):
+                    images.append(_convert_whole(path, file, series))
+                elif _plane_axes(chosen) is None:
+                    images.append(_WholeSeries(path, chosen, info, size))
                 else:
                     images.append(_PagedSeries(path, chosen, info, size, pages))
             if not images:
@@ -63,6 +67,14 @@ def open_tiff(path: Path, level: int | None, max_pixels: int) -> OpenFile:
             file.close()
             raise
     return OpenFile(images, file.close)
+
+
+def _convert_whole(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> ArrayImage:
+    """A page of a color space that takes a conversion, as training reads it."""
+    if len(file.pages) > 1:
+        name = getattr(series.keyframe.photometric, "name", series.keyframe.photometric)
+        raise SourceError(f"{path} has pages of the color space {name}; save it as gray or RGB")
+    return ArrayImage(read_image_pixels(lambda name: Path(name).read_bytes(), str(path)))
 
 
 def _image_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
@@ -168,9 +180,11 @@ class _PagedSeries(StoredImage):
         color = tiff_color.is_color(page)
         dtype = tiff_color.dtype_of(page)
         layout = _layout(series, info, pixel_size, sizes, self._samples, dtype, color)
-        if len(held) < layout.num_times:
-            layout = ImageLayout(**{**layout.__dict__, "num_times": len(held)})
-        super().__init__(layout)
+        self._orientation = orientation_of(page)
+        if is_swapped(self._orientation):
+            size = layout.pixel_size and layout.pixel_size[::-1]
+            layout = dataclasses.replace(layout, shape=layout.shape[::-1], pixel_size=size)
+        super().__init__(dataclasses.replace(layout, num_times=len(held)))
 
     @staticmethod
     def _index_pages(axes: str, shape: tuple[int, ...], sizes: dict[str, int]) -> np.ndarray:
@@ -184,12 +198,14 @@ class _PagedSeries(StoredImage):
         return self._mapped is None and all(self._series[int(number)] is None for number in planes.flat)
 
     def read(self, time: int, z: int, channels: Sequence[int], window: tuple[int, int, int, int]) -> np.ndarray:
+        window = stored_window(window, self.layout.shape, self._orientation)
         groups = []
         for plane, wanted in itertools.groupby(channels, key=lambda channel: channel // self._samples):
             pixels = self._read_plane(int(self._page_index[time, z, plane]), window)
-            pixels = tiff_color.to_gray_or_rgb(self._series.keyframe, pixels, self._path)
+            pixels = tiff_color.to_gray_or_rgb(self._series.keyframe, pixels)
             groups.append(pixels[..., [channel % self._samples for channel in wanted]])
-        return np.concatenate(groups, axis=-1) if len(groups) > 1 else groups[0]
+        pixels = np.concatenate(groups, axis=-1) if len(groups) > 1 else groups[0]
+        return np.ascontiguousarray(upright(pixels, self._orientation))
 
     def _read_plane(self, number: int, window: tuple[int, int, int, int]) -> np.ndarray:
         if self._mapped is not None:
@@ -216,13 +232,12 @@ class _WholeSeries(StoredImage):
         series: tifffile.TiffPageSeries,
         info: OmeImage,
         pixel_size: tuple[float, float] | None,
-        max_pixels: int,
     ) -> None:
         self._path, self._series = path, series
         axes = "YXC" if _has_trailing_channels(series) else series.axes
         if not {"Y", "X"} <= set(axes):
             raise SourceError(f"{path} has the axes {axes}, which are no plane; save each plane as a page of its own")
-        check_num_pixels(path, series.shape, max_pixels)
+        check_num_pixels(path, series.shape)
         self._axes = axes
         sizes = {axis: size for axis, size in zip(axes, series.shape) if axis not in "YX"}
         samples = sizes.get("S", 1)

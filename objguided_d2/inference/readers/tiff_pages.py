@@ -21,12 +21,10 @@ class PageReader:
 
     Args:
         path: of the file, for messages.
-        max_pixels: limit of what is decoded in one piece.
     """
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._max_pixels = max_pixels
         self._segments: OrderedDict[tuple, np.ndarray] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
@@ -55,7 +53,7 @@ class PageReader:
             if keyframe.is_tiled
             else (min(keyframe.rowsperstrip, height), width)
         )
-        check_num_pixels(self._path, (rows, columns), self._max_pixels)
+        check_num_pixels(self._path, (rows, columns))
         grid = math.ceil(height / rows), math.ceil(width / columns)
         out = np.empty((y1 - y0, x1 - x0, planes * samples), keyframe.dtype)
         for plane in range(planes):
