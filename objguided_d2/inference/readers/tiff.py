@@ -45,6 +45,8 @@ def open_tiff(path: Path, level: int | None) -> OpenFile:
     """
     with as_source_error(path):
         file = tifffile.TiffFile(path, _multifile=False)
+        # Without it, threads move each other's place in the file.
+        file.filehandle.set_lock(True)
         try:
             _check_last_page(path, file)
             ome = ome_images(file.ome_metadata) if file.is_ome and file.ome_metadata else []
@@ -215,7 +217,8 @@ class _PagedSeries(StoredImage):
             plane = plane if plane.ndim == 3 else plane[..., None]
             plane = np.moveaxis(plane, 0, -1) if keyframe.axes == "SYX" else plane
             return plane[y0:y1, x0:x1].astype(keyframe.dtype)
-        page = self._series[number]
+        with self._series.keyframe.parent.filehandle.lock:
+            page = self._series[number]
         if page is None:
             raise SourceError(
                 f"{self._path} lacks a slice or channel that its OME metadata names; join the files of the dataset"

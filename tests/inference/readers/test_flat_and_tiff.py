@@ -225,6 +225,6 @@ def test_threads_share_one_source(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
     with open_image(tiff(tmp_path, RGB, tile=(16, 16), compression="zlib")) as source, ThreadPoolExecutor(8) as pool:
-        windows = [(y, x, y + 30, x + 40) for y in range(0, 40, 5) for x in range(0, 50, 5)]
+        windows = [(y, x, y + 30, x + 40) for y in range(0, 40, 3) for x in range(0, 50, 3)]
         for (y0, x0, y1, x1), pixels in zip(windows, pool.map(lambda window: source.read(*window), windows)):
             assert np.array_equal(pixels, RGB[y0:y1, x0:x1])

@@ -11,6 +11,7 @@ from objguided_d2.inference.image_source import open_image
 zarr = pytest.importorskip("zarr")
 writer = pytest.importorskip("ome_zarr.writer")
 
+pytestmark = pytest.mark.filterwarnings("ignore:The 'coordinate_transformations' argument:DeprecationWarning")
 RNG = np.random.default_rng(2)
 STACK = RNG.integers(0, 4000, (2, 3, 4, 64, 96)).astype(np.uint16)  # t, c, z, y, x
 RGB = RNG.integers(0, 256, (300, 420, 3)).astype(np.uint8)
@@ -110,14 +111,9 @@ def test_zarr_folders_without_an_image_say_what_to_open(tmp_path):
 
 def test_a_damaged_chunk_is_one_line(tmp_path):
     path = ome_zarr(tmp_path / "a.zarr", "0.4", STACK[0, 0, 0], "yx")
-    (chunk,) = [
-        file
-        for file in (path / json.loads((path / ".zattrs").read_text())["multiscales"][0]["datasets"][0]["path"]).rglob(
-            "*"
-        )
-        if file.is_file() and not file.name.startswith(".")
-    ]  # noqa: E501
-    chunk.write_bytes(b"broken")
+    level = json.loads((path / ".zattrs").read_text())["multiscales"][0]["datasets"][0]["path"]
+    chunks = [file for file in (path / level).rglob("*") if file.is_file() and not file.name.startswith(".")]
+    chunks[0].write_bytes(b"broken")
     with open_image(path) as source, pytest.raises(SourceError, match="a.zarr cannot be read"):
         source.read_all()
 
