@@ -9,7 +9,6 @@ class WindowSource(Protocol):
     """What :class:`~objguided_d2.inference.image_source.ImageSource` gives."""
 
     shape: tuple[int, int]
-    channel_names: tuple[str, ...]
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> np.ndarray: ...
 
@@ -21,14 +20,13 @@ def crop(image: Image, y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
     """(y1 - y0, x1 - x0, C) pixels of (H, W), (H, W, C) or a source."""
     if isinstance(image, np.ndarray):
         return image[y0:y1, x0:x1].reshape(y1 - y0, x1 - x0, -1)
-    return image.read(y0, x0, y1, x1)
+    return image.read(y0, x0, y1, x1).reshape(y1 - y0, x1 - x0, -1)
 
 
 def channel_names(image: Image) -> tuple[str, ...]:
-    """Names of the C channels; numbers for an array."""
-    if isinstance(image, np.ndarray):
-        return tuple(str(i) for i in range(1 if image.ndim == 2 else image.shape[2]))
-    return tuple(image.channel_names)
+    """Names of the C channels: those of the source, or numbers."""
+    names = getattr(image, "channel_names", None)
+    return tuple(str(i) for i in range(crop(image, 0, 0, 1, 1).shape[2])) if names is None else tuple(names)
 
 
 def check_shape(image: Image, shape: tuple[int, int]) -> None:

@@ -185,6 +185,21 @@ def test_overlay_of_any_image(shape, dtype):
     assert picture.shape == (*SHAPE, 3) and picture.dtype == np.uint8
 
 
+def test_overlay_of_a_large_image_shows_every_kth_pixel(tmp_path, monkeypatch):
+    objects, image = all_objects(), np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE).astype(np.uint8)
+    monkeypatch.setattr("objguided_d2.inference.writers.overlay._MOST_PIXELS", 110)
+    monkeypatch.setattr("objguided_d2.inference.writers.overlay._BAND_PIXELS", 40)
+    picture = cv2.imread(str(written("overlay", tmp_path, objects, image=image)))
+    covered = np.any(list(full_masks().values()), axis=0)[::3, ::3]
+    gray = (picture == image[::3, ::3, None]).all(axis=2)
+    assert picture.shape == (8, 14, 3) and (gray | covered | (picture == 0).all(axis=2)).sum() > 40
+    small = segmented([full_masks()["overlap"]])
+    monkeypatch.setattr("objguided_d2.inference.writers.overlay._draw_number", lambda *_: None)
+    picture = cv2.imread(str(written("overlay", tmp_path / "b", small, image=np.zeros_like(image))))
+    # Of rows 6-11 and columns 10-16, these are rows 6 and 9 and columns 12 and 15.
+    assert np.argwhere(picture.any(axis=2)).tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+
+
 def test_overlay_without_or_with_another_image_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs the image"):
         WRITERS["overlay"].write(all_objects(), tmp_path / "a.overlay.png")
