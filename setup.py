@@ -56,6 +56,9 @@ setup(
         "scipy>=1.11",
         "tifffile>=2023.7",
         "imagecodecs>=2023.7",
+        "scikit-image>=0.22",
+        "pandas>=2.0",
+        "roifile>=2023.5",
         "h5py>=3.8",
         "py-ctcmetrics>=1.1",
         "fvcore>=0.1.5.post20221221",
@@ -73,7 +76,22 @@ setup(
         # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
     ],
-    extras_require={"test": ["pytest>=8.0", "hypothesis>=6.90", "stardist>=0.8.5", "selenium>=4.20"]},
+    extras_require={
+        "parquet": ["pyarrow>=14"],
+        "slides": ["tiffslide>=2.4"],
+        "zarr": ["zarr>=3.0.8"],
+        "test": [
+            "pytest>=8.0",
+            "hypothesis>=6.90",
+            "stardist>=0.8.5",
+            "selenium>=4.20",
+            "ome-zarr>=0.11",
+            "pyarrow>=14",
+            "shapely>=2.0",
+            "tiffslide>=2.4",
+            "zarr>=3.0.8",
+        ],
+    },
     classifiers=[
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
