@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from types import FrameType
+from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -21,7 +22,7 @@ class StopOnSignal(HookBase):
 
     def __init__(self) -> None:
         self._received = False
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Any] = {}
 
     def before_train(self) -> None:
         self._former = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
