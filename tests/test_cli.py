@@ -83,7 +83,6 @@ def test_version(capsys):
     [
         (["trian"], "unknown command trian; did you mean train?"),
         (["zzz"], "unknown command zzz; see --help"),
-        ("config dsb2018/siute does not",),
         (["train", "--suite", "dsb2018/suite_small", "--images", "4"], "--suite needs --output and a budget"),
         (["train", "--suite", "dsb2018/suite_small", "--output", "x"], "--suite needs --output and a budget"),
         (["train", "--suite", "a", "--resume"], "--suite names the configs itself"),

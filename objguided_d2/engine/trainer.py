@@ -270,7 +270,7 @@ class Trainer(DefaultTrainer):
                     os.path.join(cfg.OUTPUT_DIR, "inference", name, "metrics.json"),
                     results[name],
                     dataset=name,
-                    num_images=len(loader.dataset),
+                    num_images=len(loader.dataset),  # type: ignore[arg-type]  # of Detectron2: sized
                     detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
                 )
         if not comm.is_main_process():
