@@ -15,6 +15,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+# A process that was started for a training has its config by pickle, not by add_objguided_config: register here too.
+from .. import modeling  # noqa: F401
+from ..data import builtin  # noqa: F401
 from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
