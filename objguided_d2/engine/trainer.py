@@ -150,6 +150,8 @@ class Trainer(DefaultTrainer):
             iteration: the completed one that a checkpoint is written of; None where there is one already.
         """
         self.interrupted = self.ended_at_once = True
+        if iteration is not None:
+            self.iter = iteration  # The checkpoint's own count.
         self.stop.save(iteration)
 
     def run_step(self) -> None:
