@@ -54,7 +54,8 @@ def _train(cfg: CfgNode, resume: bool) -> dict:
 
 def _evaluate(cfg: CfgNode, resume: bool) -> dict:
     model = Trainer.build_model(cfg)
-    weights = AtomicCheckpointer(model, cfg.OUTPUT_DIR).newest_whole_checkpoint() if resume else cfg.MODEL.WEIGHTS
+    newest = AtomicCheckpointer(model, cfg.OUTPUT_DIR).newest_whole_checkpoint() if resume else None
+    weights = newest or cfg.MODEL.WEIGHTS
     if not weights:
         raise ConfigError(f"--eval-only --resume: no checkpoint in {cfg.OUTPUT_DIR}; give MODEL.WEIGHTS <file>")
     load_weights(model, weights)

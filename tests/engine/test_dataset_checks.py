@@ -8,8 +8,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from objguided_d2 import get_cfg
 from objguided_d2.data import register_objguided_instances
-from objguided_d2.engine import ConfigError
-from objguided_d2.engine.dataset_checks import check_best_metric, check_datasets
+from objguided_d2.engine import ConfigError, Trainer
+from objguided_d2.engine.dataset_checks import check_best_metric, check_datasets, is_annotated
+from tests.engine.toy import toy_cfg
 
 
 @pytest.fixture
@@ -131,7 +132,30 @@ def test_empty_sets_are_refused(register):
 def test_best_metric(names, metric, message):
     cfg = cfg_for(test=names, TEST__BEST_METRIC=metric)
     if message is None:
-        check_best_metric(cfg)
+        check_best_metric(cfg, names)
     else:
         with pytest.raises(ConfigError, match=message):
-            check_best_metric(cfg)
+            check_best_metric(cfg, names)
+
+
+def test_best_metric_of_a_set_without_annotations_is_refused():
+    cfg = cfg_for(test=["a", "b"], TEST__BEST_METRIC="b/segm/AP")
+    with pytest.raises(ConfigError, match="set it to a/segm/AP"):
+        check_best_metric(cfg, ["a"])
+    check_best_metric(cfg, [])
+
+
+def test_nothing_there_is_not_the_same_as_not_annotated(register, toy_data):
+    nothing = register("nothing_val", lambda content: content["annotations"].clear())
+    unknown = register("unknown_val", lambda content: content.pop("annotations"))
+    assert is_annotated("toy_val") and is_annotated(nothing) and not is_annotated(unknown)
+
+
+def test_set_without_annotations_gets_predictions_and_no_scores(register, tmp_path):
+    name = register("unknown_val", lambda content: content.pop("annotations"))
+    cfg = toy_cfg(tmp_path / "run", "DATASETS.TEST", (name, "toy_val"), "TEST.BEST_METRIC", "toy_val/segm/AP")
+    results = Trainer.test(cfg, Trainer.build_model(cfg).eval())
+    assert results[name] == {} and results["toy_val"]["segm"]["AP"] > 0
+    folder = tmp_path / "run/inference" / name
+    assert len(json.loads((folder / "coco_instances_results.json").read_text())) > 7
+    assert json.loads((folder / "metrics.json").read_text())["results"] == {}
