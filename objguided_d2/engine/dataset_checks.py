@@ -1,6 +1,8 @@
 """Do the datasets, the model and the evaluation of a config fit together: checked before anything is built."""
 
 import difflib
+import json
+from collections.abc import Collection
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -54,19 +56,37 @@ def read_dataset(name: str) -> list[dict]:
         raise ConfigError(f"DATASETS: {error}") from error
 
 
-def check_best_metric(cfg: CfgNode) -> None:
+def is_annotated(name: str) -> bool:
+    """Whether the objects of a registered dataset are known; not so where its COCO file has no ``annotations`` at all.
+
+    An empty list of annotations is an annotation: there is nothing in the images.
+    """
+    records = DatasetCatalog.get(name)
+    if any(record.get("annotations") for record in records):
+        return True
+    json_file = MetadataCatalog.get(name).get("json_file")
+    if not json_file:
+        return any("annotations" in record for record in records)
+    with open(json_file, encoding="utf-8") as file:
+        return "annotations" in json.load(file)
+
+
+def check_best_metric(cfg: CfgNode, annotated: Collection[str]) -> None:
     """Check that the evaluations of a training give TEST.BEST_METRIC.
+
+    Args:
+        annotated: those of DATASETS.TEST that give results at all.
 
     Raises:
         ConfigError: if they do not, as far as its name tells.
     """
     names, metric = list(cfg.DATASETS.TEST), cfg.TEST.BEST_METRIC
-    if not names:
+    if not annotated:
         return
     prefix, _, rest = metric.partition("/")
     if len(names) > 1:
-        if prefix not in names or "/" not in rest:
-            wanted = f"{names[0]}/{metric if prefix not in names else 'segm/AP'}"
+        if prefix not in annotated or "/" not in rest:
+            wanted = f"{next(iter(annotated))}/{metric if prefix not in names else rest or 'segm/AP'}"
             raise ConfigError(
                 f"TEST.BEST_METRIC {metric!r} is not among the results of {len(names)} test sets, which begin with the "
                 f"name of the set; set it to {wanted}"

@@ -64,9 +64,10 @@ class StopOnSignal(HookBase):
         # Nothing was trained since a checkpoint that the run was resumed from.
         if iteration is not None and iteration >= trainer.start_iter:
             trainer.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        when = f"after iteration {iteration}" if iteration is not None else "after the last iteration"
         logger.warning(
             "Stopped %s; to go on, give the same command with --resume (OUTPUT_DIR is %s)",
-            "after the last iteration" if iteration is None else f"after iteration {iteration}",
+            "before the first iteration" if iteration == -1 else when,
             trainer.cfg.OUTPUT_DIR,
         )
 

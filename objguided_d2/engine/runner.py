@@ -55,18 +55,17 @@ def _train(cfg: CfgNode, resume: bool) -> dict:
 
 def _evaluate(cfg: CfgNode, resume: bool) -> dict:
     model = Trainer.build_model(cfg)
-    weights = AtomicCheckpointer(model, cfg.OUTPUT_DIR).newest_whole_checkpoint() if resume else cfg.MODEL.WEIGHTS
+    newest = AtomicCheckpointer(model, cfg.OUTPUT_DIR).newest_whole_checkpoint() if resume else None
+    weights = newest or cfg.MODEL.WEIGHTS
     if not weights:
-        raise ConfigError(
-            f"--eval-only --resume: there is no checkpoint in {cfg.OUTPUT_DIR}; give MODEL.WEIGHTS <file>"
-        )
+        raise ConfigError(f"--eval-only --resume: no checkpoint in {cfg.OUTPUT_DIR}; give MODEL.WEIGHTS <file>")
     load_weights(model, weights)
     _write_config(cfg)
     return Trainer.test(cfg, model)
 
 
 def _set_up(cfg: CfgNode, args: Namespace) -> None:
-    """Loggers and random generators; Detectron2's ``default_setup`` also writes the config, which may yet be refused"""
+    """Loggers and random generators. Detectron2's ``default_setup`` would also write a config that may be refused."""
     if comm.is_main_process():
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     rank = comm.get_rank()

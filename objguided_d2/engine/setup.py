@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from ..config import get_cfg
 from ..config_files import UnknownConfigError, get_config_file
 from .amp import autocast_dtype
-from .dataset_checks import check_best_metric, check_datasets
+from .dataset_checks import check_best_metric, check_datasets, is_annotated
 from .errors import ConfigError
 
 
@@ -60,7 +60,7 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     """
     check_datasets(cfg, eval_only=eval_only)
     if not eval_only:
-        check_best_metric(cfg)
+        check_best_metric(cfg, [name for name in cfg.DATASETS.TEST if is_annotated(name)])
     weights = cfg.MODEL.WEIGHTS
     if eval_only and not weights and not resume:
         raise ConfigError("--eval-only needs MODEL.WEIGHTS <file>, or --resume for the last checkpoint in OUTPUT_DIR")

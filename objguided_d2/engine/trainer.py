@@ -25,6 +25,7 @@ from ..modeling import ObjectGuidedRCNN
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
+from .dataset_checks import is_annotated
 from .distributed import broadcast_buffers, create_ddp_model
 from .errors import Interruption, RunError
 from .evaluation_hook import EvaluationHook
@@ -155,6 +156,8 @@ class Trainer(DefaultTrainer):
             iteration: the completed one that a checkpoint is written of; None where there is one already.
         """
         self.interrupted = self.ended_at_once = True
+        if iteration is not None:
+            self.iter = iteration  # The checkpoint's own count.
         self.stop.save(iteration)
 
     def run_step(self) -> None:
@@ -241,6 +244,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Those of TEST.EVALUATORS; for a dataset without annotations one that writes its predictions."""
+        if not is_annotated(dataset_name):
+            logger.warning("%s has no annotations: its predictions are written, and there are no scores", dataset_name)
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.TEST.EVALUATORS = ["coco"]
         return build_evaluator(cfg, dataset_name, os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name))
 
     @classmethod

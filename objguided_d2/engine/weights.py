@@ -32,6 +32,7 @@ _UNREADABLE = (
     EOFError,
     IndexError,
     KeyError,
+    OSError,
     RuntimeError,
     TypeError,
     UnicodeDecodeError,
@@ -73,8 +74,6 @@ def read_checkpoint(path: str | os.PathLike, *, mmap: bool = False) -> dict[str,
         raise WeightsError(f"{path} is damaged or cut off ({_first_line(error)}); {_COPY}") from error
     except _UNREADABLE as error:
         raise WeightsError(f"{path} is damaged or cut off ({_first_line(error)}); {_COPY}") from error
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not the weights of a model by name")
     weights = content.get("model", content)

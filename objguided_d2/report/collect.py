@@ -1,19 +1,21 @@
 """What a comparison knows about its runs: missing predictions are made first, then everything is measured."""
 
+import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
 from ..data.builtin import register_prepared
+from ..engine.dataset_checks import is_annotated
 from ..engine.trainer import Trainer
+from ..engine.weights import WeightsError, load_weights
 from ..evaluation.compared_image import ComparedImage
-from ..evaluation.ground_truth import load_ground_truth
+from ..evaluation.ground_truth import count_objects, load_ground_truth
 from .runs import Run, RunError, config_of, load_runs, results_file, weights_of
 from .scores import Scores, score_run
 from .speed import Speed, measure_speeds
@@ -58,6 +60,7 @@ class Comparison:
         runs: the first is what the others are compared with.
         scores: run name -> scores, in the order of the runs.
         speeds: run name -> speed of those that have a model.
+        gaps: sentences about images that a run may not have been evaluated on.
     """
 
     dataset_name: str
@@ -67,6 +70,7 @@ class Comparison:
     runs: list[Run]
     scores: dict[str, Scores]
     speeds: dict[str, Speed]
+    gaps: list[str]
 
     @property
     def score_thresholds(self) -> dict[str, float]:
@@ -108,13 +112,7 @@ def collect(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
     Raises:
         RunError: for a run that cannot be compared, or an unknown dataset.
     """
-    register_prepared(dataset_name)
-    if dataset_name not in DatasetCatalog:
-        raise RunError(
-            f"dataset {dataset_name} is neither registered nor prepared: see datasets/README.md, or register it with "
-            "register_objguided_instances (tools/compare.py: --annotations and --images)"
-        )
-    DatasetCatalog.get(dataset_name)
+    _check_dataset(dataset_name)
     ground_truth = load_ground_truth(dataset_name, str(output))
     for path in paths:
         _evaluate_if_missing(path, dataset_name)
@@ -130,8 +128,42 @@ def collect(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
         )
         for run in tqdm(runs, desc="score", unit="run", disable=None)
     }
+    gaps = [gap for run in runs if (gap := _gap(run, ground_truth))]
+    for gap in gaps:
+        logger.warning("%s", gap)
     speeds = measure_speeds(runs, dataset_name) if options.with_speed else {}
-    return Comparison(dataset_name, ground_truth, MetadataCatalog.get(dataset_name), options, runs, scores, speeds)
+    metadata = MetadataCatalog.get(dataset_name)
+    return Comparison(dataset_name, ground_truth, metadata, options, runs, scores, speeds, gaps)
+
+
+def _gap(run: Run, ground_truth: COCO) -> str | None:
+    """A sentence about images with objects and without predictions, where nobody says whether they were evaluated."""
+    without = [
+        image_id for image_id, number in count_objects(ground_truth).items() if number and not run.results[image_id]
+    ]
+    if run.is_complete or not without:
+        return None
+    return (
+        f"{run.name} has no predictions in {len(without)} of the {len(ground_truth.imgs)} images, as "
+        f"{ground_truth.imgs[without[0]]['file_name']}: its file does not say whether it was evaluated on them."
+    )
+
+
+def _check_dataset(name: str) -> None:
+    register_prepared(name)
+    if name not in DatasetCatalog:
+        close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
+        hint = f"did you mean {' or '.join(close)}? Else " if close else ""
+        raise RunError(
+            f"dataset {name} is neither registered nor prepared: {hint}see datasets/README.md, or register it with "
+            "register_objguided_instances (tools/compare.py: --annotations and --images)"
+        )
+    DatasetCatalog.get(name)
+    if not is_annotated(name):
+        raise RunError(
+            f"dataset {name} has no annotations to compare with ({MetadataCatalog.get(name).json_file} has no "
+            "'annotations'); give one that has"
+        )
 
 
 def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
@@ -148,5 +180,8 @@ def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
     cfg.DATASETS.TEST = (dataset_name,)
     cfg.OUTPUT_DIR = str(path)
     model = Trainer.build_model(cfg)
-    DetectionCheckpointer(model).load(str(weights))
+    try:
+        load_weights(model, weights)
+    except WeightsError as error:
+        raise RunError(f"run {path}: {error}") from error
     Trainer.test(cfg, model)

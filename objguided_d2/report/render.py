@@ -45,8 +45,13 @@ def render_comparison(
     image_ids = list(comparison.ground_truth.imgs)
     page = Page(
         title=f"{comparison.dataset_name}: {', '.join(comparison.scores)}",
-        introduction=f"{len(comparison.runs)} methods on the {len(image_ids)} images of {comparison.dataset_name}, "
-        f"{sum(num_objects.values())} objects.",
+        introduction=" ".join(
+            [
+                f"{len(comparison.runs)} methods on the {len(image_ids)} images of {comparison.dataset_name}, "
+                f"{sum(num_objects.values())} objects.",
+                *comparison.gaps,
+            ]
+        ),
         runs=list(comparison.scores),
         score_threshold=next(iter(comparison.score_thresholds.values())),
         tables=tables,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from pycocotools.coco import COCO
@@ -39,6 +40,7 @@ class Run:
         results: image id -> COCO results (segmentation, bbox, score, category_id), best score first.
         config: of a run of this project, else None.
         minutes, images_seen: of its training, where known.
+        is_complete: whether it is known to have been evaluated on every image.
         curve: (iteration, minutes, metric -> value) of each evaluation while it trained.
     """
 
@@ -48,6 +50,7 @@ class Run:
     config: CfgNode | None = None
     minutes: float | None = None
     images_seen: int | None = None
+    is_complete: bool = True
     curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
 
     @property
@@ -102,7 +105,7 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
         RunError: if there is nothing of these kinds, or predictions are missing or do not fit the images.
     """
     if path.is_file():
-        return Run(name, path, _read_results(path, ground_truth))
+        return Run(name, path, _read_results(path, ground_truth), is_complete=False)
     if not path.is_dir():
         raise RunError(
             f"run {path} does not exist; give an OUTPUT_DIR, a COCO results JSON or a folder of label images"
@@ -118,8 +121,11 @@ def weights_of(path: Path) -> Path | None:
 
 
 def config_of(path: Path) -> CfgNode:
-    """The config that an OUTPUT_DIR was made with."""
-    return get_cfg(path / "config.yaml")
+    """The config that an OUTPUT_DIR was made with, on the device that is here."""
+    cfg = get_cfg(path / "config.yaml")
+    if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
 
 
 def results_file(path: Path, dataset_name: str) -> Path:
@@ -137,17 +143,24 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
         )
     metrics = results.with_name("metrics.json")
     if metrics.exists():
-        evaluated = json.loads(metrics.read_text())["num_images"]
+        evaluated = _number_of_images(metrics)
         if evaluated != len(ground_truth.imgs):
             raise RunError(
                 f"run {path} was evaluated on {evaluated} images of {dataset_name}, which has {len(ground_truth.imgs)} "
                 "now; evaluate it again"
             )
-    run = Run(name, path, _read_results(results, ground_truth), config_of(path))
+    run = Run(name, path, _read_results(results, ground_truth), config_of(path), is_complete=metrics.exists())
     training = path / "metrics.json"
     if training.exists():
         _add_training(run, training)
     return run
+
+
+def _number_of_images(metrics: Path) -> int:
+    try:
+        return int(json.loads(metrics.read_text())["num_images"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{metrics} is damaged ({error!r}); remove its folder to evaluate the run again") from error
 
 
 def _add_training(run: Run, path: Path) -> None:

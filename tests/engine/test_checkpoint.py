@@ -1,10 +1,13 @@
+import errno
 import math
+import os
 
 import pytest
 import torch
 from torch import nn
 
-from objguided_d2.engine.checkpoint import AtomicCheckpointer, BestModel
+from objguided_d2.engine.checkpoint import AtomicCheckpointer, BestModel, is_full_disk
+from objguided_d2.engine.errors import DivergenceError, WeightsError
 
 
 class Unsavable:
@@ -26,6 +29,66 @@ def test_saved_checkpoint_loads_by_detectron2_rules(tmp_path):
     extra = AtomicCheckpointer(other, str(tmp_path)).resume_or_load("", resume=True)
     assert extra["iteration"] == 4
     assert torch.equal(other.weight, model.weight)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    model = nn.Linear(2, 1)
+    checkpointer = AtomicCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_0000001", iteration=1)
+    model.bias.data[0] = math.nan
+    with pytest.raises(DivergenceError, match="model_0000002.pth is not written: bias is no longer finite"):
+        checkpointer.save("model_0000002", iteration=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000001.pth"]
+    assert checkpointer.get_checkpoint_file().endswith("model_0000001.pth")
+
+
+def test_a_full_disk_is_known_behind_the_error_that_hides_it():
+    full = OSError(errno.ENOSPC, "No space left on device")
+    hidden = RuntimeError("unexpected pos 64 vs 0")
+    hidden.__context__ = full
+    assert is_full_disk(full) and is_full_disk(hidden)
+    assert not is_full_disk(RuntimeError()) and not is_full_disk(OSError(errno.EACCES, "Permission denied"))
+
+
+class TestNewestWholeCheckpoint:
+    @pytest.fixture
+    def checkpointer(self, tmp_path):
+        class State:
+            def state_dict(self):
+                return {"seed": 1}
+
+        checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), trainer=State())
+        for iteration in (1, 3, 12):
+            checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        torch.save({"model": nn.Linear(2, 1).state_dict(), "iteration": 20}, tmp_path / "model_best.pth")
+        return checkpointer
+
+    def test_is_the_last_one_where_all_are_whole(self, checkpointer, tmp_path, caplog):
+        assert checkpointer.newest_whole_checkpoint() == str(tmp_path / "model_0000012.pth")
+        checkpointer.tag_last_checkpoint("model_0000003.pth")
+        assert checkpointer.newest_whole_checkpoint() == str(tmp_path / "model_0000003.pth")
+        assert not caplog.text
+
+    @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 900)])
+    def test_is_the_one_before_a_damaged_one_with_a_warning(self, checkpointer, tmp_path, caplog, damage):
+        damage(tmp_path / "model_0000012.pth")
+        assert checkpointer.newest_whole_checkpoint() == str(tmp_path / "model_0000003.pth")
+        assert "model_0000012.pth is " in caplog.text and "going on from " in caplog.text
+
+    def test_is_found_without_the_file_that_names_the_last_one(self, checkpointer, tmp_path):
+        (tmp_path / "last_checkpoint").write_text("")
+        assert checkpointer.newest_whole_checkpoint() == str(tmp_path / "model_0000012.pth")
+        (tmp_path / "last_checkpoint").unlink()
+        assert checkpointer.newest_whole_checkpoint() == str(tmp_path / "model_0000012.pth")
+
+    def test_is_none_in_an_empty_folder(self, tmp_path):
+        assert AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).newest_whole_checkpoint() is None
+
+    def test_all_damaged_are_named(self, checkpointer, tmp_path):
+        for path in tmp_path.glob("model_0*.pth"):
+            path.write_bytes(b"")
+        with pytest.raises(WeightsError, match="no whole checkpoint in .*0000012.pth is empty.*0000001.pth is empty"):
+            checkpointer.newest_whole_checkpoint()
 
 
 class TestBestModel:
@@ -52,6 +115,14 @@ class TestBestModel:
         assert torch.load(tmp_path / "model_best.pth")["value"] == 5.0
         self.offer(resumed, 6.0)
         assert torch.load(tmp_path / "model_best.pth")["value"] == 6.0
+
+    def test_damaged_file_is_told_and_replaced_by_the_next_best(self, tmp_path, caplog):
+        (tmp_path / "model_best.pth").write_bytes(b"")
+        best = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
+        best.restore()
+        assert "model_best.pth is empty" in caplog.text
+        self.offer(best, 4.0)
+        assert torch.load(tmp_path / "model_best.pth")["value"] == 4.0
 
     def test_value_of_another_metric_is_not_restored(self, tmp_path):
         self.offer(BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP"), 5.0)

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
-from objguided_d2.engine import ConfigError, Trainer, launch
+from objguided_d2.engine import ConfigError, Trainer, WeightsError, launch
 from objguided_d2.engine.distributed import create_ddp_model
-from tests.engine.toy import last_checkpoint, run_toy, toy_cfg, weights
+from objguided_d2.engine.errors import ProcessError
+from tests.engine.toy import last_checkpoint, register_toy_dataset, run_toy, toy_cfg, weights  # noqa: F401
 
+# A model without BatchNorm and dropout, of which one process and two compute the same.
+PLAIN = "MODEL.META_ARCHITECTURE", "ToyPlainDetector", "SOLVER.OPTIMIZER", "SGD", "DATASETS.TEST", ()
 TWO_PROCESSES = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
 
 
@@ -30,7 +34,8 @@ def args(**changes) -> Namespace:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
 def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
     options = "MODEL.META_ARCHITECTURE", "ToyPlainDetector", "SOLVER.OPTIMIZER", "SGD", "SOLVER.MAX_MINUTES", 5.0
-    launch(run_toy, args(), (toy_cfg(tmp_path / "two", *options), args(), str(toy_data)))
+    DatasetCatalog.get("toy_train")
+    launch(run_toy, args(), (toy_cfg(tmp_path / "two", *options), args()))
     one = Trainer(toy_cfg(tmp_path / "one", *options))
     results = flatten_results_dict(one.train())
 
@@ -39,6 +44,69 @@ def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
     assert 0 < results["segm/AP"] < 100
     for key, value in weights(tmp_path / "two/model_final.pth").items():
         torch.testing.assert_close(value, one.model.state_dict()[key])
+
+
+TORCHRUN_PROGRAM = """
+import sys
+from tests.engine.test_engine_distributed import *
+register_toy_dataset(Path(sys.argv[2]))
+launch(run_toy, args(num_gpus=1), (toy_cfg(sys.argv[1], *PLAIN), args(num_gpus=1)))
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
+def test_two_processes_of_torchrun_train_as_one(toy_data, tmp_path, monkeypatch):
+    (tmp_path / "program.py").write_text(TORCHRUN_PROGRAM)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "program.py"), str(tmp_path / "two"), str(toy_data)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
+    one = Trainer(toy_cfg(tmp_path / "one", *PLAIN))
+    one.train()
+    losses = [
+        [json.loads(line)["total_loss"] for line in (tmp_path / name / "metrics.json").read_text().splitlines()[:1]]
+        for name in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1]) and losses[0]
+    for key, value in weights(tmp_path / "two/model_final.pth").items():
+        torch.testing.assert_close(value, one.model.state_dict()[key])
+
+
+def fail_in_the_second_process(kind: str) -> None:
+    if comm.get_rank() == 1:
+        if kind == "error":
+            raise WeightsError("a.pth is empty")
+        os.kill(os.getpid(), signal.SIGKILL)
+    comm.all_gather("what the other one never gives")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
+def test_error_of_one_process_ends_all_and_is_the_error_of_the_launcher():
+    with pytest.raises(WeightsError, match="^a.pth is empty$"):
+        launch(fail_in_the_second_process, args(), ("error",))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
+def test_death_of_one_process_ends_all():
+    with pytest.raises(ProcessError, match="process 1 of 2 was killed by SIGKILL .* --resume"):
+        launch(fail_in_the_second_process, args(), ("death",))
+
+
+def test_flags_that_start_processes_contradict_torchrun(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(ConfigError, match="--num-gpus 2 .* one of 2 that torchrun or srun has started"):
+        launch(print, args(), ())
+
+
+def test_several_machines_need_an_address():
+    with pytest.raises(ConfigError, match="--num-machines above 1 needs --dist-url"):
+        launch(print, args(num_machines=2), ())
 
 
 def thread_names() -> list[str]:
@@ -88,11 +156,12 @@ def test_sigterm_to_the_launcher_stops_all_processes_with_a_checkpoint(toy_data,
         "from tests.engine.test_engine_distributed import *\n"
         "import sys\n"
         "cfg = toy_cfg(sys.argv[1], 'SOLVER.MAX_ITER', 10**6, 'SOLVER.CHECKPOINT_PERIOD', 10**6)\n"
-        "launch(run_toy, args(), (cfg, args(), sys.argv[2]))\n"
+        "register_toy_dataset(Path(sys.argv[2]))\n"
+        "launch(run_toy, args(), (cfg, args()))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(toy_data)])
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not ((tmp_path / "metrics.json").exists() and (tmp_path / "metrics.json").stat().st_size):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)

@@ -160,9 +160,8 @@ def toy_cfg(output_dir: Path, *overrides: object) -> CfgNode:
     return cfg
 
 
-def run_toy(cfg: CfgNode, args: Namespace, data_root: str) -> dict:
-    """``run`` for a new process, which knows neither the toy detector nor its data yet."""
-    register_toy_dataset(Path(data_root))
+def run_toy(cfg: CfgNode, args: Namespace) -> dict:
+    """``run`` for a new process, which learns of the toy detector by importing this."""
     results = run(cfg, args)
     if results:
         Path(cfg.OUTPUT_DIR, f"results_{'eval' if args.eval_only else 'train'}.json").write_text(json.dumps(results))

@@ -122,6 +122,44 @@ def test_run_without_predictions_and_weights_is_named(cells, tmp_path):
     assert not (tmp_path / "out" / "index.html").exists()
 
 
+def test_results_that_may_be_of_half_the_images_are_told_on_the_page(cells, tmp_path):
+    name, ground_truth, (perfect, *_) = cells
+    results = json.loads((perfect / "inference" / name / "coco_instances_results.json").read_text())
+    (tmp_path / "half.json").write_text(json.dumps([result for result in results if result["image_id"] <= 3]))
+    page = compare(DATASET, [perfect, tmp_path / "half.json"], tmp_path / "out", OPTIONS).read_text()
+    assert "half has no predictions in 3 of the 7 images, as image3.png: its file does not say" in page
+    assert "perfect has no predictions" not in page
+
+    metrics = perfect / "inference" / name / "metrics.json"
+    metrics.write_text(json.dumps({"num_images": 3}))
+    with pytest.raises(RunError, match="evaluated on 3 images of report_cells, which has 7 now"):
+        collect(DATASET, [perfect], tmp_path / "out", OPTIONS)
+    metrics.write_text("{")
+    with pytest.raises(RunError, match="metrics.json is damaged"):
+        collect(DATASET, [perfect], tmp_path / "out", OPTIONS)
+
+
+def test_dataset_without_annotations_and_a_misspelled_one_are_refused(cells, tmp_path):
+    content = json.loads((tmp_path / "cells.json").read_text())
+    del content["annotations"]
+    (tmp_path / "cells.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"report_cells has no annotations to compare with \(.*cells.json"):
+        compare(DATASET, [cells[2][0]], tmp_path / "out", OPTIONS)
+    with pytest.raises(RunError, match="dataset report_cell is neither registered nor prepared: did you mean report_c"):
+        compare("report_cell", [cells[2][0]], tmp_path / "out", OPTIONS)
+
+
+def test_run_with_a_damaged_weights_file_is_named(cells, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    cfg = small_cfg()
+    cfg.MODEL.DEVICE = "cuda"
+    (run / "config.yaml").write_text(cfg.dump())
+    (run / "model_final.pth").write_bytes(b"")
+    with pytest.raises(RunError, match="run .*run: .*model_final.pth is empty"):
+        compare(DATASET, [run], tmp_path / "out", OPTIONS)
+
+
 def test_command_refuses_an_unknown_dataset(tmp_path, capsys):
     assert main([str(tmp_path), "--dataset", "nothing_val", "--output", str(tmp_path / "o")]) == 1
     assert "error: dataset nothing_val is neither registered nor prepared" in capsys.readouterr().err
