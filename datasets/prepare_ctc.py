@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
     args = parser.parse_args()
     try:
-        convert_ctc(
+        notes = convert_ctc(
             args.source,
             args.output / (args.name or f"ctc_{args.source.resolve().stem}"),
             train_truth=args.train_truth,
@@ -38,8 +38,10 @@ def main() -> None:
             intensity=args.intensity,
             border=args.border,
         )
-    except (SourceError, ValueError) as error:
+    except (SourceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    if notes.num_left_out:
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
     args = parser.parse_args()
     try:
-        convert_dsb2018(args.source, args.output / "dsb2018")
-    except SourceError as error:
+        notes = convert_dsb2018(args.source, args.output / "dsb2018")
+    except (SourceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    if notes.num_left_out:
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -22,15 +22,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=datasets_root(), help="datasets root (default: %(default)s)")
     args = parser.parse_args()
     try:
-        convert_plants(
+        notes = convert_plants(
             args.source,
             args.output / args.name,
             val_fraction=args.val_fraction,
             test_fraction=args.test_fraction,
             seed=args.seed,
         )
-    except (SourceError, ValueError) as error:
+    except (SourceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    if notes.num_left_out:
+        sys.exit(2)
 
 
 if __name__ == "__main__":

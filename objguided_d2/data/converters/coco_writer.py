@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,28 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
+from ..source_error import SourceError
+
 
 @contextlib.contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
+def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> Iterator[Path]:
     """A temporary folder beside ``target`` whose files move into ``target`` when the block ends without an error.
 
     Files of the same name are replaced, others in ``target`` stay. JSON files move last, so that an annotation file
     never names an image that is not there yet.
+
+    Args:
+        stale: gives, after the block, files of ``target`` (relative to it) that are removed before any is moved.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield staging
         files = [path for path in staging.rglob("*") if path.is_file()]
+        for path in stale():
+            (target / path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (target / path).parent.rmdir()
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
             destination = target / path.relative_to(staging)
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +82,8 @@ class CocoWriter:
         file_name = f"{name}.png"
         _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 4])
         path = self.image_root / file_name
+        if not path.resolve().is_relative_to(self.image_root.resolve()):
+            raise SourceError(f"{name} would be written outside of {self.image_root}; rename the image")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png)
 
