@@ -257,7 +257,7 @@ def test_yolo_boxes_are_no_masks(tmp_path):
 
 OTHER_JSON = {
     "COCO": ({"images": [], "annotations": []}, "is a COCO file; give it as --labels"),
-    "VIA": ({"_via_img_metadata": {}}, "VGG Image Annotator; export COCO"),
+    "VIA": ({"_via_img_metadata": {}}, "is of the VGG Image Annotator; export COCO"),
     "Label Studio": ([{"data": {}, "annotations": []}], "is of Label Studio; export COCO"),
     "Supervisely": ({"objects": []}, "is of Supervisely or Cityscapes"),
     "other": ({"a": 1}, "is not a LabelMe, GeoJSON or COCO file"),
