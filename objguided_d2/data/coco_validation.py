@@ -103,10 +103,25 @@ def read_coco(path: Path, *, needs_size: bool = True) -> CocoFile:
     Raises:
         SourceError: if the file is no JSON, or lacks one of COCO's lists.
     """
-    content = _load(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is not JSON ({error}); export it again") from error
+    return parse_coco(content, str(path), needs_size=needs_size)
+
+
+def parse_coco(content: Any, name: str, *, needs_size: bool = True) -> CocoFile:
+    """As :func:`read_coco`, of the content of a file called ``name``."""
+    for key in ("categories", "images"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise SourceError(f"{name} is not a COCO instance file: it has no list '{key}'; export it again")
+        if not content[key]:
+            raise SourceError(f"{name}: '{key}' is empty; export it with all images and classes")
     file = CocoFile(is_annotated=content.get("annotations") is not None)
     file.info = content["info"] if isinstance(content.get("info"), dict) else {}
-    annotations = _annotation_list(path, content, file)
+    annotations = _annotation_list(name, content, file)
     _read_categories(content["categories"], annotations, file)
     by_id = _read_images(content["images"], file, needs_size)
     seen: set = set()
@@ -124,29 +139,14 @@ def size_mismatch(actual: tuple[int, int], stated: tuple[int, int]) -> str:
     return f"is {actual}, its annotations are for {stated} (height, width); {fix}"
 
 
-def _load(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is not JSON ({error}); export it again") from error
-    for key in ("categories", "images"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise SourceError(f"{path} is not a COCO instance file: it has no list '{key}'; export it again")
-        if not content[key]:
-            raise SourceError(f"{path}: '{key}' is empty; export it with all images and classes")
-    return content
-
-
-def _annotation_list(path: Path, content: dict, file: CocoFile) -> list:
+def _annotation_list(name: str, content: dict, file: CocoFile) -> list:
     annotations = content.get("annotations")
     if isinstance(annotations, dict):  # as early releases of LIVECell have them
         file.is_repaired = True
         file.warnings.add("it is no list but an object of annotations by id; its values taken", "'annotations'")
         return list(annotations.values())
     if annotations is not None and not isinstance(annotations, list):
-        raise SourceError(f"{path} is not a COCO instance file: its 'annotations' is no list; export it again")
+        raise SourceError(f"{name} is not a COCO instance file: its 'annotations' is no list; export it again")
     return annotations or []
 
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,24 @@ def write_json(path: str | os.PathLike, content: Any, indent: int | None = None)
 
 
 @contextlib.contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
+def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> Iterator[Path]:
     """A temporary folder beside ``target`` whose files move into ``target`` when the block ends without an error.
 
     Files of the same name are replaced, others in ``target`` stay. JSON files move last, so that an annotation file
     never names an image that is not there yet.
+
+    Args:
+        stale: gives, after the block, files of ``target`` (relative to it) that are removed before any is moved.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield staging
         files = [path for path in staging.rglob("*") if path.is_file()]
+        for path in stale():
+            (target / path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (target / path).parent.rmdir()
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
             destination = target / path.relative_to(staging)
             destination.parent.mkdir(parents=True, exist_ok=True)

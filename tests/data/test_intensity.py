@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from objguided_d2.data.intensity import DEFAULT, IntensityMapping, to_rgb8
+from objguided_d2.data.intensity import DEFAULT, IntensityMapping, num_not_finite, to_rgb8
 
 
 @pytest.mark.parametrize("text", [DEFAULT, "range:0,65535", "percentile:2,98", "range:-3,4.5"])
@@ -43,3 +43,22 @@ def test_rgb():
     with pytest.raises(ValueError, match="uint16 values of 0 to 11 need an intensity mapping"):
         to_rgb8(gray.astype(np.uint16), None)
     assert to_rgb8(gray > 3, None).max() == 255
+
+
+def test_nan_and_infinity_do_not_move_the_mapping_and_are_counted():
+    values = np.linspace(0, 10, 100, dtype=np.float32).reshape(10, 10)
+    odd = values.copy()
+    odd[0, :3] = np.nan, np.inf, -np.inf
+    mapping = IntensityMapping.parse("percentile:5,95")
+    mapped = mapping(odd)
+    assert mapped[0, :3].tolist() == [0, 255, 0]
+    low, high = np.percentile(odd[np.isfinite(odd)], [5, 95])
+    assert np.array_equal(mapped[1:], IntensityMapping("range", low, high)(values)[1:])
+    assert num_not_finite(odd) == 3 and num_not_finite(values) == 0 and num_not_finite(np.uint8([1])) == 0
+
+
+def test_image_without_a_finite_value_is_refused():
+    with pytest.raises(ValueError, match="no value of it is a finite number"):
+        to_rgb8(np.full((2, 2), np.nan), IntensityMapping.parse("percentile:5,95"))
+    with pytest.raises(ValueError, match="float64 values of no finite number"):
+        to_rgb8(np.full((2, 2), np.nan), None)

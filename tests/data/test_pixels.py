@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import cv2
@@ -97,3 +98,90 @@ def test_mapping_for_the_network_is_that_of_preparation(tmp_path):
     cv2.imwrite(str(path), prepared)
     raw = str(write(tmp_path / "raw.tif", image))
     assert np.array_equal(read_image(raw, "RGB", mapping), read_image(str(path), "RGB", None))
+
+
+def damaged(data, start=40, length=200):
+    return data[:start] + b"\xff" * length + data[start + length :]
+
+
+def encode(image, ending, **kwargs):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, ending, **kwargs)
+    return file.getvalue()
+
+
+def lzw():
+    file = io.BytesIO()
+    tifffile.imwrite(file, random_image(90, 90), compression="lzw")
+    return damaged(file.getvalue(), 3000)
+
+
+JPEG = encode(random_image(64, 64, 3), "JPEG")
+DAMAGED = {
+    "nothing": b"",
+    "text": b"not an image",
+    "LZW": lzw(),
+    "JPEG cut off": JPEG[: len(JPEG) // 2],
+    "PNG": damaged(encode(random_image(64, 64, 3), "PNG"), 100),
+    "PNG of 16 bits cut off": cv2.imencode(".png", random_image(64, 64, 3, dtype=np.uint16))[1].tobytes()[:900],
+    "JPEG 2000": encode(random_image(64, 64, 3), "JPEG2000")[:300],
+    "WebP": encode(random_image(64, 64, 3), "WEBP")[:200],
+    "TIFF of two bytes": b"II*\x00\x08\x00",
+    "animation": encode(
+        random_image(9, 9), "GIF", save_all=True, append_images=[Image.fromarray(random_image(9, 9) // 2)]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize("reader", [read_image_pixels, read_label_pixels])
+def test_damaged_file_of_any_kind_is_a_source_error_that_names_it(kind, reader):
+    with pytest.raises(SourceError, match="a.tif"):
+        reader(lambda _: DAMAGED[kind], "a.tif")
+
+
+def test_contents_and_not_the_ending_tell_the_format(tmp_path):
+    image = random_image(9, 7, 3)
+    assert np.array_equal(read_image_pixels(lambda _: encode(image, "PNG"), "a.tif"), image)
+    path = write(tmp_path / "a.tif", image)
+    assert np.array_equal(read_image_pixels(lambda _: path.read_bytes(), "a.png"), image)
+
+
+@pytest.mark.parametrize("ending", ["PNG", "TIFF", "JPEG2000"])
+def test_file_that_claims_too_many_pixels_is_refused_with_a_limit_that_can_be_raised(monkeypatch, ending):
+    data = encode(np.zeros((100, 120), np.uint8), ending)
+    assert read_image_pixels(lambda _: data, "a.png").shape == (100, 120)
+    monkeypatch.setenv("OBJGUIDED_D2_MAX_PIXELS", "11999")
+    with pytest.raises(SourceError, match="a.png claims 12,000 pixels, more than 11,999; cut it .*MAX_PIXELS"):
+        read_image_pixels(lambda _: data, "a.png")
+
+
+def test_pillows_own_limit_follows_ours(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setenv("OBJGUIDED_D2_MAX_PIXELS", "2000")
+    data = encode(np.zeros((100, 120), np.uint8), "PNG")
+    with pytest.raises(SourceError, match="a.png claims 12,000 pixels"):
+        read_image_pixels(lambda _: data, "a.png")
+    monkeypatch.setenv("OBJGUIDED_D2_MAX_PIXELS", "12000")
+    assert read_image_pixels(lambda _: data, "a.png").shape == (100, 120)
+
+
+@pytest.mark.parametrize("text", ["many", "-3", "0"])
+def test_limit_that_is_no_number_is_told(monkeypatch, text):
+    monkeypatch.setenv("OBJGUIDED_D2_MAX_PIXELS", text)
+    with pytest.raises(SourceError, match="OBJGUIDED_D2_MAX_PIXELS is"):
+        read_image_pixels(lambda _: encode(np.zeros((9, 9), np.uint8), "PNG"), "a.png")
+
+
+@pytest.mark.parametrize("values", [[np.nan, 1.0], [np.inf, 1.0], [1e300, 0.0], [0.5, 1.0]])
+def test_float_labels_that_are_no_whole_numbers_are_refused(tmp_path, values):
+    path = write(tmp_path / "a.tif", np.array([values] * 2))
+    with pytest.raises(SourceError, match="a.tif holds fractions"):
+        read_label_pixels(read, str(path))
+
+
+def test_preview_of_a_camera_image_is_not_a_second_frame():
+    image = Image.fromarray(random_image(32, 48, 3))
+    file = io.BytesIO()
+    image.save(file, "MPO", save_all=True, append_images=[image.resize((12, 8))])
+    assert read_image_pixels(lambda _: file.getvalue(), "a.jpg").shape == (32, 48, 3)

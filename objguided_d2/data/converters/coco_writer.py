@@ -10,6 +10,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ...utils.rle import encode_mask
+from ..source_error import SourceError
 
 
 class CocoWriter:
@@ -51,6 +52,8 @@ class CocoWriter:
         file_name = f"{name}.png"
         _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 4])
         path = self.image_root / file_name
+        if not path.resolve().is_relative_to(self.image_root.resolve()):
+            raise SourceError(f"{name} would be written outside of {self.image_root}; rename the image")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png)
 

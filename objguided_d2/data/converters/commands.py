@@ -3,14 +3,20 @@
 The converters are imported when they run: the help needs none of their libraries.
 """
 
+from __future__ import annotations
+
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..root_folder import datasets_root
 from ..source_error import SourceError
+
+if TYPE_CHECKING:
+    from .conversion import ConversionNotes
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Preparation:
 
     description: str
     declare: Callable[[ArgumentParser], None]
-    convert: Callable[[Namespace], None]
+    convert: Callable[[Namespace], ConversionNotes | None]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -30,7 +36,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         prog: name of the command in its help.
 
     Returns:
-        The exit status: 1 for a source that cannot be converted. Wrong arguments raise SystemExit(2).
+        The exit status: 0 if all was converted, 2 if something was left out, 1 if nothing could be converted. Wrong
+        arguments raise SystemExit(2).
     """
     parser = ArgumentParser(prog=prog, description="Convert images and annotations to COCO JSON under a datasets root.")
     choices = parser.add_subparsers(dest="name", required=True, metavar="NAME")
@@ -41,21 +48,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         choice.set_defaults(convert=preparation.convert)
     args = parser.parse_args(argv)
     try:
-        args.convert(args)
-    except (SourceError, ValueError) as error:
+        notes = args.convert(args)
+    except (SourceError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 2 if notes is not None and notes.num_left_out else 0
 
 
 def _declare_dsb2018(parser: ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, required=True, help="stage1_train.zip or the folder it unpacks to")
 
 
-def _convert_dsb2018(args: Namespace) -> None:
+def _convert_dsb2018(args: Namespace) -> ConversionNotes:
     from .dsb2018 import convert_dsb2018
 
-    convert_dsb2018(args.source, args.output / "dsb2018")
+    return convert_dsb2018(args.source, args.output / "dsb2018")
 
 
 def _declare_plant(parser: ArgumentParser) -> None:
@@ -63,13 +70,15 @@ def _declare_plant(parser: ArgumentParser) -> None:
         "--source", type=Path, required=True, help="folder or zip archive of PNG files, or of HDF5 files"
     )
     parser.add_argument("--name", default="plant", help="dataset name, plant or lsc (default: %(default)s)")
-    _declare_split(parser, test_fraction=0.2)
+    parser.add_argument("--val-fraction", type=float, default=0.2, help="default: %(default)s")
+    parser.add_argument("--test-fraction", type=float, default=0.2, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
 
 
-def _convert_plant(args: Namespace) -> None:
+def _convert_plant(args: Namespace) -> ConversionNotes:
     from .plant import convert_plants
 
-    convert_plants(
+    return convert_plants(
         args.source,
         args.output / args.name,
         val_fraction=args.val_fraction,
@@ -93,11 +102,11 @@ def _declare_ctc(parser: ArgumentParser) -> None:
     parser.add_argument("--border", type=int, help="strip without truth, pixels (default: the challenge's)")
 
 
-def _convert_ctc(args: Namespace) -> None:
+def _convert_ctc(args: Namespace) -> ConversionNotes:
     from ..intensity import DEFAULT
     from .ctc import convert_ctc
 
-    convert_ctc(
+    return convert_ctc(
         args.source,
         args.output / (args.name or f"ctc_{args.source.resolve().stem}"),
         train_truth=args.train_truth,
@@ -114,16 +123,19 @@ def _declare_labelmaps(parser: ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder or zip archive")
     parser.add_argument("--labels", type=Path, required=True, help="folder or zip archive, or a COCO JSON file")
     parser.add_argument("--name", default="custom", help="dataset name (default: %(default)s)")
-    _declare_split(parser, test_fraction=0.0)
+    parser.add_argument("--val-fraction", type=float, help="default: by folders called train and val, else 0.2")
+    parser.add_argument("--test-fraction", type=float, help="default: by folders called train and test, else 0")
+    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
     parser.add_argument("--groups", help="keep together: a regular expression on names, or a CSV with image,group")
     parser.add_argument("--classes", type=Path, help="CSV with label,class and, if they differ by image, image")
+    parser.add_argument("--components", action="store_true", help="each piece of a label is an object (binary masks)")
     parser.add_argument("--intensity", help="for more than 8 bits or low contrast, as percentile:0.1,99.9")
 
 
-def _convert_labelmaps(args: Namespace) -> None:
+def _convert_labelmaps(args: Namespace) -> ConversionNotes:
     from .labelmaps import convert_labelmaps
 
-    convert_labelmaps(
+    return convert_labelmaps(
         args.images,
         args.labels,
         args.output / args.name,
@@ -133,6 +145,7 @@ def _convert_labelmaps(args: Namespace) -> None:
         groups=args.groups,
         classes=args.classes,
         intensity=args.intensity,
+        split_components=args.components,
     )
 
 
@@ -158,12 +171,6 @@ def _convert_synthetic(args: Namespace) -> None:
         args.seed,
         name=args.name,
     )
-
-
-def _declare_split(parser: ArgumentParser, *, test_fraction: float) -> None:
-    parser.add_argument("--val-fraction", type=float, default=0.2, help="default: %(default)s")
-    parser.add_argument("--test-fraction", type=float, default=test_fraction, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
 
 
 PREPARATIONS = {

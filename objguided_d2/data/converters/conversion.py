@@ -62,15 +62,30 @@ def _read_member(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], 
 
 
 class ConversionNotes:
-    """File names grouped by what was unusual about them, printed at the end of a conversion."""
+    """File names grouped by what was unusual about them: printed in short at the end of a conversion, kept in full.
+
+    Attributes:
+        num_left_out: files and shapes that should have been converted and were not.
+    """
 
     MAX_NAMES = 5
 
     def __init__(self) -> None:
         self.names: dict[str, list[str]] = defaultdict(list)
+        self.num_left_out = 0
 
     def add(self, kind: str, name: str) -> None:
+        """Note a file that is converted all the same."""
         self.names[kind].append(name)
+
+    def leave_out(self, name: str, kind: str = "left out") -> None:
+        """Note a file or shape that is not converted, with the reason in ``name`` or ``kind``."""
+        self.names[kind].append(name)
+        self.num_left_out += 1
+
+    def full_text(self) -> str:
+        """Everything, a line each."""
+        return "".join(f"{kind}: {name}\n" for kind, names in sorted(self.names.items()) for name in names)
 
     def __str__(self) -> str:
         lines = []

@@ -58,7 +58,7 @@ def convert_ctc(
     gap: int = 2,
     intensity: str = DEFAULT,
     border: int | None = None,
-) -> None:
+) -> ConversionNotes:
     """Convert one dataset of the challenge to splits train and val, of class "cell".
 
     Neighboring frames are near copies, so a split by frame would test on what was trained on: whole sequences are
@@ -79,6 +79,8 @@ def convert_ctc(
         intensity: see :mod:`.intensity`; only images of more than 8 bits are mapped.
         border: width of the strip, by default that of CTC_BORDERS for the source's name, else 0.
 
+    Returns:
+        notes on what was unusual and left out.
     Raises:
         SourceError: if the source is missing, damaged or laid out in another way.
         ValueError: for an unknown truth, fraction or mapping.
@@ -125,14 +127,21 @@ def convert_ctc(
         for split, of_split in frames_of.items()
     }
     write_instance_dataset(output, readers, ["cell"], notes, {"intensity": str(mapping)})
+    return notes
 
 
 def find_frames(names: Sequence[str]) -> dict[str, list[Frame]]:
     """Frames by sequence, in the order of time, with or without a folder around the sequences.
 
     Raises:
-        SourceError: for volumes (slices of 3D truth), which this converter does not read.
+        SourceError: for volumes (slices of 3D truth), which this converter does not read, and for several datasets.
     """
+    datasets = sorted({match[1] for name in names if (match := re.match(r"(.*/|)\d\d/t\d{3,4}\.tif$", name))})
+    if len(datasets) > 1:
+        raise SourceError(
+            f"{len(datasets)} datasets are in one source, as {datasets[0] or './'} and {datasets[1]}; give the folder "
+            "of one of them"
+        )
     frames: dict[str, dict[int, Frame]] = {}
     truths: dict[tuple[str, str, int], str] = {}
     for name in names:

@@ -27,13 +27,16 @@ def read_split_ids(split: str) -> list[str]:
     return sorted(path.read_text().split())
 
 
-def convert_dsb2018(source: Path, output: Path) -> None:
+def convert_dsb2018(source: Path, output: Path) -> ConversionNotes:
     """Convert ``source`` to ``output/{train,val,test}/<id>.png`` and ``output/annotations/<folder>_<split>.json``.
 
     Prints what was written, which ids are missing and which files needed care. Nothing is left behind on an error.
 
     Args:
         source: the zip archive or the folder it unpacks to, with or without one folder around the ids.
+
+    Returns:
+        notes on what was unusual and left out.
     Raises:
         SourceError: ``source`` is missing, damaged, laid out in another way or has none of the listed ids.
     """
@@ -55,10 +58,11 @@ def convert_dsb2018(source: Path, output: Path) -> None:
             f"run `objguided prepare labelmaps --images {source} --labels {source}`"
         )
     for image_id in sorted(kaggle.images.keys() - listed):
-        notes.add("image in no split list, left out", kaggle.images[image_id])
+        notes.leave_out(kaggle.images[image_id], kind="image in no split list, left out")
     for image_id in sorted(kaggle.masks.keys() - kaggle.images.keys()):
-        notes.add("masks without their image, left out", image_id)
+        notes.leave_out(image_id, kind="masks without their image, left out")
     write_instance_dataset(output, readers, ["nucleus"], notes)
+    return notes
 
 
 @dataclass
@@ -108,14 +112,14 @@ def _read_sample(kaggle: KaggleFolder, image_id: str, notes: ConversionNotes) ->
         try:
             mask = read_label_pixels(kaggle.read, mask_name) > 0
         except SourceError as error:
-            notes.add("unreadable mask, left out", str(error))
+            notes.leave_out(str(error), kind="unreadable mask, left out")
             continue
         if mask.shape != image.shape[:2]:
-            notes.add("mask of another size than its image, left out", mask_name)
+            notes.leave_out(mask_name, kind="mask of another size than its image, left out")
             continue
         num_read += 1
         if not mask.any():
-            notes.add("empty mask, left out", mask_name)
+            notes.add("empty mask, not an object", mask_name)
         elif (kept := clean_mask(mask, mask_name, notes)) is not None:
             masks.append(kept)
     if not num_read:

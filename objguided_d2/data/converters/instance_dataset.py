@@ -1,5 +1,6 @@
 """From labeled images to the PNG and COCO files of a dataset: what converters do once they have read their source."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,10 @@ from ...utils.atomic_write import staged_folder
 from ..source_error import SourceError
 from .coco_writer import CocoWriter
 from .conversion import ConversionNotes
+from .splitting import SPLITS
 
 HUGE_SIDE = 4096
+NOTES_FILE = "conversion_notes.txt"
 
 
 @dataclass
@@ -45,26 +48,30 @@ def write_instance_dataset(
 ) -> None:
     """Write ``output/<split>/<name>.png`` and ``output/annotations/<folder>_<split>.json``; print what was done.
 
+    Splits and images that an earlier run wrote and this one does not are removed. All notes go to
+    ``output/conversion_notes.txt``, the first of each kind to the screen.
+
     Args:
         output: the dataset's folder; its name begins that of the annotation files.
         splits: split -> one function per image that reads it, called in this order. One that raises SourceError is
             left out and noted.
         categories: class names.
-        notes: printed at the end.
+        notes: on what was left out so far.
         info: entries for the ``info`` of the JSON files.
 
     Raises:
-        SourceError: if no image could be used. Nothing is left behind.
+        SourceError: if no image of a split could be used. Nothing is left behind.
     """
-    total = 0
-    with staged_folder(output) as staging:
+    written: set[Path] = set()
+    empty: list[str] = []
+    with staged_folder(output, lambda: _stale_files(output, written)) as staging:
         for split, readers in splits.items():
             writer, num_objects = CocoWriter(staging / split, categories, info), 0
             for read in tqdm(readers, desc=split, unit="image", disable=None):
                 try:
                     sample = read()
                 except SourceError as error:
-                    notes.add("left out", str(error))
+                    notes.leave_out(str(error))
                     continue
                 _note_oddities(sample, notes)
                 writer.add(
@@ -76,13 +83,41 @@ def write_instance_dataset(
                     fields=sample.fields,
                 )
                 num_objects += len(sample.masks)
-            if writer.images:
-                writer.write_json(staging / "annotations" / f"{output.name}_{split}.json")
             print(f"{split}: {len(writer.images)} of {len(readers)} images, {num_objects} objects")
-            total += len(writer.images)
-        if not total:
+            if not writer.images:
+                empty.append(split)
+                continue
+            writer.write_json(staging / "annotations" / f"{output.name}_{split}.json")
+            written.add(Path("annotations") / f"{output.name}_{split}.json")
+            written.update(Path(split) / image["file_name"] for image in writer.images)
+        if not written:
             raise SourceError(f"no image of the source could be used:\n{notes}")
+        if empty:
+            raise SourceError(
+                f"no image of the split '{empty[0]}' could be used; correct the files below, or choose other fractions "
+                f"or another seed:\n{notes}"
+            )
+        if notes.names:
+            (staging / NOTES_FILE).write_text(notes.full_text(), encoding="utf-8")
+            written.add(Path(NOTES_FILE))
     print(f"Wrote {output}", notes, sep="\n")
+    if notes.names:
+        print(f"All of these: {output / NOTES_FILE}")
+
+
+def _stale_files(output: Path, written: set[Path]) -> list[Path]:
+    """What an earlier run wrote to ``output`` and this one does not, annotation files first. Others' files stay."""
+    stale = [Path(NOTES_FILE)] if (output / NOTES_FILE).is_file() else []
+    for split in SPLITS:
+        json_file = Path("annotations") / f"{output.name}_{split}.json"
+        try:
+            images = json.loads((output / json_file).read_bytes())["images"]
+            names = [Path(split) / str(image["file_name"]) for image in images]
+        except (OSError, ValueError, KeyError, TypeError):
+            names = []
+        names = [name for name in names if (output / name).is_file() and ".." not in name.parts]
+        stale += [json_file, *names] if (output / json_file).is_file() else []
+    return [path for path in sorted(stale, key=lambda path: path.suffix != ".json") if path not in written]
 
 
 def _note_oddities(sample: LabeledImage, notes: ConversionNotes) -> None:

@@ -1,44 +1,40 @@
 """Custom datasets: images with labels of any usual kind.
 
-The labels of the image ``<stem>.<ending>`` are one of
+Labels belong to the image ``<stem>.<ending>`` by their name (pairing.py). They are one of
 
 - a label image ``<stem>.png`` or ``.tif``, also ``<stem>_label``, ``_labels``, ``_mask``, ``_masks`` or ``_cp_masks``,
   one value or color per object;
-- a folder ``<stem>/`` with one mask file per object;
-- a LabelMe file ``<stem>.json``;
+- a folder ``<stem>/`` or ``<stem>/masks/`` with one mask file per object;
 - a label image in each of several folders, one per class: ``<class>/<stem>.png``;
+- a LabelMe or GeoJSON file ``<stem>.json``, Cellpose's ``<stem>_seg.npy``, ImageJ's ``<stem>.zip``, YOLO's
+  ``<stem>.txt``;
 
-or one COCO JSON file has those of all images.
+or COCO JSON files have those of all images.
 """
 
 import csv
-import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...utils.rle import decode_mask
-from ..intensity import IntensityMapping, to_rgb8
-from ..pixels import IMAGE_SUFFIXES, read_image_pixels, read_label_pixels
-from ..segmentation import segmentation_to_rle
+from ..coco_validation import parse_coco, read_coco
+from ..intensity import IntensityMapping, num_not_finite, to_rgb8
+from ..pixels import IMAGE_SUFFIXES, read_image_pixels
 from ..source_error import SourceError
+from .coco_labels import coco_objects, is_coco, merge_classes
 from .conversion import ConversionNotes, open_source
 from .instance_dataset import LabeledImage, write_instance_dataset
-from .label_objects import clean_mask, label_objects
-from .labelme import labelme_classes, read_labelme
+from .label_files import LabelContext, Reader, ReadObjects, choose_files, find_reader
+from .pairing import LABEL_ENDINGS, UNSUPPORTED, ImageIndex, Pairing, pair_files
 from .splitting import SPLITS, split_groups
+from .text_files import read_json
+from .yolo import read_class_names
 
-Reader = Callable[[str], bytes]
-# Objects of one image: (class name, mask) in the order of the source.
-Objects = list[tuple[str, np.ndarray]]
-ReadObjects = Callable[[tuple[int, int], ConversionNotes], Objects]
-
-LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "")
-DEFAULT_CLASS = "object"
+__all__ = ["LABEL_ENDINGS", "convert_labelmaps"]
 
 
 def convert_labelmaps(
@@ -46,26 +42,32 @@ def convert_labelmaps(
     labels: Path,
     output: Path,
     *,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.0,
+    val_fraction: float | None = None,
+    test_fraction: float | None = None,
     seed: int = 0,
     groups: str | None = None,
     classes: Path | None = None,
     intensity: str | None = None,
-) -> None:
-    """Pair images and labels by stem and write them as a dataset.
+    split_components: bool = False,
+) -> ConversionNotes:
+    """Pair images and labels by name and write them as a dataset.
 
     Args:
         images: folder or zip archive.
-        labels: folder or zip archive, see the module, or a COCO JSON file.
+        labels: the same or another one, see the module, or a COCO JSON file.
         output: the dataset's folder.
-        val_fraction, test_fraction, seed: see :func:`.splitting.split_groups`.
-        groups: a regular expression, whose first group (or whole match) in a stem is the group of that image, or the
+        val_fraction, test_fraction, seed: see :func:`.splitting.split_groups`. Without fractions, folders called
+            ``train`` and ``val`` or ``test`` (and the like) say the split of the images below them; else a fifth
+            validates.
+        groups: a regular expression, whose first group (or whole match) in a name is the group of that image, or the
             path of a CSV file with columns ``image`` and ``group``. Images of one group stay in one split.
         classes: CSV file with columns ``label`` and ``class``, and ``image`` where a label means different things in
             different images. For label images.
-        intensity: see :mod:`.intensity`; None takes 8-bit images as they are and leaves out others.
+        intensity: see :mod:`..intensity`; None takes 8-bit images as they are and leaves out others.
+        split_components: make each connected piece of a label an object, for binary masks.
 
+    Returns:
+        notes on what was unusual and left out.
     Raises:
         SourceError: if a source is missing or damaged or nothing can be paired. Files that cannot be used are left
             out and listed at the end.
@@ -74,218 +76,167 @@ def convert_labelmaps(
     mapping = IntensityMapping.parse(intensity) if intensity else None
     notes = ConversionNotes()
     image_names, read_image = open_source(images)
-    by_stem = _images_by_stem(image_names, images)
     if labels.suffix.lower() == ".json" and labels.is_file():
-        categories, objects_of = _coco_objects(labels)
+        pairing = pair_files(image_names, [], False, notes)
+        _check_images(pairing, images, image_names, notes)
+        file = read_coco(labels, needs_size=False)
+        categories, by_image = coco_objects(
+            file, labels.name, PurePosixPath(), ImageIndex(list(pairing.images.values())), notes
+        )
+        objects_of = {key: by_image[name] for key, name in pairing.images.items() if name in by_image}
     else:
-        categories, objects_of = _file_objects(*open_source(labels), set(by_stem), _read_classes(classes), notes)
-    paired = [stem for stem in by_stem if stem in objects_of]
-    for stem in sorted(by_stem.keys() - objects_of.keys()):
-        notes.add("image without labels, left out", by_stem[stem])
-    for stem in sorted(objects_of.keys() - by_stem.keys()):
-        notes.add("labels without an image, left out", stem)
+        label_names, read_labels = open_source(labels)
+        image_names, label_names = _apart(images, image_names, labels, label_names)
+        pairing = pair_files(image_names, label_names, images.resolve() == labels.resolve(), notes)
+        _check_images(pairing, images, image_names, notes)
+        context = LabelContext(
+            read_labels, read_image, _read_classes(classes), read_class_names(read_labels, label_names), False,
+            split_components,
+        )  # fmt: skip
+        categories, objects_of = _file_objects(pairing, context, notes)
+    paired = [key for key in pairing.images if key in objects_of]
+    left_out = set(pairing.labels) - set(objects_of)
+    for key in sorted(set(pairing.images) - set(objects_of) - left_out):
+        notes.leave_out(pairing.images[key], kind="image without labels, left out")
     if not paired:
         raise SourceError(
-            f"none of the {len(by_stem)} images in {images} has labels of its name in {labels}; name the labels "
-            f"<stem>.png, <stem>_mask.png, <stem>.json or <stem>/*.png, e.g. for {next(iter(by_stem.values()))}"
+            f"none of the {len(pairing.images)} images in {images} has usable labels of its name in {labels}; name the "
+            "labels <stem>.png, <stem>_mask.png, <stem>.json or <stem>/*.png, e.g. for "
+            f"{next(iter(pairing.images.values()))}{_indented(notes)}"
         )
-    split_of = dict(zip(paired, split_groups(_groups(groups, paired), val_fraction, test_fraction, seed)))
+    split_of = _splits(paired, pairing, _groups(groups, paired), val_fraction, test_fraction, seed)
     readers = {
         split: [
-            partial(_read_pair, read_image, by_stem[stem], objects_of[stem], mapping, categories, notes)
-            for stem in paired
-            if split_of[stem] == split
+            partial(_read_pair, read_image, pairing.images[key], key, objects_of[key], mapping, categories, notes)
+            for key in paired
+            if split_of[key] == split
         ]
         for split in SPLITS
         if split in split_of.values()
     }
     write_instance_dataset(output, readers, categories, notes, {"intensity": str(mapping)} if mapping else None)
+    return notes
 
 
-def _images_by_stem(names: Sequence[str], source: Path) -> dict[str, str]:
-    """Stem -> file name of every image, sorted."""
-    by_stem: dict[str, str] = {}
-    for name in names:
-        path = PurePosixPath(name)
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in by_stem:
-            raise SourceError(f"{source} holds {by_stem[path.stem]} and {name}; give images unique names")
-        by_stem[path.stem] = name
-    if not by_stem:
-        raise SourceError(f"{source} holds no image; it should have files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return dict(sorted(by_stem.items()))
+def _check_images(pairing: Pairing, source: Path, names: Sequence[str], notes: ConversionNotes) -> None:
+    if not pairing.images:
+        found = sorted({PurePosixPath(name).suffix.lower() for name in names} & set(UNSUPPORTED))
+        advice = "".join(f"; {suffix} files are not read: {UNSUPPORTED[suffix]}" for suffix in found)
+        raise SourceError(
+            f"{source} holds no image; it should have files ending in {', '.join(IMAGE_SUFFIXES)}{advice}"
+            f"{_indented(notes) if not found else ''}"
+        )
+
+
+def _apart(images: Path, image_names: list[str], labels: Path, label_names: list[str]) -> tuple[list[str], list[str]]:
+    """The files of both sources without those of a source that lies inside the other."""
+    images, labels = images.resolve(), labels.resolve()
+    if images != labels and labels.is_relative_to(images):
+        inner = labels.relative_to(images).as_posix()
+        image_names = [name for name in image_names if not f"{name}/".startswith(f"{inner}/")]
+    if images != labels and images.is_relative_to(labels):
+        inner = images.relative_to(labels).as_posix()
+        label_names = [name for name in label_names if not f"{name}/".startswith(f"{inner}/")]
+    return image_names, label_names
 
 
 def _file_objects(
-    names: Sequence[str],
-    read: Reader,
-    stems: set[str],
-    class_of_label: Mapping[tuple[str, int], str],
-    notes: ConversionNotes,
+    pairing: Pairing, context: LabelContext, notes: ConversionNotes
 ) -> tuple[list[str], dict[str, ReadObjects]]:
-    """Class names, and for each stem with labels the function that reads its objects."""
-    label_images: dict[str, dict[str, str]] = defaultdict(dict)  # stem -> folder -> file
-    mask_files: dict[str, list[str]] = defaultdict(list)
-    labelme: dict[str, str] = {}
-    for name in names:
-        path = PurePosixPath(name)
-        if path.name.startswith("."):
-            continue
-        if path.suffix.lower() == ".json":
-            labelme[path.stem] = name
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            if path.parent.name in stems:
-                mask_files[path.parent.name].append(name)
-            else:
-                stem = _image_stem(path.stem, stems)
-                folder = path.parent.name
-                if folder in label_images[stem]:
-                    raise SourceError(f"{label_images[stem][folder]} and {name} both label the image {stem}; keep one")
-                label_images[stem][folder] = name
-
+    """Class names, and for each image with labels the function that reads its objects."""
+    per_image = [{f.folder for f in files if f.kind == "image"} for files in pairing.labels.values()]
+    endings = [[f.ending for f in files if f.kind == "image"] for files in pairing.labels.values()]
+    # Label images of one image in several folders, all named alike, are classes.
+    context = replace(
+        context,
+        one_class_per_folder=any(
+            len(folders) > 1 and len(set(of_image)) == 1 for folders, of_image in zip(per_image, endings)
+        ),
+    )
     objects_of: dict[str, ReadObjects] = {}
-    folders = sorted({folder for of_stem in label_images.values() for folder in of_stem})
-    one_class_per_folder = any(len(of_stem) > 1 for of_stem in label_images.values())
     categories: set[str] = set()
-    for stem, of_stem in label_images.items():
-        if one_class_per_folder:
-            objects_of[stem] = partial(_read_class_images, read, dict(sorted(of_stem.items())))
-            categories.update(folders)
-        else:
-            classes = {label: name for (image, label), name in class_of_label.items() if image in ("", stem)}
-            objects_of[stem] = partial(_read_label_image, read, next(iter(of_stem.values())), classes)
-            categories.update(classes.values() or [DEFAULT_CLASS])
-    for stem, files in mask_files.items():
-        objects_of[stem] = partial(_read_mask_files, read, files)
-        categories.add(DEFAULT_CLASS)
-    for stem, name in labelme.items():
-        if stem in objects_of:
-            raise SourceError(f"{stem} has both a LabelMe file {name} and label images; keep one kind")
+    for key, files in pairing.labels.items():
         try:
-            categories.update(labelme_classes(read, name))
+            found, objects_of[key] = find_reader(choose_files(files, pairing.images[key], context), key, context)
         except SourceError as error:
-            notes.add("left out", str(error))
+            notes.leave_out(str(error))
             continue
-        objects_of[stem] = partial(_read_labelme_objects, read, name)
-    return sorted(categories), objects_of
+        categories |= found
+    if objects_of or not pairing.coco_files:
+        for name in pairing.coco_files:
+            notes.leave_out(name, kind="labels without an image, left out")
+        return sorted(categories), objects_of
+    return _coco_file_objects(pairing, context.read, notes)
 
 
-def _image_stem(label_stem: str, stems: set[str]) -> str:
-    """The image that a label file is for: its name without one of the usual endings."""
-    for ending in LABEL_ENDINGS:
-        if label_stem.endswith(ending) and label_stem.removesuffix(ending) in stems:
-            return label_stem.removesuffix(ending)
-    return label_stem
-
-
-def _read_label_image(
-    read: Reader, name: str, class_of_label: Mapping[int, str], size: tuple[int, int], notes: ConversionNotes
-) -> Objects:
-    labels = _read_labels(read, name, size)
-    objects = []
-    for label, mask in label_objects(labels, name, notes):
-        if class_of_label and label not in class_of_label:
-            raise SourceError(f"{name}: label {label} has no row in the file of --classes; add it")
-        objects.append((class_of_label.get(label, DEFAULT_CLASS), mask))
-    return objects
-
-
-def _read_class_images(
-    read: Reader, file_of_class: Mapping[str, str], size: tuple[int, int], notes: ConversionNotes
-) -> Objects:
-    return [
-        (name, mask)
-        for name, file in file_of_class.items()
-        for _, mask in label_objects(_read_labels(read, file, size), file, notes)
-    ]
-
-
-def _read_mask_files(read: Reader, files: Sequence[str], size: tuple[int, int], notes: ConversionNotes) -> Objects:
-    return _cleaned(((DEFAULT_CLASS, _read_labels(read, file, size) > 0, file) for file in files), notes)
-
-
-def _read_labelme_objects(read: Reader, name: str, size: tuple[int, int], notes: ConversionNotes) -> Objects:
-    return _cleaned(((label, mask, f"{name}, {label}") for label, mask in read_labelme(read, name, size)), notes)
-
-
-def _cleaned(found: Iterable[tuple[str, np.ndarray, str]], notes: ConversionNotes) -> Objects:
-    """Objects without specks, from class name, mask, and what to call the object in the notes."""
-    return [(name, kept) for name, mask, where in found if (kept := clean_mask(mask, where, notes)) is not None]
-
-
-def _read_labels(read: Reader, name: str, size: tuple[int, int]) -> np.ndarray:
-    labels = read_label_pixels(read, name)
-    if labels.shape != size:
-        raise SourceError(f"{name} is {labels.shape}, its image {size} (height, width); save both at one size")
-    return labels
-
-
-def _coco_objects(path: Path) -> tuple[list[str], dict[str, ReadObjects]]:
-    """Class names and functions that decode the annotations of an image, from a COCO JSON file."""
-    try:
-        content = json.loads(path.read_bytes())
-        names = {category["id"]: category["name"] for category in content["categories"]}
-        images = {image["id"]: image for image in content["images"]}
-        annotations = content["annotations"]
-        annotations = list(annotations.values()) if isinstance(annotations, dict) else annotations
-        of_image: dict = defaultdict(list)
-        for annotation in annotations:
-            of_image[annotation["image_id"]].append(annotation)
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path} is not a COCO instance file ({error!r}); export it again") from error
-    unknown = of_image.keys() - images.keys()
-    if unknown:
-        raise SourceError(
-            f"{path}: annotations name image_id {min(unknown)}, which is not in 'images'; export it again"
-        )
-    stems = [PurePosixPath(image["file_name"]).stem for image in images.values()]
-    if len(set(stems)) < len(stems):
-        raise SourceError(f"{path} has several images called {max(stems, key=stems.count)}; give them unique names")
-    readers = {
-        stem: partial(_read_coco_image, path, of_image[image_id], names) for stem, image_id in zip(stems, images)
-    }
-    return [names[i] for i in sorted(names)], readers
-
-
-def _read_coco_image(
-    path: Path, annotations: Sequence[dict], names: Mapping[int, str], size: tuple[int, int], notes: ConversionNotes
-) -> Objects:
-    found = []
-    for annotation in annotations:
-        where = f"{path.name}, annotation {annotation.get('id')}"
-        if annotation.get("iscrowd", 0):
-            notes.add("crowd region, dropped", where)
-            continue
-        if annotation.get("category_id") not in names:
-            raise SourceError(f"{where}: category_id {annotation.get('category_id')} is not in 'categories'; add it")
+def _coco_file_objects(
+    pairing: Pairing, read: Reader, notes: ConversionNotes
+) -> tuple[list[str], dict[str, ReadObjects]]:
+    """As :func:`_file_objects` from COCO files in the source of labels, one per split as a rule."""
+    index, key_of = ImageIndex(list(pairing.images.values())), {name: key for key, name in pairing.images.items()}
+    class_lists, objects_of = [], {}
+    for name in pairing.coco_files:
         try:
-            mask = decode_mask(segmentation_to_rle(annotation["segmentation"], *size))
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise SourceError(f"{where}: segmentation cannot be read ({error}); export it again") from error
-        found.append((names[annotation["category_id"]], mask, where))
-    return _cleaned(found, notes)
+            content = read_json(read, name)
+            if not is_coco(content):
+                raise SourceError(f"{name} is no COCO file and is named like no image")
+            file = parse_coco(content, name, needs_size=False)
+            names, by_image = coco_objects(file, name, PurePosixPath(name).parent, index, notes)
+        except SourceError as error:
+            notes.leave_out(str(error))
+            continue
+        class_lists.append(names)
+        objects_of.update({key_of[image]: reader for image, reader in by_image.items()})
+    return merge_classes(class_lists), objects_of
+
+
+def _splits(
+    paired: Sequence[str],
+    pairing: Pairing,
+    groups: Sequence[str],
+    val_fraction: float | None,
+    test_fraction: float | None,
+    seed: int,
+) -> dict[str, str]:
+    """The split of each image: that of its folder, or by the fractions."""
+    given = {key: pairing.splits[key] for key in paired}
+    is_complete = {"train"} < set(given.values()) and None not in given.values()
+    if is_complete and val_fraction is None and test_fraction is None:
+        print("splits: as the folders of the images are called")
+        return given
+    fractions = 0.2 if val_fraction is None else val_fraction, test_fraction or 0.0
+    return dict(zip(paired, split_groups(groups, *fractions, seed)))
 
 
 def _read_pair(
     read: Reader,
     image_name: str,
+    key: str,
     read_objects: ReadObjects,
     mapping: IntensityMapping | None,
     categories: Sequence[str],
     notes: ConversionNotes,
 ) -> LabeledImage:
+    pixels = read_image_pixels(read, image_name)
     try:
-        image = to_rgb8(read_image_pixels(read, image_name), mapping)
+        image = to_rgb8(pixels, mapping)
     except ValueError as error:
         raise SourceError(f"{image_name}: {error}; give it as --intensity") from error
+    if count := num_not_finite(pixels):
+        notes.add("NaN or infinite values, not counted for the intensity mapping", f"{image_name} ({count} values)")
     objects = read_objects(image.shape[:2], notes)
+    crowds = [mask for name, mask in objects if name is None]
     return LabeledImage(
-        PurePosixPath(image_name).stem,
+        key,
         image,
-        [mask for _, mask in objects],
-        [1 + categories.index(name) for name, _ in objects],
+        [mask for name, mask in objects if name is not None],
+        [1 + categories.index(name) for name, _ in objects if name is not None],
+        crowd=np.logical_or.reduce(crowds) if crowds else None,
     )
+
+
+def _indented(notes: ConversionNotes) -> str:
+    return f"\n{notes}" if notes.names else ""
 
 
 def _read_classes(path: Path | None) -> dict[tuple[str, int], str]:

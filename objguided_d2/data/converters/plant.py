@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from ...utils.rle import encode_mask
+from ..decode_limit import check_bytes
 from ..intensity import to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
@@ -42,7 +43,7 @@ class Plant:
 
 def convert_plants(
     source: Path, output: Path, *, val_fraction: float = 0.2, test_fraction: float = 0.2, seed: int = 0
-) -> None:
+) -> ConversionNotes:
     """Convert ``source`` to a dataset of class "leaf".
 
     The released split lists of the paper are not public: images are split by the seed, subset by subset, so
@@ -52,6 +53,8 @@ def convert_plants(
         source: a folder or zip archive of PNG files, or a folder with the challenge's HDF5 files.
         output: the dataset's folder.
 
+    Returns:
+        notes on what was unusual and left out.
     Raises:
         SourceError: if the source is missing, damaged or laid out in another way.
         ValueError: see :func:`.splitting.split_groups`.
@@ -63,6 +66,7 @@ def convert_plants(
         raise SourceError(
             f"{source} holds no pair <name>_rgb.png and <name>_label.png; give the folder of a subset (A1 ... A5, "
             "Ara2012, Ara2013-Canon, Tobacco), their archive, or the folder of the challenge's HDF5 files"
+            + (f"\n{notes}" if notes.names else "")
         )
     splits: dict[str, list] = {split: [] for split in SPLITS}
     for subset in sorted({plant.subset for plant in plants}):
@@ -71,6 +75,7 @@ def convert_plants(
         for plant, split in zip(members, chosen):
             splits[split].append(partial(_read_plant, plant, notes))
     write_instance_dataset(output, {s: readers for s, readers in splits.items() if readers}, ["leaf"], notes)
+    return notes
 
 
 def _folder_plants(source: Path, notes: ConversionNotes) -> Iterator[Plant]:
@@ -82,7 +87,7 @@ def _folder_plants(source: Path, notes: ConversionNotes) -> Iterator[Plant]:
         stem = name.removesuffix("_rgb.png")
         label, foreground = f"{stem}_label.png", f"{stem}_fg.png"
         if label not in present:
-            notes.add("image without its _label.png, left out", name)
+            notes.leave_out(name, kind="image without its _label.png, left out")
             continue
         folder, plant = PurePosixPath(stem).parent.name, PurePosixPath(stem).name
         yield Plant(
@@ -102,25 +107,32 @@ def _hdf5_plants(paths: list[Path], notes: ConversionNotes) -> Iterator[Plant]:
                 for subset, group in file.items():
                     for plant, arrays in group.items():
                         where[f"{subset}/{plant}"].update(dict.fromkeys(arrays, path))
-        except (OSError, AttributeError) as error:
-            raise SourceError(
-                f"{path} is not a complete HDF5 file of the challenge ({error}); download it again"
-            ) from error
+        except Exception as error:  # of damaged files h5py raises whatever it stumbles over
+            notes.leave_out(f"{path} is not a complete HDF5 file of the challenge ({error}); download it again")
 
-    def read(path: Path, name: str) -> np.ndarray:
-        with h5py.File(path, "r") as file:
-            return file[name][()]
+    def read(path: Path, name: str, num_axes: int) -> np.ndarray:
+        try:
+            with h5py.File(path, "r") as file:
+                check_bytes(file[name].nbytes, f"{path}, {name}")
+                array = file[name][()]
+        except SourceError:
+            raise
+        except Exception as error:
+            raise SourceError(f"{path}, {name} cannot be read ({error}); download it again") from error
+        if not isinstance(array, np.ndarray) or array.ndim != num_axes or array.dtype.kind not in "biu":
+            raise SourceError(f"{path}, {name} is no array of whole numbers with {num_axes} axes; download it again")
+        return array
 
     for name, kinds in sorted(where.items()):
         if "rgb" not in kinds or "label" not in kinds:
-            notes.add("plant without rgb or without label, left out", name)
+            notes.leave_out(name, kind="plant without rgb or without label, left out")
             continue
         yield Plant(
             name,
             name.split("/")[0],
-            lambda name=name, kinds=kinds: read(kinds["rgb"], f"{name}/rgb")[..., :3],
-            partial(read, kinds["label"], f"{name}/label"),
-            partial(read, kinds["fg"], f"{name}/fg") if "fg" in kinds else None,
+            lambda name=name, kinds=kinds: read(kinds["rgb"], f"{name}/rgb", 3)[..., :3],
+            partial(read, kinds["label"], f"{name}/label", 2),
+            partial(read, kinds["fg"], f"{name}/fg", 2) if "fg" in kinds else None,
         )
 
 

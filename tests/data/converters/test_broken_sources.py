@@ -95,35 +95,14 @@ LEFT_OUT = {
     "labels without image": (pair(image=None), "labels without an image, left out", "img9"),
     "JSON cut short": (
         labelme('{"shapes": ['),
-        "img9.json is not a LabelMe file",
-        "export the image's annotations again",
+        "img9.json is not JSON",
+        "export it again",
     ),
-    "JSON of another kind": (labelme({"features": []}), "img9.json is not a LabelMe file", "export"),
+    "JSON of another kind": (labelme({"features": []}), "img9.json is not a LabelMe, GeoJSON or COCO file", "export"),
     "outlines of another image": (
         labelme({**polygon([[0, 0], [5, 0], [5, 5]]), "imageHeight": 99}),
         "img9.json is for an image of (99, 40)",
         "annotate this image",
-    ),
-    "outline of two points": (
-        labelme(polygon([[0, 0], [5, 5]])),
-        "img9.json, shape 0 is a polygon of 2",
-        "use polygons",
-    ),
-    "line as outline": (
-        labelme(polygon([[0, 0], [5, 5]], shape_type="line")),
-        "img9.json, shape 0 is a line",
-        "use polygons, rectangles or circles",
-    ),
-    "point that is no number": (labelme(polygon([[0, 0], [5, None], [5, 5]])), "img9.json, shape 0", "draw it again"),
-    "outline beyond the image": (
-        labelme(polygon([[100, 100], [120, 100], [120, 120]])),
-        "img9.json, shape 0 covers no pixel",
-        "draw it again inside the image",
-    ),
-    "shape without label": (
-        labelme({"imageHeight": 24, "imageWidth": 40, "shapes": [{"points": [[0, 0], [5, 0], [5, 5]]}]}),
-        "img9.json, shape 0 lacks a label or points",
-        "draw it again",
     ),
 }
 
@@ -137,6 +116,39 @@ def test_one_broken_file_is_left_out_and_named(tmp_path, capsys, kind):
     contents = [json.loads(path.read_text()) for path in (tmp_path / "out" / "cells" / "annotations").iterdir()]
     assert sum(len(content["images"]) for content in contents) == 4
     assert not list((tmp_path / "out").glob(".*"))
+
+
+# What shape is odd and what the summary says of it; the image keeps its other shapes.
+ODD_SHAPES = {
+    "outline of two points": (polygon([[0, 0], [5, 5]]), "is a polygon of 2 points; use polygons"),
+    "line": (polygon([[0, 0], [5, 5]], shape_type="line"), "is a line, which has no area; use polygons"),
+    "point": (polygon([[5, 5]], shape_type="point"), "is a point, which has no area"),
+    "strip": (polygon([[0, 0], [5, 5], [9, 9]], shape_type="linestrip"), "is a linestrip, which has no area"),
+    "unknown kind": (polygon([[0, 0], [5, 5], [9, 9]], shape_type="cuboid"), "is a cuboid of 3 points"),
+    "no number": (polygon([[0, 0], [5, None], [5, 5]]), "a point that is no number; draw it again"),
+    "text as points": (polygon("points"), "lacks points"),
+    "odd count": (polygon([0, 0, 5, 5, 9]), "lacks points"),
+    "beyond the image": (polygon([[100, 100], [120, 100], [120, 120]]), "covers no pixel; draw it again inside"),
+    "no points": ({"shapes": [{"label": "cell"}]}, "lacks points"),
+    "no object": ({"shapes": ["cell"]}, "is no object with points"),
+    "mask without picture": (polygon([[0, 0], [5, 5]], shape_type="mask"), "is a mask without its picture"),
+    "mask of a damaged picture": (polygon([[0, 0], [5, 5]], shape_type="mask", mask="iVBORw0K"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_SHAPES)
+def test_one_odd_shape_costs_that_shape(tmp_path, capsys, kind):
+    content, message = ODD_SHAPES[kind]
+    whole = polygon([[2, 2], [10, 2], [10, 9]])
+    labelme({**whole, "shapes": content["shapes"] + whole["shapes"]})(tmp_path)
+    summary = capsys.readouterr().out
+    assert f"shape left out: 1\n  img9.json, shape 0 {message}" in summary or (
+        "img9.json, shape 0" in summary and message in summary
+    )
+    contents = [json.loads(path.read_text()) for path in (tmp_path / "out" / "cells" / "annotations").iterdir()]
+    images = {image["file_name"]: image["id"] for content in contents for image in content["images"]}
+    assert len(images) == 5
+    assert sum(len(content["annotations"]) for content in contents) == 4 * 2 + 1
 
 
 def coco(**changes):
@@ -160,24 +172,6 @@ def with_good(**kwargs):
         convert(root, **{k: str(v) if k == "groups" else v for k, v in tables.items()}, **kwargs)
 
     return build
-
-
-def twice(root):
-    good(root)
-    write(root / "images" / "again" / "img0.png", IMAGE)
-    convert(root)
-
-
-def labeled_twice(root):
-    good(root)
-    write(root / "labels" / "img0_mask.png", CELLS)
-    convert(root)
-
-
-def outlined_and_labeled(root):
-    good(root)
-    write(root / "labels" / "img0.json", polygon([[0, 0], [5, 0], [5, 5]]))
-    convert(root)
 
 
 def broken_zip(root):
@@ -221,16 +215,8 @@ REFUSED = {
     "no image in the folder": (no_images, "images holds no image", "files ending in .png"),
     "no such label folder": (with_good(labels=Path("nowhere")), "nowhere does not exist", "give the"),
     "damaged archive": (broken_zip, "labels.zip is not a complete zip archive", "download it again"),
-    "two images of one name": (twice, "again/img0.png", "unique names"),
-    "an image labeled twice": (labeled_twice, "img0_mask.png", "keep one"),
-    "outlined and labeled": (outlined_and_labeled, "img0 has both a LabelMe file", "keep one kind"),
     "every file broken": (all_broken, "no image of the source could be used", "img3.png is empty"),
     "COCO without images": (coco(images=None), "coco.json is not a COCO instance file", "export it again"),
-    "COCO annotation of no image": (
-        coco(annotations=[{"id": 1, "image_id": 5, "category_id": 1, "segmentation": []}]),
-        "coco.json: annotations name image_id 5",
-        "export it again",
-    ),
     "COCO with one name twice": (
         coco(images=[{"id": 1, "file_name": "a/img0.png"}, {"id": 2, "file_name": "b/img0.png"}]),
         "coco.json has several images called img0",
@@ -263,9 +249,51 @@ def test_source_that_cannot_be_used_is_refused(tmp_path, kind):
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-def test_coco_annotation_that_cannot_be_read_costs_its_image(tmp_path, capsys):
-    coco(annotations=[{"id": 4, "image_id": 1, "category_id": 3, "segmentation": [[2, 2, 10, 2, 10, 9]]}])(tmp_path)
-    assert "coco.json, annotation 4: category_id 3 is not in 'categories'; add it" in capsys.readouterr().out
+def coco_of_four(root, **changes):
+    """A COCO file of all four good images."""
+    images = [{"id": n, "file_name": f"img{n}.png"} for n in range(4)]
+    annotations = [
+        {"id": 4 + n, "image_id": n, "category_id": 1, "segmentation": [[2, 2, 10, 2, 10, 9]]} for n in range(4)
+    ]
+    annotations[0].update(changes)
+    coco(images=images, annotations=annotations)(root)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"category_id": 3}, "coco.json, annotation 4 of img0.png, category_id 3: category_id is not in 'categories'"),
+        (
+            {"segmentation": [[5.0, 5.0, 20.0, 20.0]]},
+            "annotation 4 of img0.png, segmentation: it has no ring",
+        ),
+        ({"segmentation": {"size": [9, 9], "counts": [81]}}, "segmentation: mask of height x width [9, 9] in an image"),
+    ],
+)
+def test_coco_annotation_that_cannot_be_read_costs_its_image(tmp_path, capsys, changes, message):
+    coco_of_four(tmp_path, **changes)
+    summary = capsys.readouterr().out
+    assert f"left out: 1\n  {message}" in summary or message in summary
+    assert "train: 2 of 3" in summary or "train: 3 of 3" in summary
+
+
+@pytest.mark.parametrize("image_id, message", [(None, "image_id None: 'image_id' names no"), (77, "image_id 77: its")])
+def test_coco_annotation_of_no_image_is_noted(tmp_path, capsys, image_id, message):
+    coco_of_four(tmp_path, image_id=image_id)
+    assert f"annotation 4, {message}" in capsys.readouterr().out
+
+
+def test_coco_annotations_for_another_image_size_cost_the_image(tmp_path, capsys):
+    images = [{"id": n, "file_name": f"img{n}.png", "height": 24 * (1 + (n == 1)), "width": 40} for n in range(4)]
+    coco(images=images)(tmp_path)
+    summary = capsys.readouterr().out
+    assert "img1.png is (24, 40), its annotations are for (48, 40) (height, width); the masks would lie" in summary
+
+
+def test_ids_of_joined_coco_files_are_refused(tmp_path):
+    images = [{"id": n % 2, "file_name": f"img{n}.png"} for n in range(4)]
+    with pytest.raises(SourceError, match="coco.json: images, id 0, img0.png and img2.png .and 1 more.: two images"):
+        coco(images=images)(tmp_path)
 
 
 def test_label_without_class_costs_its_image(tmp_path, capsys):

@@ -108,6 +108,7 @@ def test_zip_folder_and_repetition_give_the_same_bytes(clean, tmp_path):
         "val/v0.png",
         "annotations/dsb2018_train.json",
         "annotations/dsb2018_val.json",
+        "conversion_notes.txt",
     }
     assert all(result == results[0] for result in results[1:])
 
@@ -149,7 +150,7 @@ def test_odd_files_are_handled_and_named(tmp_path, splits, capsys):
         "16-bit image, divided by 257: 1\n  a1/images/a1.png",
         "left out: 2\n  a2/images/a2.png cannot be read",
         "mask of another size than its image, left out: 1\n  a3/masks/size.png",
-        "empty mask, left out: 1\n  a4/masks/empty.png",
+        "empty mask, not an object: 1\n  a4/masks/empty.png",
         "unreadable mask, left out: 3\n  a5/masks/damaged.png",
         "object in several pieces, kept as one: 1\n  a6/masks/pieces.png",
         "object of 1 or 2 pixels, dropped: 1\n  a6/masks/dot.png",

@@ -177,6 +177,6 @@ def test_same_input_same_bytes_and_another_seed_another_split(tmp_path):
 def test_nothing_to_pair(tmp_path):
     image_folder(tmp_path)
     write(tmp_path / "labels" / "other.png", CELLS)
-    with pytest.raises(SourceError, match="none of the 4 images .* has labels of its name .* e.g. for img0.png"):
+    with pytest.raises(SourceError, match="none of the 4 images .* has usable labels of its name .* e.g. for img0.png"):
         convert(tmp_path)
     assert not (tmp_path / "out").exists()

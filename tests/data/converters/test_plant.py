@@ -74,7 +74,8 @@ def test_notes_name_what_is_odd(tmp_path, capsys):
     write_plant(folder, "plant1", pieces, foreground=LEAVES > 0)
     write_plant(folder, "plant2", LEAVES[:-1])
     write(folder / "plant3_rgb.png", random_image())
-    convert_plants(folder, tmp_path / "out" / "lsc", val_fraction=0.3, test_fraction=0)
+    notes = convert_plants(folder, tmp_path / "out" / "lsc", val_fraction=0, test_fraction=0)
+    assert notes.num_left_out == 2
     printed = capsys.readouterr().out
     assert "plant1, label 1" in printed and "in several pieces" in printed
     assert "plant1 (12 pixels)" in printed and "outside the plant's foreground" in printed
