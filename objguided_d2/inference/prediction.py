@@ -1,0 +1,148 @@
+"""What was found in one image, in the forms that people and programs take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from detectron2.structures import Instances
+
+from .filters import Filters
+from .instances import to_instances
+from .objects import SegmentedObjects
+
+if TYPE_CHECKING:
+    import pandas
+    from roifile import ImagejRoi
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Objects of one image, best score first; object i has the number i + 1 in every output.
+
+    Attributes:
+        objects: masks, scores and classes.
+        image: as it was given, (H, W) or (H, W, C) or an open source, for intensities and pictures.
+        boxes: (N, 4) float32 XYXY of the model, which differ from those of the masks where it predicts boxes apart.
+        network_size: (height, width) of the image in the network.
+        num_cut: objects of a tiled image whose region reached beyond what their tile read: a mask may lack a part.
+    """
+
+    objects: SegmentedObjects
+    image: Any = dataclasses.field(repr=False)
+    boxes: np.ndarray = dataclasses.field(repr=False)
+    network_size: tuple[int, int]
+    num_cut: int = 0
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) uint16, or uint32 from 65,536 objects: i + 1 where object i is, 0 elsewhere; where objects overlap,
+        the one with the better score."""
+        from .writers import paint_labels
+
+        return paint_labels(self.objects)
+
+    @property
+    def instances(self) -> Instances:
+        """Detectron2's, on the CPU: pred_boxes, pred_masks (``structures.ragged_masks.RaggedMasks``), scores and
+        pred_classes."""
+        return to_instances(self.objects, self.boxes)
+
+    def table(self, pixel_size: float | tuple[float, float] | None = None) -> pandas.DataFrame:
+        """Measurements, a row an object; lengths in micrometers where the pixel size is known, the unit in the header.
+
+        Args:
+            pixel_size: micrometers per pixel, or (height, width) of a pixel; None takes the image's own.
+        """
+        from .writers import measure
+
+        return measure(self._with_pixel_size(pixel_size), self.image)
+
+    def to_geojson(self) -> dict:
+        """A GeoJSON FeatureCollection with measurements, as QuPath imports it."""
+        from .writers import measure, to_geojson
+
+        return to_geojson(self.objects, measure(self.objects, self.image))
+
+    def to_rois(self) -> list[ImagejRoi]:
+        """ImageJ's regions of interest."""
+        from .writers import to_rois
+
+        return to_rois(self.objects)
+
+    def overlay(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the image with numbered outlines."""
+        from .writers import draw_overlay
+
+        return draw_overlay(self.objects, self._pixels())
+
+    def save(
+        self,
+        stem: str | Path,
+        formats: Sequence[str] = ("labels", "table"),
+        pixel_size: float | tuple[float, float] | None = None,
+    ) -> list[Path]:
+        """Write files of the output formats that :data:`.writers.WRITERS` names.
+
+        Args:
+            stem: their path without an ending: "out/a" gives out/a.labels.tif and out/a.csv.
+
+        Returns:
+            their paths.
+        Raises:
+            ValueError: for a format that there is not.
+        """
+        from .writers import WRITERS
+
+        check_formats(formats)
+        objects = self._with_pixel_size(pixel_size)
+        paths = []
+        for name in formats:
+            path = WRITERS[name].path(stem)
+            WRITERS[name].write(objects, path, image=self.image)
+            paths.append(path)
+        return paths
+
+    def filtered(self, filters: Filters) -> Prediction:
+        """The same without what the filters leave out."""
+        objects, kept = filters(self.objects)
+        boxes = objects.boxes.astype(np.float32) if filters.changes_masks else self.boxes[kept]
+        return dataclasses.replace(self, objects=objects, boxes=boxes)
+
+    def _with_pixel_size(self, pixel_size: float | tuple[float, float] | None) -> SegmentedObjects:
+        if pixel_size is None:
+            return self.objects
+        return dataclasses.replace(self.objects, pixel_size=as_pair(pixel_size))
+
+    def _pixels(self) -> np.ndarray:
+        return self.image if isinstance(self.image, np.ndarray) else self.image.read(0, 0, *self.image.shape)
+
+
+def as_pair(value: float | tuple[float, float]) -> tuple[float, float]:
+    """One number or (height, width) as two positive floats.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        height, width = map(float, value if np.iterable(value) else (value, value))
+    except (TypeError, ValueError):
+        height = width = float("nan")
+    if not (0 < height < float("inf") and 0 < width < float("inf")):
+        raise ValueError(f"{value!r} must be a number above 0, or two: of height and width")
+    return height, width
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise ValueError for an output format that there is not."""
+    from .writers import WRITERS
+
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown or not formats:
+        raise ValueError(f"no output format {', '.join(unknown) or 'is named'}; choose of {', '.join(WRITERS)}")

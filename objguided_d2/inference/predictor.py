@@ -1,0 +1,344 @@
+"""From images to objects with a trained model: ``Predictor.from_pretrained(MODEL)(image)``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ..data.intensity import IntensityMapping
+from ..engine.amp import autocast_dtype
+from .instances import to_objects
+from .model_info import ModelInfo
+from .prediction import Prediction, as_pair
+from .prefetch import prefetch
+from .preparation import ArraySource, PixelSource, Preparation, as_pixels
+from .tiling import predict_tiles, tile_grid
+
+logger = logging.getLogger(__name__)
+
+# Sides in the network's pixels. Half the halo of the receptive field: farther pixels hardly count.
+TILE, HALO = 1024, 128
+# Reduction by the config beyond which small objects are at risk.
+_STRONG_REDUCTION = 0.5
+# Windows that the diameter of objects is estimated in, and the scales that are tried there.
+_ESTIMATE_SIDE, _ESTIMATE_SCALES = 1024, (0.25, 0.5, 1.0, 2.0)
+
+Scale = float | tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedImage:
+    """An image that is ready for the network.
+
+    Attributes:
+        source, image: the image to read windows of, and as it was given.
+        network_size: (height, width) of the whole image in the network.
+        intensity: its mapping to 8 bits.
+        pixel_size: micrometers per pixel (height, width), None if unknown.
+        whole: (C, h, w), None for an image that is predicted in tiles.
+    """
+
+    source: PixelSource
+    image: Any
+    network_size: tuple[int, int]
+    intensity: IntensityMapping | None
+    pixel_size: tuple[float, float] | None
+    whole: Tensor | None
+
+
+class Predictor:
+    """Predicts images of any size with the model's own preparation: size, intensity mapping, channels, thresholds.
+
+    Args:
+        cfg: of the model.
+        model: Detectron2's, in eval mode on its device. Images in tiles need an ``ObjectGuidedRCNN``.
+        info: names and sizes; by default what the config says.
+        score_threshold: instances below it are left out; None takes the model's own. 0 gives all down to
+            MODEL.ROI_HEADS.SCORE_THRESH_TEST, which COCO AP is measured with.
+        tile, halo: sides in the network's pixels; images larger than ``tile + 2 halo`` squared are predicted in tiles
+            of ``tile``, and a tile reads ``halo`` around it. ``receptive_field(model)`` is the halo beyond which
+            nothing counts. ``tile=0`` predicts every image in one piece.
+        tile_batch: tiles that go through the network at once.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        *,
+        info: ModelInfo | None = None,
+        score_threshold: float | None = None,
+        tile: int = TILE,
+        halo: int = HALO,
+        tile_batch: int = 1,
+    ) -> None:
+        self.cfg, self.model = cfg, model.eval()
+        self.info = info or ModelInfo.from_config(cfg)
+        self.score_threshold = self.info.score_threshold if score_threshold is None else score_threshold
+        for name, value, valid in (
+            ("score_threshold", self.score_threshold, 0 <= self.score_threshold <= 1),
+            ("tile", tile, tile >= 0),
+            ("halo", halo, halo >= 0),
+            ("tile_batch", tile_batch, tile_batch >= 1),
+        ):
+            if not valid:
+                raise ValueError(f"{name}={value!r} is not valid")
+        self.tile, self.halo, self.tile_batch = tile, halo, tile_batch
+        self.preparation = Preparation(cfg)
+        self.device = next(model.parameters()).device
+        self._can_tile = hasattr(model, "postprocessor") and hasattr(model, "proposal_generator")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike,
+        *,
+        weights: str | os.PathLike | None = None,
+        device: str | None = None,
+        **kwargs: Any,
+    ) -> Predictor:
+        """Load a model; see :func:`.pretrained.load_pretrained` for what names one.
+
+        Args:
+            kwargs: of :class:`Predictor`.
+        """
+        from .pretrained import load_pretrained
+
+        loaded = load_pretrained(model, weights=weights, device=device)
+        return cls(loaded.cfg, loaded.model, info=loaded.info, **kwargs)
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        channel_axis: int | None = None,
+        pixel_size: float | tuple[float, float] | None = None,
+        scale: Scale = None,
+        diameter: float | str | None = None,
+        on_tile: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Prediction:
+        """Predict one image.
+
+        Args:
+            image: (H, W) or (H, W, 3), with ``channel_axis`` (3, H, W) too, of bool, any integer or any float type; or
+                an open :class:`.image_source.ImageSource`.
+            pixel_size: micrometers per pixel, or (height, width) of a pixel; by default the source's own. Where the
+                model knows its own, the image is scaled to it.
+            scale: pixels of the network per pixel of the image, whatever the sizes say; "config" for the config's size.
+            diameter: of objects in the image's pixels, which scales them to those of the training; "auto" estimates it.
+            on_tile: called with the tiles done and all of them.
+
+        Raises:
+            ValueError: says what is wrong with an image, or with a size that the model has none to compare with.
+        """
+        prepared = self.prepare(image, channel_axis=channel_axis, pixel_size=pixel_size, scale=scale, diameter=diameter)
+        return self.predict_prepared([prepared], on_tile=on_tile)[0]
+
+    def predict_batch(self, images: Sequence[Any], **options: Any) -> list[Prediction]:
+        """Predict images together: those that get the same size in the network go through it at once.
+
+        Args:
+            options: of :meth:`__call__`, for all of them.
+        """
+        return self.predict_prepared([self.prepare(image, **options) for image in images])
+
+    def predict_stream(
+        self, images: Iterable[Any], *, batch_size: int = 1, ahead: int = 4, **options: Any
+    ) -> Iterator[Prediction]:
+        """Predict images in order, while a thread reads and prepares the next ones.
+
+        Args:
+            images: of :meth:`__call__`; paths are opened. The iterable runs in the thread.
+            batch_size: consecutive images that go through the network at once, where their sizes allow it.
+            ahead: images that are prepared before they are asked for.
+            options: of :meth:`__call__`, for all of them.
+        """
+        opened = map(_open_path, images)
+        batch: list[PreparedImage] = []
+        for prepared in prefetch((self.prepare(image, **options) for image in opened), ahead):
+            batch.append(prepared)
+            if len(batch) == batch_size:
+                yield from self.predict_prepared(batch)
+                batch = []
+        yield from self.predict_prepared(batch)
+
+    def prepare(
+        self,
+        image: Any,
+        *,
+        channel_axis: int | None = None,
+        pixel_size: float | tuple[float, float] | None = None,
+        scale: Scale | str = None,
+        diameter: float | str | None = None,
+    ) -> PreparedImage:
+        """The part of a prediction that needs no network, for another thread; arguments are those of a call."""
+        if hasattr(image, "read") and hasattr(image, "sample"):
+            source = image
+        else:
+            image = as_pixels(image, channel_axis)
+            source = ArraySource(image)
+        pixel_size = source.pixel_size if pixel_size is None else as_pair(pixel_size)
+        intensity = self.preparation.intensity_of(source)
+        if diameter == "auto":
+            diameter = self._estimate_diameter(source, intensity)
+        factors = self._scale(scale, diameter, pixel_size)
+        size = self.preparation.network_size(*source.shape, factors)
+        if factors is None and size[0] < _STRONG_REDUCTION * source.shape[0] and scale != "config":
+            logger.warning(
+                "An image of %d x %d is reduced to %d x %d as the model's config says; give a scale, pixel size or "
+                "diameter if its objects get too small",
+                *source.shape,
+                *size,
+            )
+        whole = None if self._needs_tiles(size) else self.preparation.whole(source, intensity, size)
+        return PreparedImage(source, image, size, intensity, pixel_size, whole)
+
+    @torch.no_grad()
+    def predict_prepared(
+        self,
+        images: Sequence[PreparedImage],
+        on_tile: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[Prediction]:
+        """Predictions of prepared images, in their order."""
+        predictions: list[Prediction | None] = [None] * len(images)
+        by_size: dict[tuple, list[int]] = {}
+        for index, image in enumerate(images):
+            if image.whole is None:
+                predictions[index] = self._predict_tiles(image, on_tile)
+            else:
+                by_size.setdefault(tuple(image.whole.shape), []).append(index)
+        for indices in by_size.values():
+            inputs = [
+                {"image": images[i].whole, "height": images[i].source.shape[0], "width": images[i].source.shape[1]}
+                for i in indices
+            ]
+            with self._precision():
+                outputs = self.model(inputs)
+            for index, output in zip(indices, outputs):
+                instances = output["instances"]
+                kept = instances[instances.scores >= self.score_threshold]
+                predictions[index] = self._to_prediction(kept, images[index])
+        return predictions
+
+    @functools.cached_property
+    def model_hash(self) -> str:
+        """sha256 of all that makes the model: config, weights and class names."""
+        digest = hashlib.sha256(self.cfg.INPUT.dump().encode() + self.cfg.TEST.dump().encode())
+        model_cfg = self.cfg.MODEL.clone()
+        model_cfg.defrost()
+        model_cfg.WEIGHTS, model_cfg.DEVICE = "", ""
+        digest.update(model_cfg.dump().encode() + repr(self.info).encode())
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _needs_tiles(self, size: tuple[int, int]) -> bool:
+        side = self.tile + 2 * self.halo
+        if self.tile == 0 or size[0] * size[1] <= side * side:
+            return False
+        if not self._can_tile:
+            logger.warning(
+                "%s cannot be predicted in tiles: %d x %d pixels at once", self.cfg.MODEL.META_ARCHITECTURE, *size
+            )
+        return self._can_tile
+
+    def _predict_tiles(self, image: PreparedImage, on_tile: Callable[[int, int], None]) -> Prediction:
+        tiles = tile_grid(image.network_size, self.tile, self.halo, self.model.backbone.size_divisibility)
+        instances = predict_tiles(
+            self.model,
+            tiles,
+            lambda region: self.preparation.part(image.source, image.intensity, image.network_size, region),
+            image.network_size,
+            tuple(image.source.shape),
+            score_threshold=self.score_threshold,
+            batch_size=self.tile_batch,
+            autocast=self._precision,
+            on_tile=lambda done: on_tile(done, len(tiles)),
+        )
+        num_cut = int(instances.is_cut.sum())
+        if num_cut:
+            logger.warning(
+                "%d of %d objects reach beyond the halo of %d pixels around their tile and may lack a part: raise halo",
+                num_cut,
+                len(instances),
+                self.halo,
+            )
+        return self._to_prediction(instances, image, num_cut)
+
+    def _to_prediction(self, instances: Instances, image: PreparedImage, num_cut: int = 0) -> Prediction:
+        objects, kept = to_objects(instances, self.info.class_names, image.pixel_size)
+        boxes = instances.pred_boxes.tensor.float().cpu().numpy()[kept]
+        return Prediction(objects, image.image, boxes, image.network_size, num_cut)
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        """Autocast as in the evaluation of a training; float16 is a GPU's, elsewhere full precision takes its place."""
+        if self.cfg.SOLVER.AMP.ENABLED and self.cfg.SOLVER.AMP.PRECISION == "float16" and self.device.type != "cuda":
+            return contextlib.nullcontext()
+        dtype = autocast_dtype(self.cfg)
+        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+
+    def _scale(
+        self, scale: Scale | str, diameter: float | None, pixel_size: tuple[float, float] | None
+    ) -> tuple[float, float] | None:
+        """Pixels of the network per pixel of the image, (height, width); None for the config's size."""
+        if scale == "config":
+            return None
+        if scale is not None:
+            return as_pair(scale)
+        if diameter is not None:
+            (value, _) = as_pair(diameter)
+            factor = self._trained_diameter() / value
+            return factor, factor
+        if pixel_size is not None and self.info.network_pixel_size is not None:
+            return tuple(side / self.info.network_pixel_size for side in pixel_size)
+        return None
+
+    def _trained_diameter(self) -> float:
+        if self.info.object_diameter is None:
+            raise ValueError(
+                "the model does not know the diameter of its training objects; give a scale, or export it where its "
+                "training dataset is"
+            )
+        return self.info.object_diameter
+
+    def _estimate_diameter(self, source: PixelSource, intensity: IntensityMapping | None) -> float:
+        """Median diameter, in the image's pixels, of what is found in its central window at the best of some scales."""
+        self._trained_diameter()
+        height, width = source.shape
+        side = min(_ESTIMATE_SIDE, height), min(_ESTIMATE_SIDE, width)
+        top, left = (height - side[0]) // 2, (width - side[1]) // 2
+        window = ArraySource(as_pixels(source.read(top, left, top + side[0], left + side[1])))
+        best = (0.0, np.zeros(0))
+        for scale in _ESTIMATE_SCALES:
+            size = self.preparation.network_size(*window.shape, (scale, scale))
+            whole = self.preparation.whole(window, intensity, size)
+            prepared = PreparedImage(window, window.pixels, size, intensity, None, whole)
+            (found,) = self.predict_prepared([prepared])
+            areas = np.array([mask.sum() for mask in found.objects.masks])
+            # Objects at the wrong scale are found with less confidence or not at all.
+            best = max(best, (float(found.objects.scores.sum()), 2 * np.sqrt(areas / np.pi)), key=lambda one: one[0])
+        if not len(best[1]):
+            raise ValueError("no object is found that a diameter could be estimated from; give the diameter or a scale")
+        diameter = float(np.median(best[1]))
+        logger.info("Objects are about %.1f pixels wide", diameter)
+        return diameter
+
+
+def _open_path(image: Any) -> Any:
+    if isinstance(image, (str, os.PathLike)):
+        from .image_source import open_image
+
+        return open_image(image)
+    return image

@@ -1,0 +1,147 @@
+"""What a long run has done: a record a file, written after its outputs, and the summary of the run.
+
+A file is one unit of work: its record says that all of its outputs are there, and what they were made from and with. A
+run that was killed goes on where its records end; shards and workers need no other agreement.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from .. import __version__
+
+FOLDER = ".objguided"
+_PACKAGES = ("torch", "detectron2", "numpy", "Pillow", "opencv-python-headless", "tifffile", "scikit-image")
+
+
+@dataclasses.dataclass
+class FileResult:
+    """What became of a file.
+
+    Attributes:
+        status: "done", "skipped" (its record was there), or "failed".
+        num_objects: over all of its frames.
+        outputs: paths under the output folder.
+        seconds: of reading, network and writing.
+        reason: why it failed, in one line.
+        num_cut: objects that may lack a part, see :class:`.prediction.Prediction`.
+    """
+
+    status: str
+    num_objects: int = 0
+    outputs: list[str] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    reason: str = ""
+    num_cut: int = 0
+
+
+class Records:
+    """Records of the files of one output folder.
+
+    Args:
+        output: the folder.
+        fingerprint: of the model and of every setting that outputs depend on.
+    """
+
+    def __init__(self, output: Path, fingerprint: str) -> None:
+        self.output, self.fingerprint = output, fingerprint
+
+    def find(self, path: Path, relative: Path) -> FileResult | None:
+        """The result of an earlier call, if the file and the settings are the same and the outputs are there."""
+        try:
+            record = json.loads(self._file(relative).read_text())
+            valid = record["fingerprint"] == self.fingerprint and record["source"] == _source(path)
+            there = all((self.output / output).exists() for output in record["outputs"])
+            if valid and there:
+                return FileResult("skipped", record["num_objects"], record["outputs"], num_cut=record["num_cut"])
+        except (OSError, ValueError, KeyError, TypeError):
+            # None, or of a killed or other program: the file is predicted again.
+            pass
+        return None
+
+    def write(self, path: Path, relative: Path, result: FileResult) -> None:
+        """Record that all outputs of a file are there."""
+        record = {
+            "fingerprint": self.fingerprint,
+            "source": _source(path),
+            "num_objects": result.num_objects,
+            "num_cut": result.num_cut,
+            "outputs": result.outputs,
+        }
+        write_text(self._file(relative), json.dumps(record, indent=1) + "\n")
+
+    def forget(self, relative: Path) -> None:
+        """Before outputs are replaced: they and the record no longer belong together."""
+        self._file(relative).unlink(missing_ok=True)
+
+    def _file(self, relative: Path) -> Path:
+        return self.output / FOLDER / relative.parent / f"{relative.name}.json"
+
+
+def fingerprint(values: dict) -> str:
+    """sha256 of settings, the same for the same values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` that a killed run has left beside it."""
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.\d+-[0-9a-f]+{re.escape(path.suffix)}")
+    if not path.parent.is_dir():
+        return
+    for entry in path.parent.iterdir():
+        if pattern.fullmatch(entry.name) and entry.is_file():
+            entry.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_errors(path: Path, failed: Sequence[tuple[str, str]]) -> None:
+    """``errors.csv``: file and reason of each failure. Without one, a file of an earlier run is removed."""
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "reason"])
+    writer.writerows(failed)
+    write_text(path, text.getvalue())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on."""
+    found = {"objguided_d2": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def command_line() -> list[str]:
+    """The command of this process."""
+    return list(sys.argv)
+
+
+def _source(path: Path) -> dict:
+    """What tells whether a file is still the same: size and time of change; of a folder (Zarr) the time alone."""
+    stat = path.stat()
+    return {"path": str(path.resolve()), "bytes": stat.st_size if path.is_file() else 0, "mtime_ns": stat.st_mtime_ns}

@@ -1,0 +1,195 @@
+"""Any image size without seams: an object belongs to the tile in whose core the peak of its center lies.
+
+The whole image has one size in the network, as it would have untiled. Tiles are cut out of that frame: cores lie edge
+to edge from its corner, begin at multiples of the network's largest stride, and a tile reads a halo around its core, up
+to the border of the image, where the network pads it as it pads the whole image. With a halo of the receptive field
+(``receptive_field.py``) and of the largest object, a tile holds the values of the untiled run.
+
+Masks are pasted in the frame of the whole image, and suppression looks at the objects of all tiles together, so that
+no seam is left there either. CENTER_HEAD.TOPK and TEST.DETECTIONS_PER_IMAGE bound the objects of a tile.
+"""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..structures.ragged_masks import RaggedMasks, RaggedROIMasks
+from .prefetch import prefetch
+from .resample import Region
+from .suppression import suppress
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A part of the image in the network's pixels, far edges exclusive.
+
+    Attributes:
+        core: y0, x0, y1, x1: the objects whose centers lie here are this tile's.
+        reads: y0, x0, y1, x1: what goes through the network.
+    """
+
+    core: Region
+    reads: Region
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.reads[2] - self.reads[0], self.reads[3] - self.reads[1]
+
+
+def tile_grid(size: tuple[int, int], core: int, halo: int, stride: int) -> list[Tile]:
+    """Tiles that cover an image, row by row.
+
+    Args:
+        size: (height, width) of the whole image in the network.
+        core: side of a core, rounded up to a multiple of ``stride``.
+        halo: read around a core, rounded up to a multiple of ``stride``.
+        stride: the network's largest.
+    """
+    core, halo = (math.ceil(length / stride) * stride for length in (core, halo))
+    height, width = size
+    return [
+        Tile(
+            (y, x, min(y + core, height), min(x + core, width)),
+            (max(y - halo, 0), max(x - halo, 0), min(y + core + halo, height), min(x + core + halo, width)),
+        )
+        for y in range(0, height, core)
+        for x in range(0, width, core)
+    ]
+
+
+@torch.no_grad()
+def predict_tiles(
+    model: nn.Module,
+    tiles: Sequence[Tile],
+    read: Callable[[Region], Tensor],
+    network_size: tuple[int, int],
+    image_size: tuple[int, int],
+    *,
+    score_threshold: float = 0.0,
+    batch_size: int = 1,
+    autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    on_tile: Callable[[int], None] = lambda done: None,
+) -> Instances:
+    """Predict an image tile by tile.
+
+    Args:
+        model: an ``ObjectGuidedRCNN`` in eval mode.
+        read: gives the input (C, h, w) of a region in the network's pixels; called in another thread, ahead of the
+            network.
+        network_size, image_size: (height, width) of the whole image in the network and of the output.
+        score_threshold: instances below it are left out.
+        batch_size: tiles of one size that go through the network at once.
+        autocast: gives the context that the network runs in.
+        on_tile: called with the number of tiles done.
+
+    Returns:
+        On the CPU, best first: pred_boxes, pred_masks (:class:`RaggedMasks`), scores, pred_classes of the whole image,
+        and ``is_cut``, (N,) bool: the ROI reaches beyond what its tile reads, so that its mask may lack a part.
+    """
+    post = model.postprocessor
+    found = []
+    inputs = prefetch((tile, read(tile.reads)) for tile in tiles)
+    for done, batch in _batches(inputs, batch_size):
+        with autocast():
+            detections = _detect(model, [tile for tile, _ in batch], [image for _, image in batch])
+        for (tile, _), instances in zip(batch, detections):
+            instances = instances[instances.scores >= score_threshold]
+            found.append(_paste(instances, tile, network_size, image_size, post))
+        on_tile(done)
+    instances = _cat(found, image_size)
+    order = instances.scores.argsort(descending=True, stable=True)
+    if post.mask_nms_thresh < 1 and len(order):
+        order = suppress(instances.pred_masks, order, post.mask_nms_thresh, instances.pred_classes)
+    return instances[order]
+
+
+def _batches(inputs: Iterable[tuple[Tile, Tensor]], batch_size: int) -> Iterator[tuple[int, list]]:
+    """Consecutive tiles of one size, and how many there are with them and those before. Sizes are not mixed: padding to
+    the largest would not be that of the untiled run."""
+    batch, done = [], 0
+    for tile, image in inputs:
+        if batch and (len(batch) == batch_size or batch[0][0].size != tile.size):
+            yield done, batch
+            batch = []
+        batch.append((tile, image))
+        done += 1
+    if batch:
+        yield done, batch
+
+
+def _detect(model: nn.Module, tiles: list[Tile], inputs: list[Tensor]) -> list[Instances]:
+    """What the model finds in the tiles' cores, in each tile's own pixels, with ``RaggedROIMasks``."""
+    images = model.preprocess_image([{"image": image} for image in inputs])
+    features = model.backbone(images.tensor)
+    generator = model.proposal_generator
+    feature = features[generator.in_feature]
+    heatmap = _peaks_in_cores(generator.head(feature).float(), tiles, generator.stride)
+    proposals = generator.propose(heatmap, feature, images.image_sizes)
+    detections, _ = model.roi_heads(images, features, proposals)
+    return detections
+
+
+def _peaks_in_cores(heatmap: Tensor, tiles: list[Tile], stride: int) -> Tensor:
+    """Heatmap logits (N, K, h, w) whose peaks in the tile's core stay, everything else at the lowest value.
+
+    Peaks are found first, so that a cell at the border of a core is none when its neighbor outside is higher.
+    """
+    is_owned = F.max_pool2d(heatmap, 3, stride=1, padding=1) == heatmap
+    outside = torch.ones_like(is_owned)
+    for plane, tile in zip(outside, tiles):
+        (top, left, bottom, right), (y0, x0, y1, x1) = tile.reads, tile.core
+        # At the border of the image the padding is the tile's too: the untiled run finds centers there as well.
+        last_row = None if y1 == bottom else (y1 - top) // stride
+        last_column = None if x1 == right else (x1 - left) // stride
+        plane[:, (y0 - top) // stride : last_row, (x0 - left) // stride : last_column] = False
+    return heatmap.masked_fill(~is_owned | outside, torch.finfo(heatmap.dtype).min)
+
+
+def _paste(
+    instances: Instances, tile: Tile, network_size: tuple[int, int], image_size: tuple[int, int], post: Callable
+) -> Instances:
+    """Instances of a tile -> of the whole image, on the CPU, those without a pixel left out."""
+    roi_masks = instances.pred_masks
+    y0, x0, y1, x1 = tile.reads
+    reads = roi_masks.boxes.new_tensor([x0, y0, x1, y1])
+    boxes = roi_masks.boxes + reads[[0, 1, 0, 1]]
+    # What lies beyond the border of the image is nowhere to be read.
+    limits = boxes.new_tensor([x0 or -math.inf, y0 or -math.inf, *_beyond(x1, y1, network_size)])
+    is_cut = (boxes[:, :2] < limits[:2]).any(1) | (boxes[:, 2:] > limits[2:]).any(1)
+    roi_masks = RaggedROIMasks(roi_masks.probabilities, roi_masks.grid, boxes, roi_masks.grid_kind, network_size)
+    masks = roi_masks.paste(image_size, post.mask_thresh, post.paste_mode)
+    if post.boxes_from_masks:
+        pasted_boxes = masks.get_bounding_boxes()
+    else:
+        pasted_boxes = Boxes(instances.pred_boxes.tensor + reads[[0, 1, 0, 1]])
+        pasted_boxes.scale(image_size[1] / network_size[1], image_size[0] / network_size[0])
+        pasted_boxes.clip(image_size)
+    result = Instances(
+        image_size,
+        pred_boxes=pasted_boxes,
+        pred_masks=masks,
+        scores=instances.scores,
+        pred_classes=instances.pred_classes,
+        is_cut=is_cut,
+    )
+    return result[torch.nonzero((masks.area() > 0) & pasted_boxes.nonempty())[:, 0]].to("cpu")
+
+
+def _beyond(x1: int, y1: int, network_size: tuple[int, int]) -> tuple[float, float]:
+    height, width = network_size
+    return (x1 if x1 < width else math.inf), (y1 if y1 < height else math.inf)
+
+
+def _cat(found: list[Instances], image_size: tuple[int, int]) -> Instances:
+    return Instances(
+        image_size,
+        pred_boxes=Boxes.cat([i.pred_boxes for i in found]),
+        pred_masks=RaggedMasks.cat([i.pred_masks for i in found]),
+        **{name: torch.cat([i.get(name) for i in found]) for name in ("scores", "pred_classes", "is_cut")},
+    )

@@ -1,0 +1,234 @@
+"""One image, many images, and the numbers of an evaluation."""
+
+import contextlib
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.structures import Boxes, Instances
+
+from objguided_d2.engine.trainer import Trainer
+from objguided_d2.evaluation import build_evaluator
+from objguided_d2.inference.filters import Filters
+from objguided_d2.inference.instances import to_instances, to_objects
+from objguided_d2.inference.model_info import ModelInfo
+from objguided_d2.inference.predictor import Predictor
+from tests.engine.toy import register_toy_dataset
+from tests.inference.models import textured_image
+
+
+@pytest.fixture(scope="module")
+def predictor(busy_run):
+    cfg, model, _ = busy_run
+    return Predictor(cfg, model, info=ModelInfo(("nucleus",), 0.3, 0.5, 1.0, 10.0))
+
+
+def boxes(prediction):
+    return prediction.objects.boxes.tolist()
+
+
+def test_axes_and_types_of_the_same_image_give_the_same_objects(predictor):
+    gray = textured_image(64, 80)[..., 0]
+    expected = boxes(predictor(gray))
+    assert expected
+    color = np.repeat(gray[..., None], 3, axis=2)
+    for image, axis in (
+        (gray[..., None], None),
+        (color, None),
+        (color.transpose(2, 0, 1), 0),
+        (color.transpose(0, 2, 1), 1),
+        (torch.from_numpy(color), -1),
+    ):
+        assert boxes(predictor(image, channel_axis=axis)) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.uint64, np.float16, np.float32, np.float64, ">u2"])
+def test_deeper_images_are_mapped_by_their_percentiles(predictor, dtype):
+    gray = textured_image(64, 80)[..., 0]
+    low, high = np.percentile(gray, [0.1, 99.9])
+    mapped = np.rint(np.clip((gray.astype(np.float32) - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
+    expected = predictor(mapped)
+    deep = predictor(gray.astype(dtype))
+    assert abs(len(deep) - len(expected)) <= 2 and len(expected) > 5
+
+
+def test_what_is_no_image_is_told(predictor):
+    image = textured_image(32, 32)
+    for bad, options, message in (
+        (np.zeros((2, 3, 4, 5)), {}, "neither .H, W. nor"),
+        (np.zeros(5), {}, "neither .H, W. nor"),
+        (image.transpose(2, 0, 1), {}, "channel_axis=0"),
+        (np.zeros((32, 32, 5)), {}, "5 channels"),
+        (np.zeros((32, 32, 4), np.uint8), {}, "4 channels.*of RGBA the first 3"),
+        (np.zeros((0, 32)), {}, "no pixels"),
+        (np.zeros((32, 32), complex), {}, "complex"),
+        (np.array([["a"]]), {}, "holds numbers"),
+        (image, {"channel_axis": 5}, "channel_axis=5"),
+        (np.full((32, 32), np.nan), {}, "finite"),
+        (image, {"scale": -1.0}, "above 0"),
+        (image, {"pixel_size": "x"}, "above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor(bad, **options)
+
+
+def test_a_constant_image_and_one_pixel_are_predicted(predictor):
+    for image in (np.zeros((40, 40)), np.zeros((1, 1), np.uint8), np.full((33, 1, 3), 7, np.uint16)):
+        assert predictor(image).objects.shape == image.shape[:2]
+
+
+def test_nan_is_black(predictor):
+    image = textured_image(64, 64)[..., 0].astype(np.float32)
+    image[:8] = np.nan
+    filled = np.where(np.isnan(image), np.nanmin(image) - 1, image)
+    prepared, expected = predictor.prepare(image), predictor.prepare(filled)
+    assert (prepared.whole[:, :8] == 0).all()
+    assert (prepared.whole[:, 8:].float() - expected.whole[:, 8:].float()).abs().max() <= 3
+
+
+def test_batches_and_streams_give_what_single_calls_give(predictor):
+    images = [textured_image(64, 64, seed) for seed in range(3)] + [textured_image(40, 70, 9)]
+    single = [boxes(predictor(image)) for image in images]
+    assert [boxes(p) for p in predictor.predict_batch(images)] == single
+    assert [boxes(p) for p in predictor.predict_stream(iter(images), batch_size=2)] == single
+    assert predictor.predict_batch([]) == []
+
+
+def test_an_error_in_a_stream_comes_at_its_image_and_ends_the_thread(predictor):
+    stream = predictor.predict_stream([textured_image(32, 32), np.zeros(3), textured_image(32, 32)])
+    next(stream)
+    with pytest.raises(ValueError, match="neither"):
+        next(stream)
+
+
+def test_scale_pixel_size_and_diameter_size_the_image(predictor, busy_run):
+    cfg, model, _ = busy_run
+    image = textured_image(60, 80)
+    assert predictor.prepare(image, scale=1.5).network_size == (90, 120)
+    # The model saw 0.5 micrometers per pixel and objects of 10 pixels.
+    assert predictor.prepare(image, pixel_size=1.0).network_size == (120, 160)
+    assert predictor.prepare(image, pixel_size=(1.0, 0.5)).network_size == (120, 80)
+    assert predictor.prepare(image, diameter=20).network_size == (30, 40)
+    assert predictor.prepare(image, pixel_size=1.0, scale=1.0).network_size == (60, 80)
+    assert predictor.prepare(image, pixel_size=1.0, scale="config").network_size == (60, 80)
+    assert predictor(image, pixel_size=0.5).objects.pixel_size == (0.5, 0.5)
+    unknowing = Predictor(cfg, model)
+    assert unknowing.prepare(image, pixel_size=1.0).network_size == (60, 80)
+    with pytest.raises(ValueError, match="does not know the diameter"):
+        unknowing.prepare(image, diameter=20)
+
+
+def test_the_estimated_diameter_is_that_of_the_objects_found(predictor):
+    image = textured_image(80, 80)
+    prepared = predictor.prepare(image, diameter="auto")
+    assert prepared.network_size[0] == prepared.network_size[1] != 0
+    assert 20 <= prepared.network_size[0] <= 320
+
+
+def test_masks_survive_the_way_to_instances_and_back(predictor):
+    prediction = predictor(textured_image(64, 80))
+    objects, kept = to_objects(to_instances(prediction.objects), ("nucleus",))
+    assert kept.tolist() == list(range(len(prediction)))
+    assert objects.boxes.tolist() == boxes(prediction)
+    assert all((a == b).all() for a, b in zip(objects.masks, prediction.objects.masks))
+    dense = to_instances(prediction.objects)
+    dense.pred_masks = dense.pred_masks.tensor
+    again, _ = to_objects(dense, ("nucleus",))
+    assert again.boxes.tolist() == boxes(prediction)
+
+
+def test_filters_do_what_they_say():
+    image = np.zeros((20, 30), bool)
+    ring = image.copy()
+    ring[5:12, 5:12] = True
+    ring[7:9, 7:9] = False
+    pieces = image.copy()
+    pieces[2:5, 15:18] = pieces[10:11, 25:27] = True
+    border = image.copy()
+    border[15:20, 0:4] = True
+    masks = torch.from_numpy(np.stack([ring, pieces, border]))
+    instances = Instances(
+        (20, 30),
+        pred_masks=masks,
+        pred_boxes=Boxes(torch.zeros(3, 4)),
+        scores=torch.tensor([0.9, 0.8, 0.7]),
+        pred_classes=torch.zeros(3, dtype=torch.int64),
+    )
+    objects, _ = to_objects(instances, ("a",))
+
+    def left(**options):
+        filtered, kept = Filters(**options)(objects)
+        return kept.tolist(), [int(mask.sum()) for mask in filtered.masks], filtered.boxes.tolist()
+
+    assert left() == ([0, 1, 2], [45, 11, 20], [[5, 5, 12, 12], [15, 2, 27, 11], [0, 15, 4, 20]])
+    assert left(fill_holes=True)[1] == [49, 11, 20]
+    assert left(largest_piece=True)[1:] == ([45, 9, 20], [[5, 5, 12, 12], [15, 2, 18, 5], [0, 15, 4, 20]])
+    assert left(exclude_border=True)[0] == [0, 1]
+    assert left(min_area=12, max_area=40)[0] == [2]
+    assert [mask.sum() for mask in objects.masks] == [45, 11, 20]
+
+
+@pytest.mark.parametrize("intensity, min_size", [("", 0), ("percentile:1,99", 56)])
+def test_predicting_a_test_set_and_evaluating_gives_the_numbers_of_an_evaluation(
+    busy_run, tmp_path, intensity, min_size
+):
+    cfg, model, _ = busy_run
+    cfg = cfg.clone()
+    register_toy_dataset(tmp_path)
+    cfg.DATASETS.TEST, cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = ("toy_val",), str(tmp_path / "out"), 0
+    cfg.TEST.EVALUATORS = ["coco", "voc2010", "matching"]
+    cfg.INPUT.INTENSITY, cfg.INPUT.MIN_SIZE_TEST = intensity, min_size
+    expected = Trainer.test(cfg, model)
+
+    evaluator = build_evaluator(cfg, "toy_val", str(tmp_path / "again"))
+    evaluator.reset()
+    predictor = Predictor(cfg, model, score_threshold=0)
+    for record in DatasetCatalog.get("toy_val"):
+        image = cv2.imread(record["file_name"], cv2.IMREAD_COLOR)[..., ::-1]
+        evaluator.process([record], [{"instances": predictor(image).instances}])
+    results = evaluator.evaluate()
+
+    assert json.dumps(results) == json.dumps(expected)
+    assert results["bbox"]["AP50"] > 0
+
+
+def test_float16_of_the_training_is_left_out_where_there_is_no_gpu(busy_run):
+    cfg, model, _ = busy_run
+    cfg = cfg.clone()
+    cfg.SOLVER.AMP.ENABLED = True
+    predictor = Predictor(cfg, model)
+    if predictor.device.type == "cpu":
+        assert isinstance(predictor._precision(), contextlib.nullcontext)
+    cfg.SOLVER.AMP.PRECISION = "bfloat16"
+    assert isinstance(predictor._precision(), torch.autocast)
+
+
+def test_the_hash_tells_models_apart(busy_run):
+    cfg, model, _ = busy_run
+    other = cfg.clone()
+    other.INPUT.MIN_SIZE_TEST = 99
+    moved = cfg.clone()
+    moved.OUTPUT_DIR, moved.MODEL.WEIGHTS = "/elsewhere", "x.pth"
+    hashes = [Predictor(c, model).model_hash for c in (cfg, other, moved)]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_settings_that_cannot_work_are_refused(busy_run):
+    cfg, model, _ = busy_run
+    for name, value in (("score_threshold", 1.5), ("tile", -1), ("halo", -1), ("tile_batch", 0)):
+        with pytest.raises(ValueError, match=name):
+            Predictor(cfg, model, **{name: value})
+
+
+def test_a_small_reduction_is_silent_and_a_strong_one_told(busy_run, caplog):
+    cfg, model, _ = busy_run
+    cfg = cfg.clone()
+    cfg.INPUT.MIN_SIZE_TEST = 32
+    predictor = Predictor(cfg, model)
+    predictor.prepare(textured_image(40, 40))
+    assert "reduced" not in caplog.text
+    predictor.prepare(textured_image(100, 100))
+    assert "100 x 100 is reduced to 32 x 32" in caplog.text

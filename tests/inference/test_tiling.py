@@ -1,0 +1,125 @@
+"""Tiled prediction: no seams, at any scale."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from objguided_d2.inference.predictor import Predictor
+from objguided_d2.inference.receptive_field import receptive_field
+from objguided_d2.inference.tiling import tile_grid
+from tests.inference.models import busy_cfg, busy_model, textured_image
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 150), st.integers(0, 100))
+def test_cores_cover_every_pixel_once_and_tiles_begin_at_multiples_of_the_stride(height, width, core, halo):
+    tiles = tile_grid((height, width), core, halo, 32)
+    count = np.zeros((height, width), int)
+    for tile in tiles:
+        y0, x0, y1, x1 = tile.core
+        count[y0:y1, x0:x1] += 1
+        assert all(edge % 32 == 0 for edge in (y0, x0, *tile.reads[:2]))
+        top, left, bottom, right = tile.reads
+        assert 0 <= top <= max(0, y0 - halo) and bottom >= min(height, y1 + halo)
+        assert 0 <= left <= max(0, x0 - halo) and right >= min(width, x1 + halo)
+        assert bottom == height or bottom % 32 == 0
+        assert right == width or right % 32 == 0
+    assert (count == 1).all()
+
+
+@pytest.fixture(scope="module")
+def model():
+    cfg = busy_cfg(num_classes=2)
+    return cfg, busy_model(cfg)
+
+
+def test_receptive_field_is_the_greatest_distance_of_an_influence(model):
+    _, network = model
+    reach = receptive_field(network)
+    generator = network.proposal_generator
+
+    def maps(image):
+        with torch.no_grad():
+            features = network.backbone(image)
+            c3 = features[generator.in_feature]
+            return [*features.values(), generator.head(c3), generator.head.wh(c3), generator.head.offset(c3)]
+
+    width = 32 * math.ceil(2.5 * reach / 32)
+    image = torch.randn(1, 3, 32, width)
+    changed = image.clone()
+    changed[..., 0] += 100
+    for before, after in zip(maps(image), maps(changed)):
+        stride = width // before.shape[-1]
+        columns = torch.nonzero((before != after).any(2).any(1)[0])
+        # A changed cell ends at most this far from the changed pixel's first edge.
+        assert (int(columns.max()) + 0.5) * stride <= reach
+
+
+def test_receptive_field_of_a_norm_over_the_whole_image_is_an_error():
+    cfg = busy_cfg()
+    cfg.MODEL.UNET.NORM = "GN"
+    cfg.MODEL.UNET.DECODER_CHANNELS = [32, 32, 32]
+    with pytest.raises(ValueError, match="GroupNorm takes statistics of the whole image"):
+        receptive_field(busy_model(cfg))
+
+
+@pytest.mark.parametrize(
+    "shape, scale, paste_mode",
+    [((64, 1000), 1.0, "bilinear"), ((730, 40), 1.37, "bilinear"), ((90, 1300), 0.77, "hough")],
+)
+def test_a_tiled_run_finds_the_instances_of_an_untiled_one(model, shape, scale, paste_mode):
+    cfg, network = model
+    network.postprocessor.paste_mode = paste_mode
+    image = textured_image(*shape)
+    halo = receptive_field(network) + 32
+    untiled = Predictor(cfg, network, score_threshold=0.3, tile=0)(image, scale=scale)
+    predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo=halo)
+    # Every image above one tile is cut up here, whatever its halo.
+    predictor._needs_tiles = lambda size: True
+    tiles = []
+    tiled = predictor(image, scale=scale, on_tile=lambda done, total: tiles.append((done, total)))
+
+    assert len(tiles) == 4 and tiles[-1][0] == tiles[-1][1]
+    assert len(untiled) > 30 and len(tiled) == len(untiled)
+    assert tiled.num_cut == 0
+    np.testing.assert_allclose(tiled.objects.scores, untiled.objects.scores, atol=1e-5)
+    # Scores that are equal but for rounding may change places.
+    key = lambda objects: np.lexsort((*objects.boxes.T[:2], objects.classes))  # noqa: E731
+    order, expected = key(tiled.objects), key(untiled.objects)
+    differing = 0
+    for i, j in zip(order, expected):
+        assert tiled.objects.classes[i] == untiled.objects.classes[j]
+        one, other = (np.zeros(shape, bool) for _ in range(2))
+        for mask, objects, k in ((one, tiled.objects, i), (other, untiled.objects, j)):
+            x0, y0, x1, y1 = objects.boxes[k]
+            mask[y0:y1, x0:x1] = objects.masks[k]
+        differing += (one != other).sum()
+    assert differing <= 1e-3 * sum(mask.sum() for mask in untiled.objects.masks)
+
+
+def test_objects_larger_than_the_halo_are_counted_and_told(model, caplog):
+    cfg, network = model
+    network.postprocessor.paste_mode = "bilinear"
+    predictor = Predictor(cfg, network, score_threshold=0.3, tile=32, halo=0)
+    predictor._needs_tiles = lambda size: True
+    prediction = predictor(textured_image(64, 128))
+    assert 0 < prediction.num_cut < len(prediction)
+    assert f"{prediction.num_cut} of {len(prediction)} objects reach beyond the halo of 0 pixels" in caplog.text
+
+
+def test_percentiles_of_a_tiled_image_are_those_of_the_whole(model):
+    cfg, network = model
+    cfg = cfg.clone()
+    cfg.INPUT.INTENSITY = "percentile:1,99"
+    image = textured_image(32, 700)[..., 0].astype(np.uint16)
+    image[:, 350:] *= 50
+    untiled = Predictor(cfg, network, score_threshold=0.3, tile=0)(image)
+    predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo=receptive_field(network) + 32)
+    predictor._needs_tiles = lambda size: True
+    tiled = predictor(image)
+    assert len(tiled) == len(untiled) > 0
+    np.testing.assert_allclose(np.sort(tiled.objects.scores), np.sort(untiled.objects.scores), atol=1e-5)
