@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DETECTRON2 ?= wheel
 STAMP := $(VENV)/.installed-$(DETECTRON2)
+TEST_STAMP := $(VENV)/.installed-test
 LOG := $(VENV)/install.log
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 
@@ -33,12 +34,16 @@ compare: install
 	$(BIN)/objguided prepare synthetic --output demo --name demo --kinds nuclei --size 160
 	DETECTRON2_DATASETS=demo $(BIN)/objguided train --suite synthetic/suite_small --images 1000 --output demo/suite
 
-lint: install
+$(TEST_STAMP): requirements-test.txt | install
+	$(call logged,packages of requirements-test.txt (log: $(LOG)),$(PIP) -r requirements-test.txt)
+	@touch $@
+
+lint: install $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: install
+test: install $(TEST_STAMP)
 	$(BIN)/python -m pytest -q tests
 
 clean:

@@ -41,10 +41,14 @@ setup(
             "report/*.html",
             "report/*.css",
             "report/*.js",
+            "napari/napari.yaml",
         ]
     },
     cmdclass={"build_py": BuildWithConfigs},
-    entry_points={"console_scripts": ["objguided = objguided_d2.cli:main"]},
+    entry_points={
+        "console_scripts": ["objguided = objguided_d2.cli:main"],
+        "napari.manifest": ["objguided_d2 = objguided_d2:napari/napari.yaml"],
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -76,7 +80,9 @@ setup(
         # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
     ],
+    entry_points={"napari.manifest": ["objguided_d2 = objguided_d2.napari:napari.yaml"]},
     extras_require={
+        "napari": ["napari[pyqt6]>=0.5.5"],
         "parquet": ["pyarrow>=14"],
         "slides": ["tiffslide>=2.4"],
         "zarr": ["zarr>=3.0.8"],
@@ -85,6 +91,7 @@ setup(
             "hypothesis>=6.90",
             "stardist>=0.8.5",
             "selenium>=4.20",
+            "napari[pyqt6]>=0.5.5",
             "ome-zarr>=0.11",
             "pyarrow>=14",
             "shapely>=2.0",

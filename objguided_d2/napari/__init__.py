@@ -1,0 +1,1 @@
+"""The napari plugin (``pip install 'objguided_d2[napari]'``): *Plugins > Segment objects*."""
