@@ -47,7 +47,7 @@ setup(
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={
         "console_scripts": ["objguided = objguided_d2.cli:main"],
-        "napari.manifest": ["objguided_d2 = objguided_d2:napari/napari.yaml"],
+        "napari.manifest": ["objguided_d2 = objguided_d2.napari:napari.yaml"],
     },
     install_requires=[
         "torch>=2.4",

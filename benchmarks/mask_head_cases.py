@@ -62,7 +62,11 @@ def build_mask_head(widths: Widths, seed: int = 0) -> ObjectGuidedMaskHead:
         ladder_channels=list(widths.ladder),
         norm_affine=True,
         seg_head_dim=widths.seg_head,
-        refinement=PointRefinement(e1_channels=e1, e2_channels=e2, k=3.0, beta=0.75, d=8.0, loss_weight=1.0),
+        # The coordinates and the loss of the loop over ROIs.
+        grid="released",
+        refinement=PointRefinement(
+            e1_channels=e1, e2_channels=e2, k=3.0, beta=0.75, d=8.0, loss_weight=1.0, reduction="sum"
+        ),
     )
 
 

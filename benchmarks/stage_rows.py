@@ -80,7 +80,7 @@ def blob_masks(count: int, side: int, image_size: int, seed: int = 0) -> tuple[R
     roi, y, x = grid.pixels
     distance = sum((2 * p / (n[roi] - 1) - 1) ** 2 for p, n in ((y, heights), (x, widths)))
     probabilities = torch.sigmoid(6 * (0.8 - distance))
-    return RaggedROIMasks(probabilities, grid, boxes, "edges", (image_size, image_size)), torch.linspace(
+    return RaggedROIMasks(probabilities, grid, boxes, "released", (image_size, image_size)), torch.linspace(
         0.99, 0.3, count
     )
 

@@ -108,9 +108,9 @@ def _add_mask_head(cfg: CN) -> None:
     # random log scale, in units of the box size, so that the head meets boxes as imprecise as detected ones.
     head.BOX_JITTER_SHIFT = 0.0
     head.BOX_JITTER_SCALE = 0.0
-    # How the points of a crop lie in its box: "edges" = both edges included, strides divided plainly (released);
-    # "centers" = the centers of equal parts in Detectron2's coordinates, ours: all levels then sample the same
-    # positions, which the small objects of a low-resolution input need. structures/roi_atlas.py states both.
+    # How the pixels of a crop lie in its box: "edges" = evenly, both edges included (II-B); "centers" = the centers of
+    # equal parts (ours); "released" = as "edges", in the released program's coordinates, which its checkpoints need.
+    # structures/roi_atlas.py states all three.
     head.GRID = "edges"
     # Crops under this many grid points in either direction are left out, with all deeper ones (released: 2).
     head.MIN_CROP_SIZE = 2
@@ -118,7 +118,7 @@ def _add_mask_head(cfg: CN) -> None:
     # same chance. Ours: images with hundreds of objects would decide the memory and time of every step.
     head.MAX_TRAIN_ROI_PIXELS = 0
     # Stride-1 pixels of ROIs that are processed at once, 0 = no bound; more are processed in chunks, with the same
-    # results. Ours: bounds memory.
+    # results, and a single ROI with more is sampled at that many pixels. Ours: bounds memory.
     head.MAX_ATLAS_PIXELS = 524288
     # "bce" (Eq. 7) or "bce_dice", which adds a soft Dice loss per ROI (ours, for small objects). Both weights are
     # absolute: loss_mask = LOSS_WEIGHT x cross-entropy, loss_mask_dice = DICE_LOSS_WEIGHT x Dice loss; 0 turns one off.
@@ -143,6 +143,8 @@ def _add_mask_head(cfg: CN) -> None:
     refine.BETA = 0.75
     refine.D = 8.0
     refine.LOSS_WEIGHT = 1.0
+    # "mean" = one mean over the terms of both RefineHead outputs (released); "sum" = the mean of each, added up.
+    refine.REDUCTION = "mean"
 
 
 def _add_input(cfg: CN) -> None:

@@ -52,13 +52,13 @@ def soft_labels(true_mask: torch.Tensor, box: torch.Tensor, points: torch.Tensor
 
 
 def refine_loss(logits: list[tuple], labels: list[torch.Tensor]) -> torch.Tensor:
-    """Eq. 9 over ROIs: cross-entropy averaged over the points of each, then over ROIs, the two outputs added up.
+    """Eq. 9 over ROIs: cross-entropy averaged over the points of each output of each ROI, then over all of these.
 
     Args:
         logits: per ROI the pair of :func:`point_logits`.
         labels: per ROI (P,).
     """
     losses = [
-        sum(F.binary_cross_entropy_with_logits(output, label) for output in pair) for pair, label in zip(logits, labels)
+        F.binary_cross_entropy_with_logits(output, label) for pair, label in zip(logits, labels) for output in pair
     ]
     return torch.stack(losses).mean()

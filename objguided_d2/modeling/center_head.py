@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from ..structures.ragged_ops import weighted_gather
+from ..structures.ragged_ops import at_least_float32, weighted_gather
 
 
 class CenterHead(nn.Module):
@@ -51,8 +51,12 @@ class CenterHead(nn.Module):
         }
 
     def forward(self, feature: Tensor) -> Tensor:
-        """(N, C, H, W) -> heatmap logits (N, K, H, W)."""
-        return self.heatmap(feature)
+        """(N, C, H, W) -> heatmap logits (N, K, H, W), float32 or wider."""
+        first, activation, last = self.heatmap
+        hidden = activation(first(feature))
+        # In half precision neighbors often get the same logit, and peaks are lost or gained by the rounding.
+        with torch.autocast(feature.device.type, enabled=False):
+            return F.conv2d(*(at_least_float32(values) for values in (hidden, last.weight, last.bias)))
 
     def wh_and_offset(self, feature: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Sizes and offsets at cells.

@@ -74,13 +74,19 @@ def draw_gaussians(
 
     Returns:
         (N, K, H, W) float32.
+
+    Raises:
+        ValueError: a class that is not in [0, K); it would be drawn into another image's heatmap.
     """
     _, num_classes, height, width = shape
     heatmap = sigma.new_zeros(shape)
     if not len(image):
         return heatmap
     # Row and column profiles of all objects, then one scatter-maximum of their outer products over the windows.
-    reach = int(radius.max())
+    reach, lowest, highest = torch.stack([radius.max(), classes.min(), classes.max()]).tolist()
+    if lowest < 0 or highest >= num_classes:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"an object has class {wrong}, but the heatmap has {num_classes} classes, counted from 0")
     step = torch.arange(-reach, reach + 1, device=image.device)
     profile = torch.exp(-(step.to(sigma.dtype) ** 2) / (2 * sigma[:, None] ** 2))
     peak = profile[:, :, None] * profile[:, None, :]
@@ -114,7 +120,7 @@ def encode(
         stride: n.
 
     Raises:
-        ValueError: unknown ``rule`` or ``sigma_rule``.
+        ValueError: unknown ``rule`` or ``sigma_rule``, or a class that is not in [0, K).
     """
     if sigma_rule not in GAUSSIAN_SIGMAS:
         raise ValueError(f"sigma_rule must be one of {GAUSSIAN_SIGMAS}, not {sigma_rule!r}")
@@ -154,18 +160,42 @@ def ignored_cells(region: Tensor, stride: int) -> Tensor:
     return cells.all(dim=4).all(dim=2)
 
 
-def find_peaks(heatmap: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The cells that equal their 3 x 3 maximum, best ``topk`` per image over all classes (II-A.4).
+def inside_cells(image_sizes: list[tuple[int, int]], height: int, width: int, stride: int, device) -> Tensor:
+    """The cells that have a pixel of their image; the others lie in the padding of the batch.
 
     Args:
-        heatmap: (N, K, H, W) scores or logits; the order of peaks is the same.
+        image_sizes: (height, width) of the N images in pixels.
+        height, width: H and W of the map.
+        stride: n.
+
+    Returns:
+        (N, H, W) bool.
+    """
+    sizes = torch.tensor(image_sizes, device="cpu").to(device, non_blocking=True)
+    y, x = (stride * torch.arange(count, device=device) for count in (height, width))
+    return (y < sizes[:, :1])[:, :, None] & (x < sizes[:, 1:])[:, None]
+
+
+def find_peaks(heatmap: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells that are the maximum of their 3 x 3 cells, best ``topk`` per image over all classes (II-A.4).
+
+    Of neighbors with the same value the first in reading order is the maximum, so that a flat area is one peak (several
+    if its outline has several upper corners), not as many as it has cells.
+
+    Args:
+        heatmap: (N, K, H, W) scores or logits; the order of peaks is the same. Cells of -inf are no peaks.
 
     Returns:
         scores (N, T) in the unit of ``heatmap`` (cells that are no peak have the lowest value of its dtype),
         classes (N, T), cell (N, T) flat index into H * W; T = min(topk, K * H * W).
     """
     num_images, num_classes, height, width = heatmap.shape
-    is_peak = F.max_pool2d(heatmap, 3, stride=1, padding=1) == heatmap
+    padded = F.pad(heatmap, (1, 1, 1, 1), value=-torch.inf)
+    before = torch.maximum(padded[..., :-2, 1:-1], padded[..., 1:-1, :-2])
+    before = torch.maximum(before, torch.maximum(padded[..., :-2, :-2], padded[..., :-2, 2:]))
+    after = torch.maximum(padded[..., 2:, 1:-1], padded[..., 1:-1, 2:])
+    after = torch.maximum(after, torch.maximum(padded[..., 2:, 2:], padded[..., 2:, :-2]))
+    is_peak = (heatmap > before) & (heatmap >= after)
     peaks = heatmap.masked_fill(~is_peak, torch.finfo(heatmap.dtype).min).flatten(1)
     scores, index = peaks.topk(min(topk, peaks.shape[1]), dim=1)
     return scores, index.div(height * width, rounding_mode="floor"), index % (height * width)

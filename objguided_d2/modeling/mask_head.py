@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..structures.ragged_grid import RaggedGrid
 from ..structures.ragged_masks import RaggedROIMasks
 from ..structures.ragged_ops import pointwise_conv
-from ..structures.roi_atlas import SPACINGS, RoiAtlas, expand_boxes, image_of_boxes
+from ..structures.roi_atlas import SPACINGS, RoiAtlas, clip_boxes, expand_boxes, image_of_boxes
 from ..structures.roi_canvas import RoiCanvas
 from .losses import soft_dice_loss
 from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
@@ -219,15 +219,17 @@ class ObjectGuidedMaskHead(nn.Module):
 
         Args:
             features: maps (N, C, H, W) in the order of ``in_features``.
-            boxes: one ``Boxes`` per image, in input pixels, not enlarged.
+            boxes: one ``Boxes`` per image, in input pixels, not enlarged; they are clipped to the image first, so that
+                no prediction sizes a tensor beyond it.
             image_sizes: (height, width) of every input image, without padding.
 
         Returns:
-            One :class:`RaggedROIMasks` per image, in the order of its boxes; a box too small for any level has an
-            empty mask.
+            One :class:`RaggedROIMasks` per image, in the order of its boxes; a box too small for any level, or not
+            finite, has an empty mask.
         """
         counts = [len(b) for b in boxes]
-        expanded = expand_boxes(Boxes.cat(boxes).tensor.float(), self.box_expansion, self.box_expansion_pixels)
+        clipped = torch.cat([clip_boxes(b.tensor.float(), size) for b, size in zip(boxes, image_sizes)])
+        expanded = expand_boxes(clipped, self.box_expansion, self.box_expansion_pixels)
         atlases = self._plan(expanded, image_of_boxes(counts, expanded.device))
         probabilities = [
             self.predict(features, atlas)[0][:, 0].sigmoid() if len(atlas) else expanded.new_zeros(0)

@@ -1,5 +1,7 @@
 """The whole model: backbone -> center proposals -> ROI heads -> instances."""
 
+from collections import defaultdict
+
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
@@ -12,6 +14,12 @@ from .postprocess import InstancePostprocessor
 @META_ARCH_REGISTRY.register()
 class ObjectGuidedRCNN(GeneralizedRCNN):
     """``GeneralizedRCNN`` with the method's post-processing; inputs and outputs are Detectron2's.
+
+    Padding. An image is padded with black at its right and bottom to a multiple of the backbone's
+    ``size_divisibility``, as training crops are that reach beyond their image. Convolutions see what lies beyond an
+    image, so at test time only images of the same padded size are batched: the content of a map is then that of the
+    image alone. Centers in the padding are no detections. Together: an image gives the same instances alone and in any
+    batch, up to rounding.
 
     Args:
         postprocessor: see :class:`InstancePostprocessor`.
@@ -34,9 +42,15 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         }
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalize, pad and batch; channels-last, which convolutions and the pixel lists of ROIs both prefer."""
-        images = super().preprocess_image(batched_inputs)
-        images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
+        """Pad with black, normalize and batch; channels-last, which convolutions and ROIs both prefer."""
+        images = [self._move_to_current_device(x["image"]).to(self.pixel_mean.dtype) for x in batched_inputs]
+        backbone = self.backbone
+        images = ImageList.from_tensors(
+            images, backbone.size_divisibility, padding_constraints=backbone.padding_constraints
+        )
+        images.tensor = ((images.tensor - self.pixel_mean) / self.pixel_std).contiguous(
+            memory_format=torch.channels_last
+        )
         return images
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
@@ -64,7 +78,12 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         do_postprocess: bool = True,
     ) -> list[dict] | list[Instances]:
         """See ``GeneralizedRCNN.inference``; without post-processing ``pred_masks`` are ``RaggedROIMasks``."""
-        results = super().inference(batched_inputs, detected_instances, do_postprocess=False)
+        results: list = [None] * len(batched_inputs)
+        for indices in _by_padded_size(batched_inputs, self.backbone.size_divisibility):
+            given = None if detected_instances is None else [detected_instances[i] for i in indices]
+            batch = super().inference([batched_inputs[i] for i in indices], given, do_postprocess=False)
+            for i, instances in zip(indices, batch):
+                results[i] = instances
         if not do_postprocess:
             return results
         return self._postprocess(results, batched_inputs, [instances.image_size for instances in results])
@@ -76,6 +95,14 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
             {"instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width))}
             for detections, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
+
+
+def _by_padded_size(batched_inputs: list[dict], divisibility: int) -> list[list[int]]:
+    """Indices of the inputs whose images have the same size when padded to multiples of ``divisibility``."""
+    groups = defaultdict(list)
+    for i, inputs in enumerate(batched_inputs):
+        groups[tuple(-(-side // max(divisibility, 1)) for side in inputs["image"].shape[-2:])].append(i)
+    return list(groups.values())
 
 
 def _batch_ignore_regions(batched_inputs: list[dict], images: Tensor) -> Tensor | None:

@@ -33,6 +33,9 @@ def most_uncertain(uncertainty: Tensor, roi: Tensor, keep: Tensor) -> Tensor:
     return order[rank < keep.index_select(0, roi)]
 
 
+REDUCTIONS = ("mean", "sum")
+
+
 class PointRefinement(nn.Module):
     """RefineHead and its point sampling (Eq. 8-9).
 
@@ -40,21 +43,35 @@ class PointRefinement(nn.Module):
         e1_channels, e2_channels: of the two finest ladder maps.
         k, beta, d: k N points are drawn and the beta N most uncertain kept; beta = k is uniform sampling.
         loss_weight: factor of the loss.
+        reduction: "mean" = one mean over the terms of both outputs (released); "sum" = the means of both added up.
     """
 
     @configurable
-    def __init__(self, *, e1_channels: int, e2_channels: int, k: float, beta: float, d: float, loss_weight: float):
+    def __init__(
+        self,
+        *,
+        e1_channels: int,
+        e2_channels: int,
+        k: float,
+        beta: float,
+        d: float,
+        loss_weight: float,
+        reduction: str = "mean",
+    ):
         super().__init__()
         for key, value in (("K", k), ("BETA", beta), ("D", d)):
             if value <= 0:
                 raise ValueError(f"MODEL.ROI_MASK_HEAD.REFINE.{key} must be positive, not {value}")
         if beta > k:
             raise ValueError(f"MODEL.ROI_MASK_HEAD.REFINE.BETA = {beta} must not exceed K = {k}: kept of drawn points")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"MODEL.ROI_MASK_HEAD.REFINE.REDUCTION must be one of {REDUCTIONS}, not {reduction!r}")
         self.fine = nn.Linear(e1_channels, 1)
         self.fine_and_coarse = nn.Linear(e1_channels + e2_channels, 1)
         for layer in (self.fine, self.fine_and_coarse):
             weight_init.c2_xavier_fill(layer)
-        self.k, self.beta, self.d, self.loss_weight = k, beta, d, loss_weight
+        self.k, self.beta, self.d = k, beta, d
+        self.loss_weight, self.reduction = loss_weight, reduction
 
     @classmethod
     def from_config(cls, cfg, e1_channels: int, e2_channels: int) -> dict:
@@ -66,6 +83,7 @@ class PointRefinement(nn.Module):
             "beta": refine.BETA,
             "d": refine.D,
             "loss_weight": refine.LOSS_WEIGHT,
+            "reduction": refine.REDUCTION,
         }
 
     @torch.no_grad()
@@ -119,8 +137,10 @@ class PointRefinement(nn.Module):
         return fine_loss, _mean_of_rois(self.fine_and_coarse(both), labels, roi, counts)
 
     def mean_loss(self, losses: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """The weighted loss from what :meth:`loss` gave for some atlases: means over ROIs, added up (Eq. 9)."""
-        fine, both = (torch.cat(part) for part in zip(*losses))
+        """The weighted loss from what :meth:`loss` gave for some atlases (Eq. 9)."""
+        fine, both = (torch.cat(chunks) for chunks in zip(*losses))
+        if self.reduction == "mean":
+            return self.loss_weight * torch.cat([fine, both]).mean()
         return self.loss_weight * (fine.mean() + (both.mean() if len(both) else both.sum()))
 
 

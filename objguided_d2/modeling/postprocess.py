@@ -3,6 +3,7 @@
 import torch
 from detectron2.structures import Boxes, Instances
 
+from ..structures.mask_nms import mask_nms
 from ..structures.ragged_masks import PASTE_MODES
 
 
@@ -40,7 +41,7 @@ class InstancePostprocessor:
         keep = torch.nonzero((masks.area() > 0) & boxes.nonempty())[:, 0]
         keep = keep[instances.scores[keep].argsort(descending=True, stable=True)]
         if self.mask_nms_thresh < 1 and len(keep):
-            keep = masks.non_maximum_suppression(keep, self.mask_nms_thresh, instances.pred_classes)
+            keep = mask_nms(masks, keep, self.mask_nms_thresh, instances.pred_classes)
         result = Instances((height, width), **instances.get_fields())
         result.pred_boxes, result.pred_masks = boxes, masks
         return result[keep]

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from ..structures.roi_atlas import image_of_boxes
 from .center_head import CenterHead
-from .center_targets import GAUSSIAN_RULES, GAUSSIAN_SIGMAS, CenterTargets, decode, encode, find_peaks, ignored_cells
+from .center_targets import (
+    GAUSSIAN_RULES,
+    GAUSSIAN_SIGMAS,
+    CenterTargets,
+    decode,
+    encode,
+    find_peaks,
+    ignored_cells,
+    inside_cells,
+)
 from .losses import center_regression_loss, heatmap_focal_loss
 
 REGRESSION_LOSSES = ("smooth_l1", "l1")
@@ -132,11 +141,18 @@ class CenterKeypointProposals(nn.Module):
         return [], self.losses(heatmap, wh, offset, targets, ignored)
 
     def targets(self, heatmap_shape: torch.Size, gt_instances: list[Instances]) -> CenterTargets:
-        """Targets of a batch; see :func:`center_targets.encode`."""
+        """Targets of a batch; see :func:`center_targets.encode`.
+
+        Raises:
+            ValueError: an object whose class is not one of ``num_classes``.
+        """
         boxes = Boxes.cat([t.gt_boxes for t in gt_instances]).tensor
         image = image_of_boxes([len(t) for t in gt_instances], boxes.device)
         classes = torch.cat([t.gt_classes for t in gt_instances])
-        return encode(boxes, image, classes, tuple(heatmap_shape), self.stride, **self.gaussian)
+        try:
+            return encode(boxes, image, classes, tuple(heatmap_shape), self.stride, **self.gaussian)
+        except ValueError as error:
+            raise ValueError(f"{error}; set MODEL.ROI_HEADS.NUM_CLASSES to the number of categories") from None
 
     def losses(
         self, heatmap: Tensor, wh: Tensor, offset: Tensor, targets: CenterTargets, ignored: Tensor | None = None
@@ -156,8 +172,13 @@ class CenterKeypointProposals(nn.Module):
 
     @torch.no_grad()
     def propose(self, heatmap: Tensor, feature: Tensor, image_sizes: list[tuple[int, int]]) -> list[Instances]:
-        """Decode the heatmap's peaks above the score threshold into one ``Instances`` per image (II-A.4)."""
-        logits, classes, cell = find_peaks(heatmap.float(), self.topk)
+        """Decode the heatmap's peaks above the score threshold into one ``Instances`` per image (II-A.4).
+
+        Cells in the padding of the batch are no centers. Boxes are not clipped.
+        """
+        inside = inside_cells(image_sizes, *heatmap.shape[-2:], self.stride, heatmap.device)
+        heatmap = heatmap.float().masked_fill(~inside[:, None], -torch.inf)
+        logits, classes, cell = find_peaks(heatmap, self.topk)
         kept = logits.sigmoid() > self.score_thresh
         counts = kept.sum(1).tolist()
         image = torch.arange(len(image_sizes), device=cell.device)[:, None].expand_as(cell)[kept]

@@ -4,8 +4,10 @@ import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, build_mask_head
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
+
+from ..structures.roi_atlas import clip_boxes
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -50,10 +52,13 @@ class ObjectGuidedROIHeads(nn.Module):
     def select(self, proposals: Instances) -> Instances:
         """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``.
 
+        Boxes are clipped to the image; those that are then empty, and those that were not finite, are dropped.
+
         Raises:
             ValueError: proposals without ``proposal_classes``, which those of an RPN are, for more than one class.
         """
-        proposals = proposals[: self.max_detections]
+        proposals.proposal_boxes = Boxes(clip_boxes(proposals.proposal_boxes.tensor, proposals.image_size))
+        proposals = proposals[proposals.proposal_boxes.nonempty()][: self.max_detections]
         if not proposals.has("proposal_classes"):
             if self.num_classes > 1:
                 raise ValueError(
@@ -69,7 +74,10 @@ class ObjectGuidedROIHeads(nn.Module):
         )
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
-        """Add ``pred_masks`` (:class:`RaggedROIMasks`) to instances that have ``pred_boxes`` in input pixels."""
+        """Add ``pred_masks`` (:class:`RaggedROIMasks`) to instances that have ``pred_boxes`` in input pixels.
+
+        A mask is made from the part of its box that lies in the image.
+        """
         masks = self.mask_head(
             self._mask_features(features), [i.pred_boxes for i in instances], [i.image_size for i in instances]
         )

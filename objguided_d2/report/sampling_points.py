@@ -149,9 +149,9 @@ def draw_points(picture: np.ndarray, point_coords: np.ndarray, config: CfgNode) 
     zoom = max(1, PANEL_SIDE // max(picture.shape))
     panel = np.repeat(picture.repeat(zoom, axis=0).repeat(zoom, axis=1)[..., None], 3, axis=2)
     size = np.array(picture.shape[::-1])
-    # The grid "edges" has its first and last points, which are the centers of pixels here, on the edges of the box.
-    at_edges = config.MODEL.ROI_MASK_HEAD.GRID == "edges"
-    position = point_coords * (size - 1) + 0.5 if at_edges else point_coords * size
+    # All grids but "centers" have their first and last pixels, whose centers these are here, on the edges of the box.
+    at_centers = config.MODEL.ROI_MASK_HEAD.GRID == "centers"
+    position = point_coords * size if at_centers else point_coords * (size - 1) + 0.5
     radius, shift = min(0.3 * zoom, 3.5), 4
     centers = np.round((position * zoom - 0.5) * 2**shift).astype(int)
     # All edges first, so that points in a heap do not cut each other up.

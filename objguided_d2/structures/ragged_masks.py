@@ -1,6 +1,6 @@
 """Masks of different sizes: as probabilities in floating-point ROIs, and as bits in windows of the image.
 
-Glossary: R instances, P pixels of all of them, H x W the image, K pairs.
+Glossary: R instances, P pixels of all of them, H x W the image.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from .ragged_grid import RaggedGrid, split_by_area
 from .ragged_ops import weighted_gather
-from .roi_atlas import RoiAtlas, bilinear_corners, fraction_to_index, point_positions
+from .roi_atlas import RoiAtlas, bilinear_corners, fraction_to_index, grid_sizes, point_positions, to_index
 from .run_lengths import encode_runs
 
 PASTE_MODES = ("hough", "bilinear")
 
 # Operations on pixels take some hundred bytes for each while they last, so masks are processed in chunks of so many.
-_CHUNK_PIXELS = 2**18
+CHUNK_PIXELS = 2**18
 
 
 def _in_chunks(join: Callable[[list], Any]) -> Callable:
@@ -36,7 +36,7 @@ def _in_chunks(join: Callable[[list], Any]) -> Callable:
     def decorate(method: Callable) -> Callable:
         @functools.wraps(method)
         def on_chunks(self, *args, **kwargs):
-            lengths = split_by_area(self.grid.heights * self.grid.widths, _CHUNK_PIXELS)
+            lengths = split_by_area(self.grid.heights * self.grid.widths, CHUNK_PIXELS)
             if len(lengths) < 2:
                 return method(self, *args, **kwargs)
             ends = list(itertools.accumulate(lengths))
@@ -88,7 +88,7 @@ class RaggedMasks:
                 raise IndexError(f"mask {item} of {len(self)}")
             return self[torch.tensor([item % len(self)])].tensor[0]
         index = _host_index(len(self), item)
-        lengths = split_by_area(self.grid.heights[index] * self.grid.widths[index], _CHUNK_PIXELS)
+        lengths = split_by_area(self.grid.heights[index] * self.grid.widths[index], CHUNK_PIXELS)
         bits = [self.bits[self.grid.select(chunk)[1]] for chunk in index.split(lengths)] if lengths else [self.bits[:0]]
         grid = RaggedGrid(self.grid.heights[index], self.grid.widths[index], self.device)
         return RaggedMasks(torch.cat(bits), grid, self.top[index], self.left[index], self.image_size)
@@ -189,68 +189,6 @@ class RaggedMasks:
         offset = owner * (height * width + 1)
         return encode_runs(begin - offset, end - offset, owner, len(self), self.image_size)
 
-    def pairwise_iou(self, first: Tensor, second: Tensor) -> Tensor:
-        """IoU of pairs of masks, compared where their windows meet.
-
-        Args:
-            first, second: (K,) int64 indices on the CPU; the windows of each pair share a pixel.
-
-        Returns:
-            (K,) float; 0 for pairs of empty masks.
-        """
-        bottom, right = self.top + self.grid.heights, self.left + self.grid.widths
-        top, left = torch.maximum(self.top[first], self.top[second]), torch.maximum(self.left[first], self.left[second])
-        heights = torch.minimum(bottom[first], bottom[second]) - top
-        widths = torch.minimum(right[first], right[second]) - left
-        lengths = split_by_area(heights * widths, _CHUNK_PIXELS)
-        pairs = torch.stack([first, second, top, left, heights, widths])
-        intersection = torch.cat([self._intersections(*chunk) for chunk in pairs.split(lengths, 1)] or [first])
-        intersection = intersection.to(self.device)
-        area = self.area()
-        union = area[first.to(self.device)] + area[second.to(self.device)] - intersection
-        return intersection / union.clamp(min=1)
-
-    def _intersections(
-        self, first: Tensor, second: Tensor, top: Tensor, left: Tensor, heights: Tensor, widths: Tensor
-    ) -> Tensor:
-        meet = RaggedGrid(heights, widths, self.device)
-        pair, row, column = meet.pixels
-        both = torch.ones(meet.num_pixels, dtype=torch.bool, device=self.device)
-        for index in (first, second):
-            shift = torch.stack([top - self.top[index], left - self.left[index], self.grid.widths[index], index])
-            down, across, width, mask = shift.to(self.device).index_select(1, pair)
-            both &= self.bits[self.grid.starts[mask] + (row + down) * width + column + across]
-        intersection = torch.zeros(len(first), dtype=torch.int64, device=self.device)
-        return intersection.index_add_(0, pair, both.long())
-
-    def non_maximum_suppression(self, order: Tensor, iou_threshold: float, groups: Tensor) -> Tensor:
-        """Greedy suppression by mask IoU (II-B, released): the best are kept, those too much like a kept one are not.
-
-        Args:
-            order: (K,) int64, best first, masks that are left out are not kept.
-            iou_threshold: a mask with more IoU than this with a kept one of its group is dropped.
-            groups: (R,) int64, e.g. classes.
-
-        Returns:
-            (at most K,) int64 kept indices, best first.
-        """
-        index, group = order.cpu(), groups[order].cpu()
-        boxes = torch.stack([self.left, self.top, self.left + self.grid.widths, self.top + self.grid.heights], 1)[index]
-        meets = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) > torch.maximum(
-            boxes[:, None, :2], boxes[None, :, :2]
-        )
-        better, worse = torch.nonzero((meets.all(2) & (group[:, None] == group[None])).triu(1), as_tuple=True)
-        alike = (self.pairwise_iou(index[better], index[worse]) > iou_threshold).cpu()
-        better, worse = better[alike], worse[alike]
-        # Whether a mask is kept depends on better ones alone: each round settles at least the best that is open.
-        kept = torch.ones(len(order), dtype=torch.bool)
-        while True:
-            suppressed = torch.zeros_like(kept)
-            suppressed[worse[kept[better]]] = True
-            if torch.equal(kept, ~suppressed):
-                return order[kept.to(order.device)]
-            kept = ~suppressed
-
 
 def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor:
     return torch.arange(length)[item.cpu() if isinstance(item, Tensor) else item]
@@ -344,8 +282,31 @@ class RaggedROIMasks(ROIMasks):
                 output pixel samples the mask at its center.
         """
         if mode == "hough":
-            return self._paste_by_votes(threshold).resize_nearest(output_size)
+            return self._at_input_resolution()._paste_by_votes(threshold).resize_nearest(output_size)
         return self._paste_by_sampling(output_size, threshold)
+
+    def _at_input_resolution(self) -> RaggedROIMasks:
+        """Interpolate the masks of ROIs that have fewer pixels than their boxes, as those of limited area have: votes
+        of pixels far apart would leave holes."""
+        sizes = torch.stack([self.grid.heights, self.grid.widths])
+        full = torch.maximum(torch.stack(grid_sizes(self.boxes, 1)).cpu(), sizes)
+        if torch.equal(full, sizes):
+            return self
+        grid = RaggedGrid(full[0].contiguous(), full[1].contiguous(), self.device)
+        roi, row, column = grid.pixels
+        corners, counts = [], []
+        for index, count, new_count in (
+            (column, self.grid.device_widths, grid.device_widths),
+            (row, self.grid.device_heights, grid.device_heights),
+        ):
+            ones, count = torch.ones_like(roi), count.index_select(0, roi)
+            fraction = point_positions(0 * ones, ones, new_count.index_select(0, roi), index, self.spacing)
+            corners.append(fraction_to_index(fraction, count, self.spacing))
+            counts.append(count)
+        corner_y, corner_x, weight = bilinear_corners(*corners, *counts)
+        source = self.grid.starts.index_select(0, roi)[:, None] + corner_y * counts[0][:, None] + corner_x
+        values = weighted_gather(self.probabilities.float()[:, None], source, weight)[:, 0]
+        return RaggedROIMasks(values, grid, self.boxes, self.spacing, self.image_size)
 
     def _windows(self, low: Tensor, high: Tensor, image_size: tuple[int, int]) -> tuple[RaggedGrid, Tensor, Tensor]:
         """Windows [low, high], (R, 2) x first, clipped to the image but never under one pixel."""
@@ -357,13 +318,15 @@ class RaggedROIMasks(ROIMasks):
     def _paste_by_votes(self, threshold: float) -> RaggedMasks:
         height, width = self.image_size
         # One pixel more than the last neighbor needs, since the last pixel may round up past its edge. A box of
-        # negative size has one pixel, at its first corner.
-        first_corner, last_corner = self.boxes[:, :2], torch.maximum(self.boxes[:, :2], self.boxes[:, 2:])
+        # negative size has one pixel.
+        corners = to_index(self.boxes, 1, self.spacing)
+        first_corner, last_corner = torch.minimum(*corners.split(2, 1)), torch.maximum(*corners.split(2, 1))
         window, top, left = self._windows(first_corner.floor(), last_corner.floor() + 2, self.image_size)
         roi, row, column = self.grid.pixels
         boxes = self.boxes.index_select(0, roi)
         x = point_positions(boxes[:, 0], boxes[:, 2], self.grid.device_widths[roi], column, self.spacing)
         y = point_positions(boxes[:, 1], boxes[:, 3], self.grid.device_heights[roi], row, self.spacing)
+        x, y = to_index(x, 1, self.spacing), to_index(y, 1, self.spacing)
         corner_y, corner_x, weight = bilinear_corners(x, y, width, height)
         first, top_of, left_of, width_of = torch.stack(
             [window.starts[:-1], top.to(roi), left.to(roi), window.device_widths]
@@ -375,9 +338,9 @@ class RaggedROIMasks(ROIMasks):
 
     def _paste_by_sampling(self, output_size: tuple[int, int], threshold: float) -> RaggedMasks:
         scale = torch.tensor([output_size[i] / self.image_size[i] for i in (1, 0)], device=self.device)
-        # From index to continuous coordinates, in which the center of pixel 0 is at 1/2.
-        shift = 0.5 if self.spacing == "edges" else 0.0
-        low, high = (self.boxes[:, :2] + shift) * scale, (self.boxes[:, 2:] + shift) * scale
+        # In continuous coordinates the center of pixel 0 is at 1/2.
+        boxes = to_index(self.boxes, 1, self.spacing) + 0.5
+        low, high = boxes[:, :2] * scale, boxes[:, 2:] * scale
         window, top, left = self._windows((low - 0.5).ceil(), (high - 0.5).floor(), output_size)
         roi, row, column = window.pixels
         pixel = torch.stack([column + left.to(roi)[roi], row + top.to(roi)[roi]], 1) + 0.5

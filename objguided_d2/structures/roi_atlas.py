@@ -3,15 +3,18 @@
 Glossary: N images, R boxes asked for, A ROIs in the atlas (those with at least one level), L levels, finest first,
 K points; P pixels and Q cells of one level as in ``roi_canvas``, C channels.
 
-Coordinates. A box is XYXY in input pixels. Its ROI has int(h / s) x int(w / s) pixels at stride s. Their
-positions in the box follow ``spacing``:
+Coordinates. A box is XYXY in input pixels, in Detectron2's continuous coordinates: a pixel covers [x, x + 1). Its ROI
+has int(h / s) x int(w / s) pixels at stride s, which sample the map of stride s at index ``x / s - 1/2``, where index 0
+is the center of the first cell. All levels thus sample the same positions, the resize between levels
+(align_corners=False) keeps them, and the crop of a flipped image is the flipped crop. Where the pixels lie in the box
+follows ``spacing``:
 
-- "edges" (released): evenly from edge to edge, both included, ``x1 + j (x2 - x1) / (w - 1)``, sampled at index
-  ``x / s``, where index 0 is the center of the first cell of a map. Plain division, so maps of different strides are
-  sampled half a cell apart from each other; the published numbers come from it.
-- "centers": the centers of equal parts, ``x1 + (j + 1/2) (x2 - x1) / w``, in Detectron2's continuous coordinates (a
-  pixel covers [x, x + 1)), sampled at index ``x / s - 1/2``. All levels then sample the same positions, and the resize
-  between levels (align_corners=False) keeps it so.
+- "edges": evenly from edge to edge, both included: ``x1 + j (x2 - x1) / (w - 1)``.
+- "centers": the centers of equal parts: ``x1 + (j + 1/2) (x2 - x1) / w``.
+- "released": as "edges", but sampled at index ``x / s``, as the released program does. Its boxes run from the center of
+  an object's first pixel to that of its last, in index coordinates: x here is x - 1/2 in the coordinates above. So at
+  stride 1 "released" with a box B samples what "edges" does with B + 1/2; maps of different strides are sampled up to
+  half a cell apart from each other.
 
 ROIs are ordered by number of levels, most first, so that those having a level are a prefix of every finer one.
 """
@@ -24,7 +27,7 @@ from .ragged_grid import RaggedGrid, split_by_area
 from .ragged_ops import weighted_gather
 from .roi_canvas import Lines, RoiCanvas
 
-SPACINGS = ("edges", "centers")
+SPACINGS = ("edges", "centers", "released")
 
 
 def expand_boxes(boxes: Tensor, factor: float, pixels: float = 0.0) -> Tensor:
@@ -33,26 +36,47 @@ def expand_boxes(boxes: Tensor, factor: float, pixels: float = 0.0) -> Tensor:
     return torch.cat([center - half, center + half], 1)
 
 
-def grid_sizes(boxes: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """int(h / s) and int(w / s) of boxes (R, 4): two (R,) int64."""
-    size = (boxes[:, 2:] - boxes[:, :2]) / stride
+def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Boxes (R, 4) XYXY cut to an image of (height, width); one with a coordinate that is not finite becomes empty."""
+    height, width = image_size
+    limit = torch.tensor([width, height, width, height], dtype=boxes.dtype, device="cpu")
+    limit = limit.to(boxes.device, non_blocking=True)
+    finite = boxes.isfinite().all(1, keepdim=True)
+    return torch.minimum(boxes.nan_to_num().clamp(min=0), limit).masked_fill(~finite, 0)
+
+
+def grid_sizes(boxes: Tensor, stride: int, max_pixels: int = 0) -> tuple[Tensor, Tensor]:
+    """int(h / s) and int(w / s) of boxes (R, 4): two (R,) int64.
+
+    A box with more than ``max_pixels`` at stride 1 gets that many on every level, as if it were smaller; 0 = no limit.
+    """
+    size = boxes[:, 2:] - boxes[:, :2]
+    if max_pixels:
+        size = size * (max_pixels / size.prod(1, keepdim=True)).nan_to_num(1).clamp(0, 1).sqrt()
+    size = size / stride
     return size[:, 1].long(), size[:, 0].long()
 
 
 def point_positions(low: Tensor, high: Tensor, count: Tensor, index: Tensor, spacing: str) -> Tensor:
-    """Index coordinates, at stride 1, of pixel ``index`` of ``count`` on [low, high]; all of one shape."""
-    if spacing == "edges":
-        return low + index * ((high - low) / (count - 1).clamp(min=1))
-    return low + (index + 0.5) * ((high - low) / count) - 0.5
+    """Coordinates of pixel ``index`` of ``count`` on [low, high], those of a box; all of one shape."""
+    if spacing == "centers":
+        return low + (index + 0.5) * ((high - low) / count)
+    # A single pixel lies in the middle.
+    return low + (index + 0.5 * (count == 1)) * ((high - low) / (count - 1).clamp(min=1))
+
+
+def to_index(coordinate: Tensor, stride: int, spacing: str) -> Tensor:
+    """From the coordinates of boxes to index coordinates on the map of a stride (see the module's text)."""
+    return coordinate / stride if spacing == "released" else coordinate / stride - 0.5
 
 
 def fraction_to_index(fraction: Tensor, count: Tensor, spacing: str) -> Tensor:
     """Index among ``count`` pixels of a fraction of the box, 0 to 1 from edge to edge: the inverse of the spacing.
 
-    For "edges" 0 and 1 are the first and last pixel; for "centers" they are half a pixel outside, where the border
-    value is repeated.
+    For "centers" 0 and 1 are half a pixel outside the first and last pixel, where the border value is repeated; else
+    they are those pixels.
     """
-    index = fraction * (count - 1) if spacing == "edges" else fraction * count - 0.5
+    index = fraction * count - 0.5 if spacing == "centers" else fraction * (count - 1)
     return torch.minimum(index.clamp(min=0), count - 1.0)
 
 
@@ -103,7 +127,7 @@ class RoiAtlas:
         image: (R,) int64, the image of each box.
         strides: of the L levels, finest first.
         min_size: a level whose crop has fewer pixels in either direction is left out, with all deeper ones.
-        spacing: "edges" or "centers" (see the module's text).
+        spacing: "edges", "centers" or "released" (see the module's text).
 
     Attributes:
         order: (A,) int64, the boxes that are in the atlas, in its order; ``host_order`` on the CPU.
@@ -128,8 +152,9 @@ class RoiAtlas:
         max_pixels: int = 0,
     ) -> list["RoiAtlas"]:
         """The same ROIs in one or more atlases, each of at most ``max_pixels`` at stride 1 and what its last ROI adds;
-        0 sets no limit. ROIs of like size share an atlas."""
-        sizes, order, has_level = _levels(boxes, strides, min_size, spacing)
+        0 sets no limit. ROIs of like size share an atlas. An ROI that is larger by itself has fewer pixels, further
+        apart: no atlas has more than twice the limit."""
+        sizes, order, has_level = _levels(boxes, strides, min_size, spacing, max_pixels)
         area = sizes[0].prod(0)
         chunks = [order]
         if max_pixels and int(area[order].sum()) > max_pixels:
@@ -177,7 +202,7 @@ class RoiAtlas:
                 self.boxes[:, axis + 2].index_select(0, lines.roi),
             )
             position = point_positions(low, high, counts.index_select(0, lines.roi), lines.position, self.spacing)
-            positions.append(position / stride if self.spacing == "edges" else (position + 0.5) / stride - 0.5)
+            positions.append(to_index(position, stride, self.spacing))
         return tuple(positions)
 
     def positions(self, level: int) -> tuple[Tensor, Tensor]:
@@ -208,8 +233,8 @@ class RoiAtlas:
     def image_positions(self, roi: Tensor, point_coords: Tensor) -> tuple[Tensor, Tensor]:
         """Index coordinates x and y in the input image of points (K, 2) of :meth:`sample`: two (K,)."""
         boxes = self.boxes.index_select(0, roi)
-        x, y = (boxes[:, :2] + point_coords * (boxes[:, 2:] - boxes[:, :2])).unbind(1)
-        return (x, y) if self.spacing == "edges" else (x - 0.5, y - 0.5)
+        coordinates = boxes[:, :2] + point_coords * (boxes[:, 2:] - boxes[:, :2])
+        return to_index(coordinates, 1, self.spacing).unbind(1)
 
     def resize(self, level: int, values: Tensor) -> Tensor:
         """Bilinear resize (align_corners=False) of every ROI from the grid of ``level + 1`` to that of ``level``.
@@ -235,8 +260,8 @@ class RoiAtlas:
         Args:
             values: (Q, C) on ``level``.
             roi: (K,) int64 ROIs that have ``level``.
-            point_coords: (K, 2), x first, 0 and 1 being the edges of the ROI's box (for "edges" these are its
-                first and last pixel; for "centers" half a pixel outside them, where the border value is repeated).
+            point_coords: (K, 2), x first, 0 and 1 being the edges of the ROI's box (for "centers" these are half
+                a pixel outside its first and last pixel, where the border value is repeated; else those pixels).
 
         Returns:
             (K, C).
@@ -258,13 +283,15 @@ def _resize_lines(lines: Lines, low_counts: Tensor, high_counts: Tensor, dtype: 
     return linear_neighbors(torch.minimum(position, (low - 1).to(dtype)), low)
 
 
-def _levels(boxes: Tensor, strides: tuple[int, ...], min_size: int, spacing: str) -> tuple[Tensor, Tensor, Tensor]:
+def _levels(
+    boxes: Tensor, strides: tuple[int, ...], min_size: int, spacing: str, max_pixels: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """On the CPU: heights and widths on every level (L, 2, R), the boxes with at least one level by their number of
     levels, most first (A,), and which levels each has (L, R)."""
     if spacing not in SPACINGS:
         raise ValueError(f"spacing must be one of {SPACINGS}, not {spacing!r}")
     # Here alone the host waits for the device: every shape follows from these sizes.
-    sizes = torch.stack([torch.stack(grid_sizes(boxes.detach(), s)) for s in strides]).cpu()
+    sizes = torch.stack([torch.stack(grid_sizes(boxes.detach(), s, max_pixels)) for s in strides]).cpu()
     has_level = (sizes >= min_size).all(1).long().cumprod(0)
     num_levels = has_level.sum(0)
     order = num_levels.argsort(descending=True, stable=True)

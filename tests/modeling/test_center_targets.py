@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.reference.rois import cxcywh_to_xyxy
-from objguided_d2.modeling.center_targets import decode, encode, find_peaks, gaussian_radius, ignored_cells
+from objguided_d2.modeling.center_targets import (
+    decode,
+    encode,
+    find_peaks,
+    gaussian_radius,
+    ignored_cells,
+    inside_cells,
+)
 from tests.reference import centers as reference
 
 STRIDE = 4
@@ -123,6 +130,13 @@ class TestEncode:
         assert targets.heatmap.shape == (2, 3, 8, 8) and not targets.heatmap.any()
         assert targets.cell.shape == (0,) and targets.wh.shape == targets.offset.shape == (0, 2)
 
+    @pytest.mark.parametrize("wrong", [2, -1])
+    def test_a_class_that_the_heatmap_lacks_is_refused(self, wrong):
+        boxes = torch.tensor([[4.0, 4, 12, 12], [8, 8, 20, 20]])
+        image, classes = torch.tensor([0, 1]), torch.tensor([1, wrong])
+        with pytest.raises(ValueError, match=f"class {wrong}, but the heatmap has 2 classes"):
+            encode(boxes, image, classes, (2, 2, 8, 8), STRIDE)
+
     def test_unknown_sigma_rule(self):
         empty = torch.zeros(0, dtype=torch.int64)
         with pytest.raises(ValueError, match="sigma_rule must be one of"):
@@ -208,8 +222,44 @@ class TestDecode:
         torch.testing.assert_close(scores.sigmoid(), probabilities)
         assert torch.equal(classes, same[0]) and torch.equal(cell, same[1])
 
-    def test_slopes_at_the_border_are_peaks_and_inner_slopes_are_not(self):
-        ramp = torch.arange(5.0).expand(1, 1, 4, 5)
-        scores, _, cell = find_peaks(ramp, 100)
-        found = scores > torch.finfo(scores.dtype).min
-        assert sorted(cell[found].tolist()) == [4, 9, 14, 19]
+    def test_a_slope_has_its_peak_at_the_border_and_nowhere_else(self):
+        ramp = torch.arange(5.0).expand(1, 1, 4, 5) - 0.1 * torch.arange(4.0)[:, None]
+        assert self.peaks(ramp) == [4]
+
+    @staticmethod
+    def peaks(heatmap):
+        scores, _, cell = find_peaks(heatmap, 100)
+        return sorted(cell[scores > torch.finfo(scores.dtype).min].tolist())
+
+    def test_a_flat_area_is_one_peak(self):
+        heatmap = torch.rand(1, 1, 12, 15, generator=torch.Generator().manual_seed(0)).mul(0.1)
+        heatmap[..., 2:6, 3:9] = 0.5
+        heatmap[..., 8:11, 0:15] = 0.4
+        heatmap[..., 7:9, 13] = 0.4
+        flat = [2 * 15 + 3, 7 * 15 + 13, 8 * 15]
+        scores, _, cell = find_peaks(heatmap, 100)
+        assert sorted(cell[scores > 0.3].tolist()) == flat
+        assert self.peaks(torch.full((1, 1, 9, 9), -3.0)) == [0]
+
+    def test_without_ties_peaks_are_the_maxima_of_their_3_by_3_cells(self):
+        heatmap = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+        scores, classes, cell = find_peaks(heatmap, 300)
+        found = torch.zeros_like(heatmap, dtype=torch.bool)
+        for n in range(2):
+            kept = scores[n] > torch.finfo(scores.dtype).min
+            found[n].view(3, -1)[classes[n][kept], cell[n][kept]] = True
+        assert torch.equal(found, torch.nn.functional.max_pool2d(heatmap, 3, 1, 1) == heatmap)
+
+    def test_values_that_are_no_numbers_are_no_peaks(self):
+        heatmap = torch.full((1, 1, 4, 5), float("nan"))
+        assert self.peaks(heatmap) == []
+        heatmap[..., 2:, 3:] = -torch.inf
+        assert self.peaks(heatmap) == []
+
+
+def test_cells_without_a_pixel_of_their_image_are_outside():
+    inside = inside_cells([(9, 12), (16, 1)], 4, 5, STRIDE, "cpu")
+    assert inside.int().tolist() == [
+        [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]],
+        [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
+    ]

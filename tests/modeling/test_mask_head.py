@@ -35,7 +35,7 @@ def released_weights(data: dict) -> dict[str, torch.Tensor]:
 
 
 def golden_head(data: dict, device: torch.device) -> ObjectGuidedMaskHead:
-    head = make_head()
+    head = make_head(grid="released")
     state = convert_released_state_dict(released_weights(data))
     head.load_state_dict({name.removeprefix(PREFIX): value for name, value in state.items()})
     return head.to(device)
@@ -49,6 +49,7 @@ def test_masks_and_ladder_equal_the_released_ones(golden, device):
         expand_boxes(xyxy(data["boxes_cxcywh"]), 1.1).to(device),
         torch.zeros(8, dtype=torch.int64, device=device),
         head.strides,
+        spacing=head.grid,
     )
     logits, (e1, e2, *_) = head.predict(features, atlas)
     masks = atlas.grids[0].split(logits.sigmoid())
@@ -87,7 +88,9 @@ def test_gradients_equal_those_of_a_loop_over_rois(golden):
     features = [data[name].double().requires_grad_() for name in CHANNELS]
     copies = [f.detach().clone().requires_grad_() for f in features]
 
-    atlas = RoiAtlas(expand_boxes(boxes.double(), 1.1), torch.zeros(8, dtype=torch.int64), head.strides)
+    atlas = RoiAtlas(
+        expand_boxes(boxes.double(), 1.1), torch.zeros(8, dtype=torch.int64), head.strides, spacing=head.grid
+    )
     logits, _ = head.predict(features, atlas)
     atlas.grids[0].mean(logits.sigmoid()).sum().backward()
     masks, _, _ = mask_head_loop(copies, boxes.double(), state)
@@ -170,19 +173,44 @@ def test_ladder_of_other_widths_projects_rois_that_start_late():
 def test_masks_come_in_the_order_of_their_boxes(golden):
     data = golden("mask_ladder")
     head = golden_head(data, torch.device("cpu"))
-    boxes = Boxes(torch.cat([xyxy(data["boxes_cxcywh"]), torch.tensor([[5.0, 5, 6, 6]])]))
+    # Without the last two, which reach beyond the image: the released program does not clip boxes.
+    boxes = Boxes(torch.cat([xyxy(data["boxes_cxcywh"])[:6], torch.tensor([[5.0, 5, 6, 6]])]))
     (masks,) = head([data[name] for name in CHANNELS], [boxes], [(128, 160)])
     parts = masks.grid.split(masks.probabilities)
-    for k in range(8):
+    for k in range(6):
         torch.testing.assert_close(parts[k], data[f"mask_{k}"], atol=1e-4, rtol=0)
-    assert parts[8].tolist() == [[0.0]]
+    assert parts[6].tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e3, 1e30, float("inf"), float("nan")])
+def test_boxes_of_any_size_make_crops_no_larger_than_the_image(factor):
+    features, targets = make_targets()
+    head = make_head(ladder_channels=[6, 6, 5, 5], refinement=None, max_atlas_pixels=2000)
+    boxes = torch.cat([targets[0].gt_boxes.tensor, torch.tensor([[-1.0, -1, 1, 1], [0, 0, 95, 63]])])
+    image_sizes = [t.image_size for t in targets]
+    for masks in head(features, [Boxes(boxes * factor), Boxes(boxes.flip(1) * factor)], image_sizes):
+        assert len(masks) == 4 and masks.probabilities.isfinite().all()
+        assert (masks.grid.heights * masks.grid.widths).max() <= 2000
+        assert not masks.paste((64, 96), 0.5, "hough").area().gt(64 * 96).any()
+
+
+def test_a_roi_beyond_the_budget_gets_a_mask_of_its_whole_box():
+    features, targets = make_targets()
+    head = make_head(max_atlas_pixels=1500)
+    torch.nn.init.constant_(head.seg_head.predictor.bias, 9.0)
+    given = [Boxes(torch.tensor([[5.0, 4, 85, 60], [10, 10, 20, 20]])), Boxes(torch.zeros(0, 4))]
+    masks = head(features, given, [t.image_size for t in targets])[0]
+    assert (masks.grid.heights * masks.grid.widths)[0] <= 1500
+    for mode in ("hough", "bilinear"):
+        large, small = masks.paste((64, 96), 0.5, mode).tensor
+        assert large[5:59, 6:84].all() and small[11:19, 11:19].all() and small.sum() <= 13 * 13
 
 
 def test_masks_and_losses_do_not_depend_on_the_area_limit():
     features, targets = make_targets()
     boxes = [Boxes(torch.cat([t.gt_boxes.tensor, t.gt_boxes.tensor * 0.3])) for t in targets]
     head, results = make_head(ladder_channels=[6, 6, 5, 5], refinement=None), []
-    for limit in (0, 500):
+    for limit in (0, 1000):
         head.max_atlas_pixels = limit
         with EventStorage():
             loss = head.losses(features, targets)["loss_mask"]

@@ -3,6 +3,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from objguided_d2 import get_cfg
 from tests.modeling.models import disk_batch, small_cfg
@@ -195,6 +196,142 @@ def test_padding_changes_nothing_of_an_image_whose_size_is_a_multiple():
             for b in ([large], [large, small])
         ]
     torch.testing.assert_close(heatmap[0], heatmap[1], atol=1e-5, rtol=1e-4)
+
+
+def peaky_model(cfg=None, seed: int = 0) -> torch.nn.Module:
+    """An untrained model that detects many things of several sizes."""
+    torch.manual_seed(seed)
+    cfg = cfg or small_cfg()
+    cfg.MODEL.ROI_MASK_HEAD.MASK_NMS_THRESH = 1.0
+    model = predicting_model(cfg)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # The statistics of one batch.
+    training_losses(model, disk_batch([(64, 64)] * 4, [4] * 4))
+    head = model.proposal_generator.head
+    for branch, spread in ((head.heatmap, 1.0), (head.wh, 1.0), (head.offset, 0.1)):
+        torch.nn.init.normal_(branch[-1].weight, std=0.05 * spread)
+    torch.nn.init.normal_(model.roi_heads.mask_head.seg_head.predictor.weight, std=0.1)
+    return model.eval()
+
+
+def assert_same_instances(first: Instances, second: Instances) -> None:
+    assert len(first) == len(second) and first.image_size == second.image_size
+    torch.testing.assert_close(first.scores, second.scores, atol=1e-4, rtol=0)
+    assert torch.equal(first.pred_classes, second.pred_classes)
+    assert torch.equal(first.pred_masks.tensor, second.pred_masks.tensor)
+
+
+def test_an_image_gives_the_same_instances_alone_and_in_any_batch():
+    cfg = small_cfg()
+    cfg.MODEL.CENTER_HEAD.TOPK = 15
+    model = peaky_model(cfg)
+    # Two have one padded size, none the same size.
+    batch = disk_batch([(50, 75), (64, 96), (33, 120)], [3, 4, 2])
+    with torch.no_grad():
+        alone = [model([inputs])[0]["instances"] for inputs in batch]
+        together = [output["instances"] for output in model(batch)]
+        reverse = [output["instances"] for output in model(batch[::-1])][::-1]
+    assert all(len(instances) > 5 for instances in alone)
+    for instances, *others in zip(alone, together, reverse):
+        for other in others:
+            assert_same_instances(instances, other)
+
+
+def test_a_larger_image_takes_no_peaks_from_a_smaller_one():
+    cfg = small_cfg()
+    cfg.MODEL.CENTER_HEAD.TOPK = 10
+    model = peaky_model(cfg)
+    small, large = disk_batch([(37, 41), (64, 64)], [2, 2])
+    images = model.preprocess_image([small, large])
+    assert images.tensor.shape[-2:] == (64, 64)
+    with torch.no_grad():
+        features = model.backbone(images.tensor)
+        proposals, _ = model.proposal_generator(images, features)
+    assert 5 < len(proposals[0]) <= 10
+    centers = proposals[0].proposal_boxes.get_centers()
+    # A cell of 4 x 4 pixels belongs to the image if its first pixel does; offsets are near zero here.
+    assert (centers < torch.tensor([44.5, 40.5])).all()
+
+
+def test_padding_is_black():
+    cfg = small_cfg()
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [10.0, 20.0, 30.0], [2.0, 4.0, 5.0]
+    model = build_model(cfg)
+    (inputs,) = disk_batch([(40, 50)], [1])
+    black = {"image": torch.zeros(3, 64, 64, dtype=torch.uint8)}
+    black["image"][:, :40, :50] = inputs["image"]
+    padded, whole = (model.preprocess_image([x]).tensor for x in (inputs, black))
+    assert torch.equal(padded, whole)
+    expected = (inputs["image"].float() - model.pixel_mean) / model.pixel_std
+    assert torch.equal(padded[0, :, :40, :50], expected)
+
+
+def test_bfloat16_finds_nearly_what_float32_finds():
+    model = peaky_model()
+    batch = disk_batch([(128, 160)], [12])
+    counts = []
+    with torch.no_grad():
+        counts.append(len(model.proposal_generator(*_maps(model, batch))[0][0]))
+        with torch.autocast("cpu", torch.bfloat16):
+            heatmap = model.proposal_generator.head(_maps(model, batch)[1]["c3"])
+            assert heatmap.dtype == torch.float32
+            counts.append(len(model.proposal_generator(*_maps(model, batch))[0][0]))
+    assert abs(counts[1] - counts[0]) <= 0.05 * counts[0]
+
+
+def _maps(model, batch):
+    images = model.preprocess_image(batch)
+    return images, model.backbone(images.tensor)
+
+
+WILD = {
+    "huge": lambda p: p.mul_(1e6),
+    "random": lambda p: torch.nn.init.normal_(p, std=30.0),
+    "infinite": lambda p: p.fill_(float("inf")),
+    "nan": lambda p: p.fill_(float("nan")),
+}
+
+
+@pytest.mark.parametrize("which", ["all", "heads"])
+@pytest.mark.parametrize("kind", WILD)
+def test_any_weights_give_finite_instances_in_bounded_memory(kind, which):
+    cfg = small_cfg()
+    cfg.MODEL.CENTER_HEAD.TOPK = 50
+    cfg.MODEL.ROI_MASK_HEAD.MAX_ATLAS_PIXELS = 6000
+    torch.manual_seed(0)
+    model = predicting_model(cfg)
+    with torch.no_grad():
+        for parameter in (model if which == "all" else model.proposal_generator).parameters():
+            WILD[kind](parameter)
+    with torch.no_grad(), LargestTensor() as memory:
+        for output in model(disk_batch([(50, 75), (96, 64)], [3, 0])):
+            instances = output["instances"]
+            assert instances.scores.isfinite().all() and instances.pred_boxes.tensor.isfinite().all()
+            assert instances.pred_boxes.tensor.max() <= 96 if len(instances) else True
+    # Of 50 ROIs no larger than the image and its margin, or of 64 channels of the image.
+    assert memory.numel <= 64 * 2 * 96 * 96
+
+
+class LargestTensor(TorchDispatchMode):
+    """Keeps the number of elements of the largest tensor that is made in it."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (list, tuple)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return result
+
+
+def test_a_class_beyond_num_classes_is_refused_with_the_key():
+    model = build_model(small_cfg(num_classes=2))
+    batch = disk_batch([(64, 64), (64, 64)], [2, 2])
+    batch[0]["instances"].gt_classes[1] = 2
+    with pytest.raises(ValueError, match="class 2, but the heatmap has 2 classes.*MODEL.ROI_HEADS.NUM_CLASSES"):
+        training_losses(model, batch)
 
 
 def test_bfloat16_autocast_trains_and_predicts(device):

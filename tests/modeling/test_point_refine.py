@@ -72,7 +72,7 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
             grid.split(e)[number].permute(2, 0, 1) if number < len(grid) else None
             for grid, e in ((atlas.grids[0], e1), (atlas.grids[1], e2))
         ]
-        x, y = (box[:2] + p * (box[2:] - box[:2])).unbind(1)
+        x, y = (box[:2] + p * (box[2:] - box[:2]) - 0.5).unbind(1)
         position = torch.stack([x, y], 1) / 39 * 2 - 1
         mask = masks.tensor[atlas.order[number]].float()[None, None]
         labels = F.grid_sample(mask, position[None, None], align_corners=True)[0, 0, 0]
@@ -83,13 +83,20 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
             both = torch.cat([fine, reference.sample_points(maps[1], p).reshape(2, -1).t()], 1)
             both_losses.append(F.binary_cross_entropy_with_logits(refinement.fine_and_coarse(both)[:, 0], labels))
     assert len(both_losses) == 2
-    expected = torch.stack(fine_losses).mean() + torch.stack(both_losses).mean()
     ladder = [canvas.from_list(e) for canvas, e in zip(atlas.canvases, (e1, e2))]
-    loss = refinement.mean_loss([refinement.loss(atlas, probabilities, ladder, targets)])
-    torch.testing.assert_close(loss, expected)
+    losses = refinement.loss(atlas, probabilities, ladder, targets)
+    torch.testing.assert_close(refinement.mean_loss([losses]), torch.stack(fine_losses + both_losses).mean())
+    # Of two atlases the terms are those of both.
+    torch.testing.assert_close(refinement.mean_loss([losses, losses]), refinement.mean_loss([losses]))
+    refinement.reduction = "sum"
+    both_means = torch.stack(fine_losses).mean() + torch.stack(both_losses).mean()
+    torch.testing.assert_close(refinement.mean_loss([losses]), both_means)
 
 
-@pytest.mark.parametrize("key, settings", [("K", {"k": 0}), ("D", {"d": -1}), ("BETA", {"k": 1, "beta": 2})])
+@pytest.mark.parametrize(
+    "key, settings",
+    [("K", {"k": 0}), ("D", {"d": -1}), ("BETA", {"k": 1, "beta": 2}), ("REDUCTION", {"reduction": "max"})],
+)
 def test_invalid_settings_are_refused_by_their_key(key, settings):
     with pytest.raises(ValueError, match=f"REFINE.{key}"):
         make_refinement(**settings)

@@ -11,30 +11,9 @@ from hypothesis import strategies as st
 
 from objguided_d2.structures.ragged_grid import RaggedGrid
 from objguided_d2.structures.ragged_masks import RaggedMasks, RaggedROIMasks
+from objguided_d2.structures.roi_atlas import SPACINGS
 from tests.conftest import xyxy
-
-HEIGHT, WIDTH = 12, 17
-rectangles = st.lists(
-    st.tuples(st.integers(0, HEIGHT - 1), st.integers(0, WIDTH - 1), st.integers(1, 8), st.integers(1, 8)),
-    min_size=1,
-    max_size=6,
-)
-
-
-def random_masks(windows, seed: int = 0) -> RaggedMasks:
-    """Random bits in windows (top, left, height, width), cut to the image."""
-    top, left, height, width = torch.tensor(windows).unbind(1)
-    height, width = torch.minimum(height, HEIGHT - top), torch.minimum(width, WIDTH - left)
-    grid = RaggedGrid(height, width, torch.device("cpu"))
-    bits = torch.rand(grid.num_pixels, generator=torch.Generator().manual_seed(seed)) > 0.5
-    return RaggedMasks(bits, grid, top, left, (HEIGHT, WIDTH))
-
-
-def from_dense(masks: torch.Tensor) -> RaggedMasks:
-    number, height, width = masks.shape
-    grid = RaggedGrid(torch.full((number,), height), torch.full((number,), width), masks.device)
-    zeros = torch.zeros(number, dtype=torch.int64)
-    return RaggedMasks(masks.flatten(), grid, zeros, zeros, (height, width))
+from tests.structures.masks import HEIGHT, WIDTH, random_masks, rectangles
 
 
 @given(rectangles, st.integers(0, 1000))
@@ -86,72 +65,26 @@ def test_votes_equal_the_released_paste(golden, device):
     rois = [data[f"roi_{k}"] for k in range(len(data["boxes_cxcywh"]))]
     grid = RaggedGrid(*torch.tensor([list(r.shape) for r in rois]).unbind(1), device)
     masks = RaggedROIMasks(
-        torch.cat([r.flatten() for r in rois]).to(device), grid, xyxy(data["boxes_cxcywh"]).to(device), "edges", size
+        torch.cat([r.flatten() for r in rois]).to(device), grid, xyxy(data["boxes_cxcywh"]).to(device), "released", size
     )
     pasted = masks.paste(size, float(data["threshold"]), "hough").tensor.cpu()
     torch.testing.assert_close(pasted.float(), torch.stack([data[f"pasted_{k}"] for k in range(len(rois))]).float())
 
 
-def test_suppression_equals_the_released_one(golden):
-    data = golden("mask_nms")
-    masks = from_dense(data["masks"].bool())
-    order = data["scores"].argsort(descending=True)
-    groups = torch.zeros(len(order), dtype=torch.int64)
-    assert masks.non_maximum_suppression(order, float(data["iou_thresh"]), groups).tolist() == data["keep"].tolist()
-
-
-@given(rectangles, st.integers(0, 1000), st.sampled_from([0.0, 0.1, 0.3, 0.6]))
-@settings(deadline=None, max_examples=60)
-def test_suppression_equals_going_through_the_masks_one_by_one(windows, seed, threshold):
-    masks = random_masks(windows, seed)
-    dense = masks.tensor
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(masks), generator=generator)[: max(1, len(masks) - 1)]
-    groups = torch.randint(0, 2, (len(masks),), generator=generator)
-    kept = []
-    for i in order.tolist():
-        overlaps = [(dense[i] & dense[j]).sum() / (dense[i] | dense[j]).sum() for j in kept if groups[i] == groups[j]]
-        if not any(overlap > threshold for overlap in overlaps):
-            kept.append(i)
-    assert masks.non_maximum_suppression(order, threshold, groups).tolist() == kept
-
-
-def test_chain_of_suppression():
-    # Each is too much like the one before it: every second one stays.
-    masks = random_masks([(0, 2 * k, 12, 4) for k in range(6)])
-    masks.bits[:] = True
-    kept = masks.non_maximum_suppression(torch.arange(6), 0.3, torch.zeros(6, dtype=torch.int64))
-    assert kept.tolist() == [0, 2, 4]
-
-
-def test_no_masks():
-    masks = random_masks([(0, 0, 2, 2)])[:0]
-    assert masks.to_rle() == [] and len(masks.non_maximum_suppression(torch.arange(0), 0.5, torch.arange(0))) == 0
-
-
-def test_suppression_leaves_other_classes_alone():
-    masks = from_dense(torch.ones(3, 4, 4, dtype=torch.bool))
-    kept = masks.non_maximum_suppression(torch.tensor([2, 0, 1]), 0.5, torch.tensor([0, 1, 0]))
-    assert kept.tolist() == [2, 1]
-
-
-@pytest.mark.parametrize("spacing", ["edges", "centers"])
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_reading_paste_puts_a_half_plane_where_it_is(spacing, scale):
     """The ROI holds a ramp that crosses 1/2 at a known x of the image; asymmetric box, asymmetric scale."""
     box = torch.tensor([[5.0, 3.0, 29.0, 15.0]])
     height, width = 12, 24
-    if spacing == "edges":
-        x = 5 + torch.arange(width) * (24 / (width - 1)) + 0.5
-    else:
-        x = 5 + torch.arange(width) + 0.5
+    edge = 0.5 if spacing == "released" else 0.0
+    x = 5 + torch.arange(width) + 0.5 if spacing == "centers" else 5 + torch.arange(width) * (24 / (width - 1)) + edge
     ramp = ((x - 17.0) / 20 + 0.5).expand(height, width)
     grid = RaggedGrid(torch.tensor([height]), torch.tensor([width]), torch.device("cpu"))
     masks = RaggedROIMasks(ramp.flatten().contiguous(), grid, box, spacing, (20, 40))
     pasted = masks.paste((20 * scale, 40 * 2 * scale), 0.5, "bilinear").tensor[0]
     columns = torch.nonzero(pasted.any(0))[:, 0]
     rows = torch.nonzero(pasted.any(1))[:, 0]
-    edge = 0.5 if spacing == "edges" else 0.0
     # Pixel j is inside if its center, (j + 1/2) / scale in input pixels, lies right of the crossing.
     assert columns.min() == 17 * 2 * scale and columns.max() == int((29 + edge) * 2 * scale - 0.5)
     assert rows.min() == math.ceil((3 + edge) * scale - 0.5) and rows.max() == int((15 + edge) * scale - 0.5)
@@ -177,3 +110,29 @@ def test_boxes_of_negative_size_paste_without_error(mode):
     boxes = torch.tensor([[9.5, 9.5, 4.0, 3.0], [2.0, 2, 5, 5]])
     masks = RaggedROIMasks(torch.tensor([0.0] + [1.0] * 9), grid, boxes, "edges", (20, 20))
     assert (masks.paste((20, 20), 0.4, mode).area() > 0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("mode", ["hough", "bilinear"])
+def test_a_coarse_mask_fills_its_box_without_holes(mode, spacing):
+    """A tenth of the pixels in either direction, all set."""
+    grid = RaggedGrid(torch.tensor([4]), torch.tensor([6]), torch.device("cpu"))
+    masks = RaggedROIMasks(torch.ones(24), grid, torch.tensor([[10.0, 20, 70, 60]]), spacing, (100, 100))
+    window = masks.paste((100, 100), 0.4, mode).tensor[0, 22:58, 12:68]
+    assert window.all()
+    assert masks.paste((100, 100), 0.4, mode).area().item() <= 62 * 42
+
+
+@pytest.mark.parametrize("mode", ["hough", "bilinear"])
+@pytest.mark.parametrize("spacing", ["edges", "centers"])
+def test_the_paste_of_a_flipped_roi_is_the_flipped_paste(mode, spacing):
+    generator = torch.Generator().manual_seed(0)
+    box = torch.tensor([[3.25, 4.5, 21.75, 16.25]])
+    flipped_box = torch.tensor([[32 - 21.75, 4.5, 32 - 3.25, 16.25]])
+    probability = torch.rand(11, 18, generator=generator)
+    grid = RaggedGrid(torch.tensor([11]), torch.tensor([18]), torch.device("cpu"))
+    pasted, flipped = (
+        RaggedROIMasks(p.flatten(), grid, b, spacing, (20, 32)).paste((20, 32), 0.5, mode).tensor
+        for p, b in ((probability, box), (probability.flip(1), flipped_box))
+    )
+    assert pasted.any() and torch.equal(pasted.flip(2), flipped)

@@ -1,8 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
+from objguided_d2.structures.roi_atlas import SPACINGS, RoiAtlas, clip_boxes, expand_boxes
 from tests.conftest import xyxy
 
 STRIDES = (1, 2, 4, 8, 16)
@@ -15,12 +17,16 @@ def one_image(boxes: torch.Tensor) -> torch.Tensor:
 def test_crops_equal_the_released_ones(golden, device):
     data = golden("grid_crop")
     boxes = expand_boxes(xyxy(data["boxes_cxcywh"]), float(data["expand"])).to(device)
-    atlas = RoiAtlas(boxes, one_image(boxes), (1,))
-    crops = atlas.grids[0].split(atlas.canvases[0].to_list(atlas.crop(0, data["feature"].to(device))))
     expected = [data[f"crop_{k}"] for k in range(len(boxes))]
-    assert sorted(atlas.order.tolist()) == [k for k, crop in enumerate(expected) if crop.numel()]
-    for k, crop in zip(atlas.order.tolist(), crops):
-        torch.testing.assert_close(crop.permute(2, 0, 1)[None].cpu(), expected[k], atol=5e-5, rtol=0)
+    # The released program's boxes are in index coordinates.
+    for atlas in (
+        RoiAtlas(boxes, one_image(boxes), (1,), spacing="released"),
+        RoiAtlas(boxes + 0.5, one_image(boxes), (1,), spacing="edges"),
+    ):
+        crops = atlas.grids[0].split(atlas.canvases[0].to_list(atlas.crop(0, data["feature"].to(device))))
+        assert sorted(atlas.order.tolist()) == [k for k, crop in enumerate(expected) if crop.numel()]
+        for k, crop in zip(atlas.order.tolist(), crops):
+            torch.testing.assert_close(crop.permute(2, 0, 1)[None].cpu(), expected[k], atol=5e-5, rtol=0)
 
 
 def test_edges_are_sampled_where_the_convention_says():
@@ -31,8 +37,9 @@ def test_edges_are_sampled_where_the_convention_says():
     assert (level0.heights.tolist(), level0.widths.tolist()) == ([3], [6])
     assert (level1.heights.tolist(), level1.widths.tolist()) == ([1], [3])
     crop = RoiAtlas(boxes, one_image(boxes), (1,)).crop(0, feature).view(3, 6)
-    torch.testing.assert_close(crop[0], 50 + torch.linspace(3, 9, 6))
-    torch.testing.assert_close(crop[:, 0], 3 + 10 * torch.linspace(5, 8, 3))
+    # From edge to edge; pixel 0 has its center at 1/2.
+    torch.testing.assert_close(crop[0], 45 + torch.linspace(2.5, 8.5, 6))
+    torch.testing.assert_close(crop[:, 0], 2.5 + 10 * torch.linspace(4.5, 7.5, 3))
 
 
 def test_centers_sample_every_level_at_the_same_positions():
@@ -52,7 +59,7 @@ def test_centers_sample_every_level_at_the_same_positions():
     torch.testing.assert_close(inner, fine[1:-1, 1:-1])
 
 
-@pytest.mark.parametrize("spacing", ["edges", "centers"])
+@pytest.mark.parametrize("spacing", SPACINGS)
 def test_resize_equals_interpolate_for_every_roi(spacing, device):
     boxes = torch.tensor([[0.0, 0, 37, 21], [3.3, 4.1, 24.9, 50.2], [10, 10, 17, 13], [2, 2, 7.9, 7.9]], device=device)
     atlas = RoiAtlas(boxes, one_image(boxes), STRIDES, spacing=spacing)
@@ -134,3 +141,42 @@ def test_an_area_limit_splits_the_rois():
         levels = [len(grid) for grid in atlas.grids]
         assert levels == sorted(levels, reverse=True)
     assert len(atlases) > 2
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(-20, 220)] * 2, *[st.integers(1, 200)] * 2), min_size=1, max_size=4),
+    st.sampled_from(["edges", "centers"]),
+    st.integers(1, 2),
+)
+@settings(max_examples=40)
+def test_the_crop_of_a_flipped_image_is_the_flipped_crop(quarters, spacing, min_size):
+    """On every level, both ways; boxes in quarters of a pixel, so that flipping them is exact."""
+    corner, size = torch.tensor(quarters).float().div(4).split(2, 1)
+    boxes = torch.cat([corner, corner + size], 1)
+    width, height = 64, 48
+    flipped = torch.stack([width - boxes[:, 2], height - boxes[:, 3], width - boxes[:, 0], height - boxes[:, 1]], 1)
+    atlas, flipped_atlas = (RoiAtlas(b, one_image(b), STRIDES, min_size, spacing) for b in (boxes, flipped))
+    generator = torch.Generator().manual_seed(0)
+    for level, stride in enumerate(STRIDES):
+        feature = torch.rand(1, 1, height // stride, width // stride, generator=generator)
+        crops = [
+            a.grids[level].split(a.canvases[level].to_list(a.crop(level, f)))
+            for a, f in ((atlas, feature), (flipped_atlas, feature.flip(2, 3)))
+        ]
+        for crop, flipped_crop in zip(*crops, strict=True):
+            torch.testing.assert_close(crop.flip(0, 1), flipped_crop, atol=1e-4, rtol=0)
+
+
+def test_a_roi_beyond_the_limit_has_fewer_pixels():
+    boxes = torch.tensor([[0.0, 0, 400, 100], [0, 0, 30, 30]])
+    atlases = RoiAtlas.within_area(boxes, one_image(boxes), STRIDES, max_pixels=10000)
+    large, small = ([(int(g.heights[0]), int(g.widths[0])) for g in a.grids if len(g)] for a in atlases)
+    assert large == [(50, 200), (25, 100), (12, 50), (6, 25), (3, 12)]
+    assert small[0] == (30, 30)
+
+
+def test_boxes_are_clipped_to_the_image():
+    nan, inf = float("nan"), float("inf")
+    boxes = torch.tensor([[-5.0, 2, 30, 1e9], [1, 2, 3, 4], [nan, 0, 5, 5], [0, 0, inf, 5], [50, 50, 60, 60]])
+    expected = [[0, 2, 20, 10], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0], [20, 10, 20, 10]]
+    assert clip_boxes(boxes, (10, 20)).tolist() == expected
