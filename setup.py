@@ -80,7 +80,6 @@ setup(
         # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
     ],
-    entry_points={"napari.manifest": ["objguided_d2 = objguided_d2.napari:napari.yaml"]},
     extras_require={
         "napari": ["napari[pyqt6]>=0.5.5"],
         "parquet": ["pyarrow>=14"],
