@@ -17,6 +17,7 @@ from ..data.mapper import InstanceMapper
 from ..data.seeding import seeded
 from ..engine.amp import AutocastModel
 from ..engine.optimizer import build_optimizer
+from ..modeling import ObjectGuidedRCNN
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -133,6 +134,8 @@ def load_contestant(
         cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(seed)
     model = build_model(cfg).eval()
+    if isinstance(model, ObjectGuidedRCNN):
+        model.mask_format = "ragged"
     if weights:
         DetectionCheckpointer(model).load(str(weights))
     return Contestant(name, cfg, model, dtype)
