@@ -21,7 +21,7 @@ from ..data import builtin  # noqa: F401
 from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
-from ..modeling import ObjectGuidedRCNN
+from ..modeling import ObjectGuidedRCNN, ragged_masks
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
@@ -275,7 +275,8 @@ class Trainer(DefaultTrainer):
         results = {}
         for name, evaluator in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
-            results[name] = inference_on_dataset(model, loader, evaluator)
+            with ragged_masks(model):
+                results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
                 logger.info("Results on %s:\n%s", name, format_results(results[name]))
                 write_metrics(

@@ -3,7 +3,7 @@
 from .backbone import ResNetUNet, build_resnet_unet_backbone
 from .center_head import CenterHead
 from .mask_head import ObjectGuidedMaskHead
-from .meta_arch import ObjectGuidedRCNN
+from .meta_arch import ObjectGuidedRCNN, ragged_masks
 from .proposal_generator import CenterKeypointProposals
 from .roi_heads import ObjectGuidedROIHeads
 
@@ -15,4 +15,5 @@ __all__ = [
     "ObjectGuidedROIHeads",
     "ResNetUNet",
     "build_resnet_unet_backbone",
+    "ragged_masks",
 ]

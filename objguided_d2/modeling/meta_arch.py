@@ -1,14 +1,24 @@
 """The whole model: backbone -> center proposals -> ROI heads -> instances."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from .postprocess import InstancePostprocessor
+
+# Rows and columns of a dense mask over a box, where there is no post-processing.
+ROI_MASK_SIDE = 56
+
+_NO_TRACE = (
+    "ObjectGuidedRCNN cannot be traced or scripted: the sizes of its crops follow from the boxes that it predicts. "
+    "Call the model itself, or torch.compile its backbone"
+)
 
 
 @META_ARCH_REGISTRY.register()
@@ -21,10 +31,16 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
     image alone. Centers in the padding are no detections. Together: an image gives the same instances alone and in any
     batch, up to rounding.
 
+    Masks. ``mask_format`` says what ``pred_masks`` are, see :meth:`inference`. "dense", the default, is what Detectron2
+    promises its users. "ragged" masks take memory by the objects' own sizes; this package's evaluation asks for them
+    (:func:`ragged_masks`).
+
     Args:
         postprocessor: see :class:`InstancePostprocessor`.
         Others: those of ``GeneralizedRCNN``.
     """
+
+    mask_format = "dense"
 
     @configurable
     def __init__(self, *, postprocessor: InstancePostprocessor, **kwargs):
@@ -77,7 +93,17 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[dict] | list[Instances]:
-        """See ``GeneralizedRCNN.inference``; without post-processing ``pred_masks`` are ``RaggedROIMasks``."""
+        """See ``GeneralizedRCNN.inference``.
+
+        ``pred_masks`` of R instances are with post-processing a bool tensor (R, height, width), or ragged
+        :class:`RaggedMasks`; without it probabilities (R, 1, M, M) on a regular grid over each box, as of Mask R-CNN,
+        or ragged :class:`RaggedROIMasks`.
+
+        Raises:
+            NotImplementedError: in a trace.
+        """
+        if torch.jit.is_tracing():
+            raise NotImplementedError(_NO_TRACE)
         results: list = [None] * len(batched_inputs)
         for indices in _by_padded_size(batched_inputs, self.backbone.size_divisibility):
             given = None if detected_instances is None else [detected_instances[i] for i in indices]
@@ -85,16 +111,42 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
             for i, instances in zip(indices, batch):
                 results[i] = instances
         if not do_postprocess:
+            if self.mask_format == "dense":
+                for instances in results:
+                    if instances.has("pred_masks"):
+                        boxes = instances.pred_boxes.tensor
+                        instances.pred_masks = instances.pred_masks.to_squares(boxes, ROI_MASK_SIDE)
             return results
         return self._postprocess(results, batched_inputs, [instances.image_size for instances in results])
 
     def _postprocess(
         self, instances: list[Instances], batched_inputs: list[dict], image_sizes: list[tuple[int, int]]
     ) -> list[dict]:
-        return [
+        outputs = [
             {"instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width))}
             for detections, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
+        if self.mask_format == "dense":
+            for output in outputs:
+                output["instances"].pred_masks = output["instances"].pred_masks.tensor
+        return outputs
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise NotImplementedError(_NO_TRACE)
+
+
+@contextmanager
+def ragged_masks(model: nn.Module) -> Iterator[None]:
+    """Any ``ObjectGuidedRCNN`` in ``model`` gives ragged masks meanwhile; other models stay as they are."""
+    ours = [module for module in model.modules() if isinstance(module, ObjectGuidedRCNN)]
+    formats = [module.mask_format for module in ours]
+    for module in ours:
+        module.mask_format = "ragged"
+    try:
+        yield
+    finally:
+        for module, mask_format in zip(ours, formats):
+            module.mask_format = mask_format
 
 
 def _by_padded_size(batched_inputs: list[dict], divisibility: int) -> list[list[int]]:

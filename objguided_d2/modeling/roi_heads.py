@@ -18,7 +18,12 @@ class ObjectGuidedROIHeads(nn.Module):
         mask_head: see :class:`ObjectGuidedMaskHead`.
         num_classes: K; with one, proposals need not have classes.
         max_detections: best proposals kept per image.
+
+    Attributes:
+        mask_on: False leaves masks out at test time, as of Detectron2's heads.
     """
+
+    mask_on = True
 
     @configurable
     def __init__(self, *, mask_head: nn.Module, num_classes: int, max_detections: int):
@@ -47,7 +52,8 @@ class ObjectGuidedROIHeads(nn.Module):
         """In training the losses and no instances; else detections with masks and no losses."""
         if self.training:
             return [], self.mask_head.losses(self._mask_features(features), targets)
-        return self.forward_with_given_boxes(features, [self.select(p) for p in proposals]), {}
+        detections = [self.select(p) for p in proposals]
+        return self.forward_with_given_boxes(features, detections) if self.mask_on else detections, {}
 
     def select(self, proposals: Instances) -> Instances:
         """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``.

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..config import get_cfg
 from ..engine.amp import AutocastModel
 from ..engine.optimizer import build_optimizer
+from ..modeling import ObjectGuidedRCNN
 from .given_boxes import INDEX_KEY, GivenBoxes
 
 # Name -> type that autocast computes in, None for none.
@@ -124,6 +125,8 @@ def load_model_under_test(
         cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(seed)
     model = build_model(cfg).eval()
+    if isinstance(model, ObjectGuidedRCNN):
+        model.mask_format = "ragged"
     if weights:
         DetectionCheckpointer(model).load(str(weights))
     return ModelUnderTest(name, cfg, model, dtype)

@@ -267,6 +267,33 @@ class RaggedROIMasks(ROIMasks):
         """Detectron2's interface: ``boxes`` are ignored in favor of the unclipped ones that were cropped."""
         return self.paste((height, width), threshold, "bilinear").to_bitmasks()
 
+    def to_squares(self, boxes: Tensor, side: int) -> Tensor:
+        """Probabilities on a regular grid over other boxes, as of masks that all have one size.
+
+        Args:
+            boxes: (R, 4) XYXY in input pixels, continuous coordinates; outside the masks is zero.
+
+        Returns:
+            (R, 1, side, side) float32, at the centers of equal parts of each box.
+        """
+        shape = torch.full((len(self),), side, device="cpu")
+        roi, row, column = RaggedGrid(shape, shape, self.device).pixels
+        fraction = (torch.stack([column, row], 1) + 0.5) / side
+        boxes = boxes.float().index_select(0, roi)
+        values = self._sample(roi, boxes[:, :2] + fraction * (boxes[:, 2:] - boxes[:, :2]))
+        return values.view(-1, 1, side, side)
+
+    def _sample(self, roi: Tensor, points: Tensor) -> Tensor:
+        """Probabilities at points (K, 2), x first, in continuous coordinates of the input: (K,), zero outside."""
+        boxes = (to_index(self.boxes, 1, self.spacing) + 0.5).index_select(0, roi)
+        fraction = (points - boxes[:, :2]) / (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-6)
+        size = torch.stack([self.grid.device_widths, self.grid.device_heights], 1).index_select(0, roi)
+        position = fraction_to_index(fraction, size, self.spacing)
+        corner_y, corner_x, weight = bilinear_corners(position[:, 0], position[:, 1], size[:, 0], size[:, 1])
+        index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
+        values = weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
+        return values * ((fraction >= 0) & (fraction <= 1)).all(1)
+
     def _slice(self, begin: int, end: int) -> RaggedROIMasks:
         grid, pixels = self.grid.slice(begin, end)
         return RaggedROIMasks(self.probabilities[pixels], grid, self.boxes[begin:end], self.spacing, self.image_size)
@@ -344,12 +371,5 @@ class RaggedROIMasks(ROIMasks):
         window, top, left = self._windows((low - 0.5).ceil(), (high - 0.5).floor(), output_size)
         roi, row, column = window.pixels
         pixel = torch.stack([column + left.to(roi)[roi], row + top.to(roi)[roi]], 1) + 0.5
-        low, high = low.index_select(0, roi), high.index_select(0, roi)
-        fraction = (pixel - low) / (high - low).clamp(min=1e-6)
-        size = torch.stack([self.grid.device_widths, self.grid.device_heights], 1).index_select(0, roi)
-        position = fraction_to_index(fraction, size, self.spacing)
-        corner_y, corner_x, weight = bilinear_corners(position[:, 0], position[:, 1], size[:, 0], size[:, 1])
-        index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
-        values = weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
-        inside = ((fraction >= 0) & (fraction <= 1)).all(1)
-        return RaggedMasks((values > threshold) & inside, window, top, left, tuple(output_size))
+        values = self._sample(roi, pixel / scale)
+        return RaggedMasks(values > threshold, window, top, left, tuple(output_size))

@@ -6,6 +6,7 @@ from detectron2.utils.events import EventStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from objguided_d2 import get_cfg
+from objguided_d2.modeling import ragged_masks
 from tests.modeling.models import disk_batch, small_cfg
 
 LOSSES = {"loss_center_heatmap", "loss_wh", "loss_offset", "loss_mask", "loss_refine"}
@@ -124,7 +125,7 @@ def test_refinement_changes_nothing_at_test_time():
         assert len(before)
         model.roi_heads.mask_head.refinement = None
         after = model(batch)[0]["instances"]
-    assert torch.equal(before.pred_masks.tensor, after.pred_masks.tensor)
+    assert torch.equal(before.pred_masks, after.pred_masks)
 
 
 def test_polygons_train_like_their_bitmasks():
@@ -156,8 +157,8 @@ def test_predictions_have_detectron2_fields_at_the_output_size(device):
         assert 0 < len(instances) <= 20
         assert set(instances.get_fields()) == {"pred_boxes", "scores", "pred_classes", "pred_masks"}
         assert (instances.scores.diff() <= 0).all() and (instances.scores <= 1).all()
-        assert instances.pred_masks.tensor.shape == (len(instances), *instances.image_size)
-        tight = BitMasks(instances.pred_masks.tensor).get_bounding_boxes().tensor
+        assert instances.pred_masks.shape == (len(instances), *instances.image_size)
+        tight = BitMasks(instances.pred_masks).get_bounding_boxes().tensor
         assert torch.equal(instances.pred_boxes.tensor.cpu(), tight.cpu())
 
 
@@ -166,7 +167,7 @@ def test_given_boxes_get_masks_in_their_order():
     model = build_model(small_cfg()).eval()
     given = Instances((64, 80), pred_boxes=Boxes(torch.tensor([[40.0, 4, 60, 20], [3, 30, 30, 60]])))
     given.pred_classes, given.scores = torch.zeros(2, dtype=torch.int64), torch.tensor([0.2, 0.9])
-    with torch.no_grad():
+    with torch.no_grad(), ragged_masks(model):
         (result,) = model.inference(disk_batch([(64, 80)], [0]), [given], do_postprocess=False)
     assert list(zip(result.pred_masks.grid.heights.tolist(), result.pred_masks.grid.widths.tolist())) == [
         (17, 22),
@@ -180,7 +181,7 @@ def test_nothing_above_the_threshold_gives_empty_instances_with_all_fields():
     with torch.no_grad():
         (output,) = build_model(cfg).eval()(disk_batch([(64, 80)], [0]))
     instances = output["instances"]
-    assert len(instances) == 0 and instances.pred_masks.tensor.shape == (0, 64, 80)
+    assert len(instances) == 0 and instances.pred_masks.shape == (0, 64, 80)
     assert instances.pred_boxes.tensor.shape == (0, 4)
 
 
@@ -219,7 +220,7 @@ def assert_same_instances(first: Instances, second: Instances) -> None:
     assert len(first) == len(second) and first.image_size == second.image_size
     torch.testing.assert_close(first.scores, second.scores, atol=1e-4, rtol=0)
     assert torch.equal(first.pred_classes, second.pred_classes)
-    assert torch.equal(first.pred_masks.tensor, second.pred_masks.tensor)
+    assert torch.equal(first.pred_masks, second.pred_masks)
 
 
 def test_an_image_gives_the_same_instances_alone_and_in_any_batch():
