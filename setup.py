@@ -30,6 +30,8 @@ setup(
         "tifffile>=2023.7",
         "imagecodecs>=2023.7",
         "h5py>=3.8",
+        "roifile>=2023.2",
+        "PyYAML>=6.0",
         "py-ctcmetrics>=1.1",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.7,<0.1.11",
