@@ -64,6 +64,8 @@ setup(
         "pandas>=2.0",
         "roifile>=2023.5",
         "h5py>=3.8",
+        "roifile>=2023.2",
+        "PyYAML>=6.0",
         "py-ctcmetrics>=1.1",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.7,<0.1.11",

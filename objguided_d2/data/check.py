@@ -18,6 +18,7 @@ from ..utils.rle import decode_masks
 from .builtin import dataset_files
 from .coco_validation import CocoFile, CocoImage, Problems, read_coco, size_mismatch
 from .intensity import IntensityMapping
+from .label_plausibility import implausible_labels
 from .pixels import read_image
 from .segmentation import segmentation_to_rle
 from .source_error import SourceError
@@ -84,14 +85,19 @@ def check_coco_file(
     if not file.is_annotated:
         report.warnings.append(f"{json_file} has no 'annotations': it can be predicted on, not trained or scored")
     report.objects_per_class.update(dict.fromkeys(file.categories.values(), 0))
-    areas = Problems()
+    areas, plausibility = Problems(), Problems()
     for image in tqdm(file.images, desc="check", unit="image", disable=None):
         if image.file_name is None or image.height is None or image.width is None:
             continue
         if error := _image_error(image, image_root, mapping):
             report.errors.append(error)
-        centers = [center for a in image.annotations if (center := _measure(a, image, file, report, areas)) is not None]
+        labels = np.zeros((image.height, image.width), np.int32)
+        measured = [_measure(a, image, file, report, areas, labels) for a in image.annotations]
+        centers = [center for center in measured if center is not None]
         name = image.file_name
+        for text in implausible_labels(labels):
+            kind, _, numbers = text.partition(": ")
+            plausibility.add(f"masks that may be none: {kind}", f"{name}: {numbers}")
         report.objects_per_image[name] = len(centers)
         cells = Counter((c, int(scale * x // stride), int(scale * y // stride)) for c, x, y in centers)
         if collided := sum(n for n in cells.values() if n > 1):
@@ -101,7 +107,7 @@ def check_coco_file(
                 f"{name}: {len(centers)} objects, more than the {limit} detections an image can have; "
                 "raise TEST.DETECTIONS_PER_IMAGE"
             )
-    report.warnings += areas.lines()
+    report.warnings += areas.lines() + plausibility.lines()
     empty = [name for name, number in report.objects_per_image.items() if not number]
     if empty and file.is_annotated:
         report.warnings.append(f"{len(empty)} image(s) without objects, as {empty[0]}: background alone in training")
@@ -212,9 +218,9 @@ def _image_error(image: CocoImage, image_root: Path, mapping: IntensityMapping |
 
 
 def _measure(
-    annotation: dict, image: CocoImage, file: CocoFile, report: Report, areas: Problems
+    annotation: dict, image: CocoImage, file: CocoFile, report: Report, areas: Problems, labels: np.ndarray
 ) -> tuple[int, float, float] | None:
-    """Class id and center (x, y) of an object's mask; None for crowd regions."""
+    """Class id and center (x, y) of an object's mask, drawn into the (H, W) labels; None for crowd regions."""
     if annotation["iscrowd"]:
         return None
     segmentation = annotation["segmentation"]
@@ -230,6 +236,8 @@ def _measure(
     report.objects_per_class[file.categories[annotation["category_id"]]] += 1
     report.sizes.append(float(np.sqrt(area)))
     x, y, w, h = mask_util.toBbox(rle)
+    box = np.s_[int(y) : int(y + h), int(x) : int(x + w)]
+    labels[box][mask_util.decode(rle)[box] > 0] = len(report.sizes)
     return annotation["category_id"], x + w / 2, y + h / 2
 
 

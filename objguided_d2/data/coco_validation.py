@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
-from .segmentation import NoMaskError, is_flat_ring, polygon_rings, rle_runs, segmentation_to_rle
+from .segmentation import NoMaskError, clip_far, is_flat_ring, polygon_rings, rle_runs, segmentation_to_rle
 from .source_error import SourceError
 
 BOX_TOLERANCE = 1.5  # pixels; annotation programs round boxes in several ways
 MAX_SLIP_SIDE = 2  # pixels; an outline without area whose box is no larger was never an object
+_TOO_LARGE = 1e300  # numbers from here on, whole ones of any length too, count as not finite
 SMALL_AREA = 4  # pixels; polygons under it are rasterized, to see whether they have a pixel at all
 
 
@@ -172,7 +173,7 @@ def _read_categories(categories: list, annotations: list, file: CocoFile) -> Non
                 )
             entries[key] = category
     used = {_number(a.get("category_id")) for a in annotations if isinstance(a, dict)}
-    groups = {c.get("supercategory") for c in entries.values() if c.get("supercategory") != c["name"]}
+    groups = {str(c.get("supercategory")) for c in entries.values() if c.get("supercategory") != c["name"]}
     for key in sorted(entries):
         if key not in used and entries[key]["name"] in groups and len(entries) > 1:
             file.is_repaired = True
@@ -321,14 +322,18 @@ def _read_region(annotation: dict, image: CocoImage, where: str, file: CocoFile)
     if image.height is None or image.width is None:
         return {"segmentation": segmentation}
     if isinstance(segmentation, list):
-        region = _polygon_region(rings, image)
+        clipped = [clip_far(ring, image.height, image.width) for ring in rings]
+        if any(after is not before for after, before in zip(clipped, rings)):
+            file.is_repaired = True
+            file.warnings.add("its polygon reaches far beyond the image; cut at the border", where)
+        region = _polygon_region([ring for ring in clipped if len(ring) >= 3], image)
     else:
         region = _rle_region(segmentation, image)
     if region is None:
         return _nothing(where, file)
     _compare_box(annotation.get("bbox"), box, region, where, file)
     stated = annotation.get("area")
-    if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not np.isfinite(stated) or stated <= 0:
+    if not _is_finite(stated) or stated <= 0:
         file.is_repaired = True
         file.warnings.add("'area' is no positive number; taken from the mask", f"{where}, area {_short(stated)}")
     else:
@@ -337,6 +342,8 @@ def _read_region(annotation: dict, image: CocoImage, where: str, file: CocoFile)
 
 
 def _polygon_region(rings: list[np.ndarray], image: CocoImage) -> dict | None:
+    if not rings:
+        return None
     points = np.concatenate(rings)
     size = np.array([image.width, image.height], dtype=float)
     low, high = points.min(axis=0).clip(0, size), points.max(axis=0).clip(0, size)
@@ -400,9 +407,11 @@ def _shoelace(ring: np.ndarray) -> float:
 def _box(value: Any) -> list[float] | None:
     if not isinstance(value, list) or len(value) != 4:
         return None
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not np.isfinite(v) for v in value):
-        return None
-    return value
+    return value if all(map(_is_finite, value)) else None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _TOO_LARGE
 
 
 def _is_id(value: Any) -> bool:

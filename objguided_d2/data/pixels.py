@@ -61,6 +61,8 @@ def read_label_pixels(read: Callable[[str], bytes], name: str) -> np.ndarray:
     if pixels.min(initial=0) < 0:
         raise SourceError(f"{name} holds negative labels; save the background as 0 and objects as 1, 2, ...")
     if pixels.ndim == 3:
+        if pixels.max(initial=0) > np.iinfo(np.uint16).max:
+            raise SourceError(f"{name} holds colors of more than 16 bits; save labels as one number per pixel")
         pixels = pixels.astype(np.int64) @ np.int64([1 << 32, 1 << 16, 1])
     return pixels
 

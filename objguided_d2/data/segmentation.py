@@ -12,6 +12,8 @@ import pycocotools.mask as mask_util
 from ..utils.rle import encode_mask, with_text_counts
 from .transforms import clip_polygon
 
+_FAR = 1e9
+
 
 class NoMaskError(ValueError):
     """A segmentation that names no region at all: no rings, or rings of less than 3 points."""
@@ -27,7 +29,7 @@ def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, wid
         ValueError: another type, numbers that are no coordinates or runs, or a mask of another size.
     """
     if isinstance(segmentation, (list, tuple)):
-        rings = [_clipped(ring, height, width) for ring in polygon_rings(segmentation)]
+        rings = [clip_far(ring, height, width) for ring in polygon_rings(segmentation)]
         rings = [ring.ravel().tolist() for ring in rings if len(ring) >= 3]
         if not rings:  # outside of the image
             return encode_mask(np.zeros((height, width), bool))
@@ -128,7 +130,10 @@ def _check_size(size: object, height: int, width: int) -> None:
         raise ValueError(f"mask of height x width {size} in an image of {(height, width)}")
 
 
-def _clipped(ring: np.ndarray, height: int, width: int) -> np.ndarray:
+def clip_far(ring: np.ndarray, height: int, width: int) -> np.ndarray:
     """The ring, cut off at the image where it reaches far beyond: pycocotools walks along every edge."""
     side = max(height, width)
-    return clip_polygon(ring, side) if np.abs(ring).max() > 2 * side else ring
+    if np.abs(ring).max() <= 2 * side:
+        return ring
+    # Numbers so large that their differences overflow name no place of an image anyway.
+    return clip_polygon(ring.clip(-_FAR, _FAR), side)

@@ -1,6 +1,7 @@
 """TIFF files as their tags say: axes, photometric interpretation, color map, orientation."""
 
 import io
+import logging
 import math
 
 import numpy as np
@@ -40,6 +41,8 @@ def read_tiff(data: bytes, name: str, *, as_labels: bool) -> np.ndarray:
         SourceError: if the file holds no single gray or RGB image.
         Exception: whatever tifffile and its codecs raise on damaged files.
     """
+    # What tifffile logs about damaged tags is in the error, or does not matter.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         series = _only_series(tiff, name)
         page = series.keyframe

@@ -99,6 +99,17 @@ def test_each_error_names_the_entry(dataset, kind):
     assert any(message in error for error in errors), errors
 
 
+def test_masks_that_may_be_none_are_warned_of(tmp_path):
+    writer = CocoWriter(tmp_path / "val", ["cell"])
+    binary = labels((1, 1, 6, 6), (10, 1, 16, 6), (20, 1, 26, 6), (1, 10, 6, 16)) > 0
+    writer.add("a", random_image(), [binary])
+    writer.add("b", random_image(), [~binary])
+    writer.write_json(tmp_path / "x.json")
+    warnings = "\n".join(check((tmp_path / "x.json", tmp_path / "val")).warnings)
+    assert "a.png: 4 separate pieces of the one value" in warnings and "a binary mask rather than labels" in warnings
+    assert "b.png: the value" in warnings and "a background that is not 0" in warnings
+
+
 def test_wrong_area_is_a_warning(dataset):
     content = json.loads(dataset[0].read_text())
     content["annotations"][0]["area"] = 5

@@ -81,6 +81,9 @@ REPAIRED = {
         ),
         "matched",
     ),
+    "area of a hundred digits": (lambda c: first(c).update(area=10**400), "'area' is no positive number"),
+    "box of a hundred digits": (lambda c: first(c).update(bbox=[10**400, 2, 8, 7]), "'bbox' (x, y, width"),
+    "supercategory of a list": (lambda c: c["categories"][0].update(supercategory=["cell"]), None),
     "crowd null": (lambda c: first(c).update(iscrowd=None), "'iscrowd' is null"),
     "annotation id twice": (lambda c: first(c).update(id=2), "'id' is missing or there twice"),
     "annotation id missing": (lambda c: first(c).pop("id"), "'id' is missing or there twice"),
@@ -190,6 +193,7 @@ def test_what_would_train_wrong_is_refused_by_check_and_registration_alike(conte
 NOTHING = {
     "outside": [[60.0, 60.0, 70.0, 60.0, 70.0, 70.0]],
     "far outside": [[1e12, 1e12, 2e12, 1e12, 2e12, 2e12]],
+    "numbers at the end of the scale": [[1e308, -1e308, 1e308, 1e308, 0.5e308, 1e308]],
     "flat": [[5.0, 5.0, 9.0, 5.0, 13.0, 5.0]],
     "runs of nothing": {"size": [24, 40], "counts": [960]},
 }
