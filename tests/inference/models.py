@@ -36,12 +36,12 @@ def busy_model(cfg: CfgNode, seed: int = 0) -> nn.Module:
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(std=0.05)
                 module.running_var.uniform_(0.8, 1.2)
+        features = _typical_features(model)
         for branch, spread in ((head.heatmap, 2.0), (head.wh, 0.3), (head.offset, 0.3)):
             branch[2].weight.normal_(std=1.0)
-            values = branch(_typical_features(model))
+            values = branch(features)
             branch[2].weight.mul_(spread / (values - values.mean((2, 3), keepdim=True)).std())
-            branch[2].bias.sub_(branch(_typical_features(model)).mean((0, 2, 3)))
-        head.heatmap[2].bias.sub_(2.0)
+            branch[2].bias.sub_(branch(features).mean((0, 2, 3)))
         head.wh[2].bias.add_(3.0)
         seg_head.predictor.weight.normal_(std=1.0)
     return model

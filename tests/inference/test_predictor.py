@@ -10,13 +10,13 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, Instances
 
+from objguided_d2.data import register_objguided_instances
 from objguided_d2.engine.trainer import Trainer
 from objguided_d2.evaluation import build_evaluator
 from objguided_d2.inference.filters import Filters
 from objguided_d2.inference.instances import to_instances, to_objects
 from objguided_d2.inference.model_info import ModelInfo
 from objguided_d2.inference.predictor import Predictor
-from tests.engine.toy import register_toy_dataset
 from tests.inference.models import textured_image
 
 
@@ -171,28 +171,52 @@ def test_filters_do_what_they_say():
     assert [mask.sum() for mask in objects.masks] == [45, 11, 20]
 
 
-@pytest.mark.parametrize("intensity, min_size", [("", 0), ("percentile:1,99", 56)])
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Name of a registered dataset of two images of random squares."""
+    folder = tmp_path_factory.mktemp("dataset")
+    images, annotations = [], []
+    for i in (1, 2):
+        cv2.imwrite(str(folder / f"{i}.png"), textured_image(64, 80, i))
+        images.append({"id": i, "file_name": f"{i}.png", "width": 80, "height": 64})
+        for x, y in ((5, 5), (30, 14), (50, 40)):
+            corners = [x, y, x + 13, y, x + 13, y + 13, x, y + 13]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": i, "category_id": 1, "bbox": [x, y, 13, 13], "area": 169}
+                | {"iscrowd": 0, "segmentation": [corners]}
+            )
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "square"}]}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    name = f"squares_of_{folder.name}"
+    register_objguided_instances(name, str(folder / "annotations.json"), str(folder))
+    return name
+
+
+@pytest.mark.parametrize("intensity, min_size", [("", 0), ("percentile:1,99", 90)])
 def test_predicting_a_test_set_and_evaluating_gives_the_numbers_of_an_evaluation(
-    busy_run, tmp_path, intensity, min_size
+    busy_run, dataset, tmp_path, intensity, min_size
 ):
     cfg, model, _ = busy_run
     cfg = cfg.clone()
-    register_toy_dataset(tmp_path)
-    cfg.DATASETS.TEST, cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = ("toy_val",), str(tmp_path / "out"), 0
-    cfg.TEST.EVALUATORS = ["coco", "voc2010", "matching"]
+    cfg.DATASETS.TEST, cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = (dataset,), str(tmp_path), 0
+    cfg.TEST.EVALUATORS = ["coco", "matching"]
     cfg.INPUT.INTENSITY, cfg.INPUT.MIN_SIZE_TEST = intensity, min_size
     expected = Trainer.test(cfg, model)
 
-    evaluator = build_evaluator(cfg, "toy_val", str(tmp_path / "again"))
+    evaluator = build_evaluator(cfg, dataset, str(tmp_path / "again"))
     evaluator.reset()
     predictor = Predictor(cfg, model, score_threshold=0)
-    for record in DatasetCatalog.get("toy_val"):
+    for record in DatasetCatalog.get(dataset):
         image = cv2.imread(record["file_name"], cv2.IMREAD_COLOR)[..., ::-1]
         evaluator.process([record], [{"instances": predictor(image).instances}])
     results = evaluator.evaluate()
 
     assert json.dumps(results) == json.dumps(expected)
-    assert results["bbox"]["AP50"] > 0
+    files = [
+        folder / "coco_instances_results.json" for folder in (tmp_path / "inference" / dataset, tmp_path / "again")
+    ]
+    one, other = (json.loads(file.read_text()) for file in files)
+    assert one == other and len(one) > 10
 
 
 def test_float16_of_the_training_is_left_out_where_there_is_no_gpu(busy_run):

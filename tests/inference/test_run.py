@@ -1,0 +1,242 @@
+"""Runs over folders: what is written, skipped, reported and gone on with."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from objguided_d2.data.source_error import SourceError
+from objguided_d2.inference import run as run_module
+from objguided_d2.inference.filters import Filters
+from objguided_d2.inference.predict_command import main
+from objguided_d2.inference.predictor import Predictor
+from objguided_d2.inference.run import PredictSettings, predict_files, watch_files
+from tests.inference.models import textured_image
+
+
+@pytest.fixture(scope="module")
+def predictor(busy_run):
+    cfg, model, _ = busy_run
+    return Predictor(cfg, model)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    (folder / "a b" / "ü").mkdir(parents=True)
+    for i, name in enumerate(("one.png", "a b/two.png", "a b/ü/three.png")):
+        cv2.imwrite(str(folder / name), textured_image(40, 48, i))
+    return folder
+
+
+def files_in(folder):
+    """Outputs by name, without records and reports, which hold times."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".objguided" not in path.parts and path.name != "run.json"
+    }
+
+
+def run(predictor, inputs, output, *save, **options):
+    settings = PredictSettings(save=save or ("labels",))
+    return predict_files([inputs], predictor, output, settings, progress=False, **options)
+
+
+def test_outputs_keep_names_and_folders_and_hold_the_objects(predictor, images, tmp_path):
+    summary = run(predictor, images, tmp_path / "out", "labels", "table")
+    assert summary.exit_code == 0 and summary.count("done") == 3
+    names = set(files_in(tmp_path / "out"))
+    assert names == {
+        f"{stem}{ending}" for stem in ("one", "a b/two", "a b/ü/three") for ending in (".labels.tif", ".csv")
+    }
+    labels = tifffile.imread(tmp_path / "out" / "a b" / "two.labels.tif")
+    image = cv2.imread(str(images / "a b" / "two.png"))[..., ::-1]
+    np.testing.assert_array_equal(labels, predictor(image).labels)
+    report = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert report["files"]["one.png"]["status"] == "done" and report["model"]["sha256"] == predictor.model_hash
+    assert report["files"]["a b/two.png"]["num_objects"] == labels.max() > 0
+    assert report["versions"]["torch"] and report["settings"]["score_threshold"] == predictor.score_threshold
+
+
+def test_done_files_are_skipped_until_they_or_the_settings_change(predictor, images, tmp_path):
+    output = tmp_path / "out"
+    run(predictor, images, output)
+    before = files_in(output)
+    assert run(predictor, images, output).count("skipped") == 3
+    cv2.imwrite(str(images / "one.png"), textured_image(40, 48, 7))
+    (output / "a b" / "two.labels.tif").unlink()
+    again = run(predictor, images, output)
+    assert (again.count("skipped"), again.count("done")) == (1, 2)
+    after = files_in(output)
+    assert after["a b/two.labels.tif"] == before["a b/two.labels.tif"]
+    assert after["one.labels.tif"] != before["one.labels.tif"]
+    settings = PredictSettings(save=("labels",), filters=Filters(min_area=20))
+    assert predict_files([images], predictor, output, settings, progress=False).count("done") == 3
+
+
+def test_a_bad_file_is_reported_and_the_rest_goes_on(predictor, images, tmp_path):
+    (images / "cut.png").write_bytes((images / "one.png").read_bytes()[:500])
+    (images / "empty.png").write_bytes(b"")
+    (images / "text.tif").write_text("text")
+    tifffile.imwrite(images / "five.tif", np.zeros((32, 32, 5), np.uint8), planarconfig="contig")
+    summary = run(predictor, images, tmp_path / "out")
+    assert summary.exit_code == 2 and summary.count("done") == 3 and summary.count("failed") == 4
+    with open(tmp_path / "out" / "errors.csv", newline="") as file:
+        reasons = {row["file"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(reasons) == {"cut.png", "empty.png", "text.tif", "five.tif"}
+    assert "empty" in reasons["empty.png"] and all(reasons.values())
+    for name in ("cut.png", "empty.png", "text.tif", "five.tif"):
+        (images / name).unlink()
+    assert run(predictor, images, tmp_path / "out").exit_code == 0
+    assert not (tmp_path / "out" / "errors.csv").exists()
+
+
+def test_a_failure_of_the_network_or_of_writing_is_one_of_its_file(predictor, images, tmp_path, monkeypatch):
+    whole = Predictor.predict_prepared
+    monkeypatch.setattr(
+        Predictor,
+        "predict_prepared",
+        lambda self, batch: 1 / 0 if "two" in str(batch[0].source.path) else whole(self, batch),
+    )
+    summary = run(predictor, images, tmp_path / "out")
+    assert summary.files["a b/two.png"].reason == "division by zero" and summary.count("done") == 2
+
+
+def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, images, tmp_path, monkeypatch):
+    run(predictor, images, tmp_path / "whole", "labels", "table")
+
+    class Killed(BaseException):
+        pass
+
+    def write_half(objects, path, image=None):
+        """What a process leaves that is killed while it writes the second file."""
+        if "three" in path.name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f".{path.stem}.123-0a1b2c3d{path.suffix}").write_bytes(b"half")
+            raise Killed
+        whole.write(objects, path, image=image)
+
+    whole = run_module.WRITERS["labels"]
+    with monkeypatch.context() as patch:
+        patch.setitem(run_module.WRITERS, "labels", dataclasses.replace(whole, write=write_half))
+        with pytest.raises(Killed):
+            run(predictor, images, tmp_path / "out", "labels", "table")
+    summary = run(predictor, images, tmp_path / "out", "labels", "table")
+    assert summary.count("done") >= 1
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_shards_share_all_files_and_give_what_one_run_gives(predictor, images, tmp_path):
+    run(predictor, images, tmp_path / "whole")
+    shards = [run(predictor, images, tmp_path / "out", shard=(i, 2)) for i in (1, 2)]
+    assert sum(shard.count("done") for shard in shards) == 3
+    outputs = files_in(tmp_path / "out")
+    assert {"run-1of2.json", "run-2of2.json"} <= set(outputs)
+    labels = {name: data for name, data in outputs.items() if name.endswith(".tif")}
+    assert labels == {name: data for name, data in files_in(tmp_path / "whole").items() if name.endswith(".tif")}
+
+
+def test_ctrl_c_ends_after_the_file_in_work(predictor, images, tmp_path, monkeypatch):
+    whole = Predictor.predict_prepared
+
+    def interrupted(self, batch):
+        os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, batch)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "predict_prepared", interrupted)
+        summary = run(predictor, images, tmp_path / "out")
+    assert summary.interrupted and summary.exit_code == 130 and summary.count("done") == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    assert run(predictor, images, tmp_path / "out").count("done") == 2
+
+
+def test_frames_are_written_one_by_one_and_time_points_for_ctc_in_one_folder(predictor, tmp_path):
+    stack = np.stack([textured_image(40, 48, i)[..., 0] for i in range(3)])
+    tifffile.imwrite(tmp_path / "movie.ome.tif", stack, metadata={"axes": "TYX"})
+    summary = run(predictor, tmp_path / "movie.ome.tif", tmp_path / "out", "labels", "ctc")
+    assert summary.exit_code == 0, summary.files
+    (result,) = summary.files.values()
+    masks = [name for name in result.outputs if name.rpartition("/")[2].startswith("mask")]
+    assert [name.rpartition("/")[2] for name in masks] == ["mask000.tif", "mask001.tif", "mask002.tif"]
+    assert len(result.outputs) == 6
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / masks[1]), predictor(stack[1]).labels)
+    cv2.imwrite(str(tmp_path / "t007.png"), textured_image(40, 48))
+    (result,) = run(predictor, tmp_path / "t007.png", tmp_path / "other", "ctc").files.values()
+    assert result.outputs == ["mask007.tif"]
+
+
+def test_results_below_the_inputs_are_no_inputs(predictor, images):
+    assert run(predictor, images, images / "out", "overlay").count("done") == 3
+    again = run(predictor, images, images / "out", "overlay")
+    assert len(again.files) == 3 and again.count("skipped") == 3
+
+
+def test_a_watched_folder_is_predicted_as_files_arrive(predictor, images, tmp_path, monkeypatch):
+    past = time.time() - 60
+    for path in images.rglob("*.png"):
+        os.utime(path, (past, past))
+    looks = []
+
+    def arrive(seconds):
+        looks.append(seconds)
+        if len(looks) == 1:
+            cv2.imwrite(str(images / "late.png"), textured_image(40, 48, 5))
+            cv2.imwrite(str(images / "growing.png"), textured_image(40, 48, 6))
+            os.utime(images / "late.png", (past, past))
+
+    monkeypatch.setattr(run_module.time, "sleep", arrive)
+    settings = PredictSettings(save=("labels",))
+    summary = watch_files([images], predictor, tmp_path / "out", settings, settle=30, max_rounds=3, progress=False)
+    assert looks == [2.0, 2.0]
+    assert summary.count("done") == 4 and "growing.png" not in summary.files
+    report = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert len(report["files"]) == 4
+
+
+def test_missing_inputs_and_unknown_formats_are_told(predictor, tmp_path):
+    with pytest.raises(SourceError, match="does not exist"):
+        run(predictor, tmp_path / "nothing", tmp_path / "out")
+    with pytest.raises(ValueError, match="no output format jpeg; choose of labels"):
+        PredictSettings(save=("jpeg",))
+    with pytest.raises(ValueError, match="diameter: .* above 0"):
+        PredictSettings(diameter=-3)
+
+
+def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, capsys):
+    _, _, folder = busy_run
+    arguments = [str(images), "--model", str(folder), "--output", str(tmp_path / "out"), "--device", "cpu", "--quiet"]
+    assert main([*arguments, "--save", "labels", "--score", "0.5"]) == 0
+    assert "3 files predicted" in capsys.readouterr().out
+    (images / "bad.png").write_bytes(b"")
+    assert main([*arguments, "--save", "labels", "--score", "0.5"]) == 2
+    assert "3 done before, 1 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        (["--scale", "big"], 2, "--scale takes a number or config, not big"),
+        (["--diameter", "-1"], 2, "diameter"),
+        (["--shard", "3/2"], 2, "3/2 is not I/N"),
+        (["--save", "jpeg"], 2, "invalid choice"),
+        ([], 1, "no_such_model"),
+    ],
+)
+def test_arguments_that_cannot_work_are_errors_of_one_line(tmp_path, capsys, arguments, status, message):
+    command = ["x.png", "--model", str(tmp_path / "no_such_model"), "--output", str(tmp_path / "out"), *arguments]
+    try:
+        code = main(command)
+    except SystemExit as stop:
+        code = stop.code
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == status and message in last
