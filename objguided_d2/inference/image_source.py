@@ -90,6 +90,10 @@ class ImageSource:
         self._image, self._time, self._slices = self._places[self._chosen or 0]
         self._pages_are_channels = self._are_channels(self._image)
         layout = file.images[self._image].layout
+        if not all(layout.shape):
+            raise SourceError(f"{path} has no pixels: it claims {layout.shape[0]} x {layout.shape[1]}; export it again")
+        if layout.dtype.kind not in "uif":
+            raise SourceError(f"{path} holds {layout.dtype} values; save it as integers or floats")
         available = self._channel_names(layout)
         self._channels = _choose_channels(path, channels, available, layout.is_color)
         self.shape = layout.shape

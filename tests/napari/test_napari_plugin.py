@@ -138,7 +138,9 @@ def test_settings_reach_the_predictor_and_the_model_is_loaded_once(app, viewer, 
     widget.diameter.value = 31
     segment(app, widget)
     assert predictor.calls[-1]["diameter"] == 31 and predictor.score_threshold == 0.3
+    assert not widget.score.enabled
     widget.own_score.value = False
+    assert widget.score.enabled
     widget.score.value = 0.75
     segment(app, widget)
     assert predictor.score_threshold == 0.75 and widget.status.value.startswith("0 objects")

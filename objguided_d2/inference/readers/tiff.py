@@ -52,9 +52,9 @@ def open_tiff(path: Path, level: int | None) -> OpenFile:
             ome = ome_images(file.ome_metadata) if file.is_ome and file.ome_metadata else []
             pages = PageReader(path)
             images: list[StoredImage] = []
-            for index, series in enumerate(_image_series(file)):
+            for series in _image_series(file):
                 chosen = series.levels[choose_level(path, level, [_plane_shape(one) for one in series.levels])]
-                info = ome[index] if index < len(ome) else OmeImage()
+                info = _ome_image(file, series, ome)
                 size = info.pixel_size or (None if file.is_ome else resolution_pixel_size(file, series.keyframe))
                 size = level_pixel_size(size, _plane_shape(series), _plane_shape(chosen))
                 if not tiff_color.is_known(series.keyframe):
@@ -83,6 +83,14 @@ def _image_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """All series but thumbnails."""
     full = [series for series in file.series if not series.keyframe.subfiletype & _REDUCED]
     return full or list(file.series)
+
+
+def _ome_image(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: list[OmeImage]) -> OmeImage:
+    """What OME-XML says of a series: by its place, or by its name where images of other files are between."""
+    if len(ome) == len(file.series):
+        return ome[file.series.index(series)]
+    named = [image for image in ome if image.name == series.name]
+    return named[0] if len(named) == 1 else OmeImage()
 
 
 def _check_last_page(path: Path, file: tifffile.TiffFile) -> None:

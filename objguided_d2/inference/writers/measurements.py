@@ -85,17 +85,19 @@ def _is_square(pixel_size: tuple[float, float]) -> bool:
 
 def _shape_measures(mask: np.ndarray, box: np.ndarray, pixel_size: tuple[float, float] | None) -> list[float]:
     height, width = pixel_size or (1.0, 1.0)
-    # scikit-image has no perimeter for pixels that are not square.
+    is_square = _is_square((height, width))
+    side = math.sqrt(height * width) if is_square else 1.0
     (pixels,) = regionprops(mask.astype(np.uint8))
-    (region,) = [pixels] if pixel_size is None else regionprops(mask.astype(np.uint8), spacing=pixel_size)
+    # scikit-image has no perimeter for pixels that are not square, but the ellipse.
+    (region,) = [pixels] if is_square else regionprops(mask.astype(np.uint8), spacing=(height, width))
     center_y, center_x = pixels.centroid
     return [
         float(box[0]) + center_x + 0.5,
         float(box[1]) + center_y + 0.5,
         pixels.area * height * width,
-        pixels.perimeter * (math.sqrt(height * width) if _is_square((height, width)) else 1.0),
-        region.axis_major_length,
-        region.axis_minor_length,
+        pixels.perimeter * side,
+        region.axis_major_length * side,
+        region.axis_minor_length * side,
         region.eccentricity,
         pixels.solidity,
     ]

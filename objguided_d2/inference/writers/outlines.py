@@ -58,34 +58,42 @@ def _rings(mask: np.ndarray) -> list[tuple[np.ndarray, int]]:
     return [ring for loop in _loops(starts) for ring in _split_at_repeated(loop)]
 
 
-_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # x, y: right, down, left, up
-
-
 def _loops(starts: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Follow edges to closed loops of corners (x, y), all corners on the way."""
-    remaining = {(x, y, direction) for y, x, direction in np.argwhere(starts).tolist()}
+    """Follow edges to closed loops, of the corners (x, y) where they turn.
+
+    Args:
+        starts: (h + 1, w + 1, 4) bool, whether an edge starts at a corner to the right, down, left, up.
+    """
+    columns = starts.shape[1]
+    steps = (1, columns, -1, -columns)
+    edges = np.flatnonzero(starts).tolist()
+    remaining = bytearray(starts.tobytes())
     loops = []
-    for y, x, direction in np.argwhere(starts).tolist():
-        if (x, y, direction) not in remaining:
-            continue
-        loop = []
-        while (x, y, direction) in remaining:
-            remaining.remove((x, y, direction))
-            loop.append((x, y))
-            step = _STEPS[direction]
-            x, y = x + step[0], y + step[1]
+    for edge in edges:
+        # The first corner of a loop, by rows, is one where it turns.
+        loop, last_direction = [], -1
+        while remaining[edge]:
+            remaining[edge] = False
+            corner, direction = edge >> 2, edge & 3
+            if direction != last_direction:
+                loop.append((corner % columns, corner // columns))
+                last_direction = direction
+            corner += steps[direction]
             # Right first: where two pixels touch by a corner, the way stays at its own.
             for turn in (1, 0, 3):
-                following = (direction + turn) % 4
-                if (x, y, following) in remaining:
-                    direction = following
+                edge = corner << 2 | (direction + turn) & 3
+                if remaining[edge]:
                     break
-        loops.append(loop)
+        if loop:
+            loops.append(loop)
     return loops
 
 
 def _split_at_repeated(loop: list[tuple[int, int]]) -> list[tuple[np.ndarray, int]]:
-    """Cut a loop where it passes a corner again: an outline that closes on itself becomes an outline and a hole."""
+    """Cut a loop where it passes a corner again: an outline that closes on itself becomes an outline and a hole.
+
+    A loop turns at such a corner each time, and so do the rings that it is cut into.
+    """
     rings, path, position = [], [], {}
     for corner in [*loop, loop[0]]:
         if corner in position:
@@ -97,14 +105,9 @@ def _split_at_repeated(loop: list[tuple[int, int]]) -> list[tuple[np.ndarray, in
         else:
             position[corner] = len(path)
             path.append(corner)
-    return [(_without_straight_corners(ring), _signed_area(ring)) for ring in rings]
+    return [(ring, _signed_area(ring)) for ring in rings]
 
 
 def _signed_area(ring: np.ndarray) -> int:
     following = np.roll(ring, -1, axis=0)
     return int((ring[:, 0] * following[:, 1] - following[:, 0] * ring[:, 1]).sum()) // 2
-
-
-def _without_straight_corners(ring: np.ndarray) -> np.ndarray:
-    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
-    return ring[(before != after).any(axis=1)]

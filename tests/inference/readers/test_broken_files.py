@@ -102,6 +102,16 @@ def test_a_folder_named_as_an_image_and_a_loop_of_links(tmp_path):
     assert_refused(tmp_path / "none.png", "cannot be opened: No such file")
 
 
+def test_an_image_of_no_pixels_or_of_complex_values(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GRAY, compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["ImageLength"].overwrite(0)
+    assert_refused(path)
+    tifffile.imwrite(path, GRAY.astype(np.complex64))
+    assert_refused(path, "holds complex64 values")
+
+
 def test_other_endings_are_named(tmp_path):
     (tmp_path / "a.czi").write_bytes(b"x")
     assert_refused(tmp_path / "a.czi", "has an ending that no reader knows; known are .png")

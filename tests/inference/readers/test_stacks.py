@@ -117,6 +117,16 @@ def test_images_beside_each_other_are_frames_of_their_own_size(tmp_path):
         assert np.array_equal(source.frame(1).read_all()[..., 0], second)
 
 
+def test_metadata_of_each_image_in_a_file(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        for size, name in ((0.5, "GFP"), (0.25, "DAPI")):
+            metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size, "Channel": {"Name": name}}
+            writer.write(STACK[0, 0, 0], metadata=metadata)
+    with open_image(tmp_path / "a.ome.tif") as source:
+        found = [(source.frame(i).pixel_size, source.frame(i).channel_names) for i in range(2)]
+    assert found == [((0.5, 0.5), ("GFP",)), ((0.25, 0.25), ("DAPI",))]
+
+
 def test_a_file_of_a_multi_file_dataset_gives_its_own_planes(tmp_path):
     names = [f"a_t{time}.ome.tif" for time in range(2)]
     uuids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{time}" for time in range(2)]

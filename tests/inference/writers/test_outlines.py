@@ -61,3 +61,7 @@ def test_any_mask_comes_back_and_each_ring_passes_a_corner_once(mask):
     assert all(len({tuple(corner) for corner in ring.tolist()}) == len(ring) for ring in rings)
     assert all(signed_area(piece.outer) > 0 and all(signed_area(hole) < 0 for hole in piece.holes) for piece in pieces)
     assert sum(signed_area(ring) for ring in rings) == mask.sum()
+    for ring in rings:
+        # Rows and columns in turn: each corner is one.
+        steps = np.roll(ring, -1, axis=0) - ring
+        assert ((steps == 0).sum(axis=1) == 1).all() and ((steps == 0) != np.roll(steps == 0, 1, axis=0)).all()
