@@ -134,7 +134,7 @@ def _run_process(
         _run_in_group(placements[index], main_func, main_args)
     except RunError as error:
         errors.put(error)
-        sys.exit(error.exit_status)
+        sys.exit(1)
 
 
 def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], main_args: tuple) -> None:
@@ -174,7 +174,8 @@ def _end_process_groups() -> None:
 
 def _pass_on_to_children(number: int, frame: object) -> None:
     for child in multiprocessing.active_children():
-        os.kill(child.pid, number)
+        if child.pid is not None:
+            os.kill(child.pid, number)
 
 
 def create_ddp_model(model: nn.Module) -> nn.Module:
