@@ -1,6 +1,6 @@
 """Train or evaluate any model that the configs describe: ours, Mask R-CNN, PointRend."""
 
-from objguided_d2.engine import RunError, argument_parser, launch, load_config, run
+from objguided_d2.engine import EngineError, argument_parser, launch, load_config, run
 
 
 def main() -> None:
@@ -9,7 +9,7 @@ def main() -> None:
     try:
         cfg = load_config(args)
         launch(run, args, (cfg, args))
-    except RunError as error:
+    except EngineError as error:
         parser.error(str(error))
 
 

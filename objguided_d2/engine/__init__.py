@@ -1,14 +1,14 @@
 """Training and evaluation runs."""
 
 from .distributed import launch
-from .errors import ConfigError, RunError, WeightsError
+from .errors import ConfigError, EngineError, WeightsError
 from .runner import run
 from .setup import argument_parser, check_config, load_config
 from .trainer import Trainer
 
 __all__ = [
     "ConfigError",
-    "RunError",
+    "EngineError",
     "Trainer",
     "WeightsError",
     "argument_parser",

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -28,7 +29,7 @@ class StopOnSignal(HookBase):
     def __init__(self) -> None:
         self.received = False
         self._raises = False
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Any] = {}
 
     def before_train(self) -> None:
         self._former = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
