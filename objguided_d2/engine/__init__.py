@@ -7,7 +7,7 @@ from ..utils.lazy import lazy_attributes
 if TYPE_CHECKING:
     from .arguments import argument_parser
     from .distributed import launch
-    from .errors import ConfigError, RunError, WeightsError
+    from .errors import ConfigError, EngineError, WeightsError
     from .runner import run
     from .setup import check_config, load_config
     from .trainer import Trainer
@@ -16,7 +16,7 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "ConfigError": ".errors",
-        "RunError": ".errors",
+        "EngineError": ".errors",
         "Trainer": ".trainer",
         "WeightsError": ".errors",
         "argument_parser": ".arguments",
@@ -29,7 +29,7 @@ __getattr__ = lazy_attributes(
 
 __all__ = [
     "ConfigError",
-    "RunError",
+    "EngineError",
     "Trainer",
     "WeightsError",
     "argument_parser",

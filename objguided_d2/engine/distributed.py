@@ -20,7 +20,7 @@ from torch import nn
 from torch.multiprocessing import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
 from ..utils.allocator import keep_freed_memory
-from .errors import ConfigError, Interruption, ProcessError, RunError
+from .errors import ConfigError, EngineError, Interruption, ProcessError
 from .process_environment import ProcessPlacement, placement_from_environment
 from .registrations import Registration, register_missing, registrations
 
@@ -39,7 +39,7 @@ def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> 
 
     Raises:
         ConfigError: if more GPUs are asked for than there are, or the environment and ``args`` contradict each other.
-        RunError: what ``main_func`` raised in any of the processes.
+        EngineError: what ``main_func`` raised in any of the processes.
         ProcessError: if a process was killed.
     """
     num_processes = max(1, args.num_gpus)
@@ -132,9 +132,9 @@ def _run_process(
     register_missing(datasets)
     try:
         _run_in_group(placements[index], main_func, main_args)
-    except RunError as error:
+    except EngineError as error:
         errors.put(error)
-        sys.exit(error.exit_status)
+        sys.exit(1)
 
 
 def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], main_args: tuple) -> None:

@@ -1,37 +1,27 @@
 """What ends a run and is no defect of the program: one line that says what is wrong and what to do."""
 
 
-class RunError(Exception):
-    """Base of these errors. The message is one line for the person who started the run.
-
-    Attributes:
-        exit_status: of the process.
-    """
-
-    exit_status = 1
+class EngineError(Exception):
+    """Base of these errors. The message is one line for the person who started the run."""
 
 
-class ConfigError(RunError, ValueError):
+class ConfigError(EngineError, ValueError):
     """A command line or config file that cannot work; the message names the key or file and what to do."""
 
-    exit_status = 2
 
-
-class WeightsError(RunError, ValueError):
+class WeightsError(EngineError, ValueError):
     """A weights file that is missing, damaged or another model's; the message names it and what to do."""
 
-    exit_status = 2
 
-
-class DivergenceError(RunError, FloatingPointError):
+class DivergenceError(EngineError, FloatingPointError):
     """A loss or a weight that is NaN or infinite; the message says where and when."""
 
 
-class NoSpaceError(RunError, OSError):
+class NoSpaceError(EngineError, OSError):
     """A full disk; the message names the file."""
 
 
-class ProcessError(RunError):
+class ProcessError(EngineError):
     """A process of a distributed run that died."""
 
 

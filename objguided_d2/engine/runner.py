@@ -30,7 +30,7 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
     Returns:
         Results of the last evaluation, see :meth:`Trainer.test`.
     Raises:
-        RunError: if the run cannot go on, see :mod:`.errors`.
+        EngineError: if the run cannot go on, see :mod:`.errors`.
         Interruption: after a signal, in a run of several processes that may be at different points.
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):

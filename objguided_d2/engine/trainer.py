@@ -27,7 +27,7 @@ from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
 from .dataset_checks import is_annotated
 from .distributed import broadcast_buffers, create_ddp_model
-from .errors import Interruption, RunError
+from .errors import EngineError, Interruption
 from .evaluation_hook import EvaluationHook
 from .interrupt import StopOnSignal
 from .optimizer import build_optimizer
@@ -137,10 +137,10 @@ class Trainer(DefaultTrainer):
             except BaseException as error:
                 self.interrupted = True
                 # Another process has got the signal too, and has gone from what this one waits for.
-                if isinstance(error, RuntimeError) and self.stop.received:
+                if isinstance(error, RuntimeError) and self.stop.received and comm.get_world_size() > 1:
                     self.end_at_once(self._completed_iter)
                 else:
-                    if isinstance(error, Exception) and not isinstance(error, RunError):
+                    if isinstance(error, Exception) and not isinstance(error, EngineError):
                         logger.exception("Exception during training:")
                     raise
             finally:

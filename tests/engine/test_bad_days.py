@@ -10,7 +10,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from objguided_d2.engine import RunError, Trainer, run
+from objguided_d2.engine import EngineError, Trainer, run
 from objguided_d2.engine.batch_norm import FreezeBatchNorm
 from objguided_d2.engine.errors import DivergenceError
 from tests.engine.toy import last_checkpoint, toy_cfg, weights
@@ -150,7 +150,7 @@ def test_full_disk_is_one_line_with_the_file_and_keeps_the_former_checkpoint(tmp
         raise error
 
     monkeypatch.setattr(torch, "save", full_at_the_second)
-    with pytest.raises(RunError, match=r"model_0000003.pth: no space left on device; .* --resume$"):
+    with pytest.raises(EngineError, match=r"model_0000003.pth: no space left on device; .* --resume$"):
         run(toy_cfg(tmp_path), ARGUMENTS)
     assert last_checkpoint(tmp_path).name == "model_0000001.pth"
     assert not [path for path in tmp_path.iterdir() if "0000003" in path.name]
@@ -161,5 +161,5 @@ def test_full_disk_elsewhere_names_the_output_folder(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Trainer, "test", full)
-    with pytest.raises(RunError, match=f"^{tmp_path}: no space left on device"):
+    with pytest.raises(EngineError, match=f"^{tmp_path}: no space left on device"):
         run(toy_cfg(tmp_path), ARGUMENTS)

@@ -98,7 +98,7 @@ def test_points_are_of_the_seed_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-# Of a mask of 20 x 10 pixels, each 14 wide in the picture: 4.75 steps from the first pixel's middle, or 5 pixels in.
+# Of a mask of 20 x 10 pixels, each 14 wide in the picture: 4.75 steps from the first pixel's center, or 5 pixels in.
 @pytest.mark.parametrize(("grid", "x", "y"), [("edges", 5.25 * 14, 7.25 * 14), ("centers", 5 * 14, 7.5 * 14)])
 def test_a_point_is_drawn_where_it_was_read(grid, x, y):
     cfg = small_cfg()

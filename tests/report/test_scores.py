@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
@@ -52,7 +54,7 @@ def test_f1_from_a_score_on_is_that_of_the_kept_detections_alone(cells, scores):
     _, ground_truth, _ = cells
     by_name, runs = scores
     for run in runs:
-        everything = [result for of_image in run.results.values() for result in of_image]
+        everything = list(itertools.chain.from_iterable(run.results.values()))
         for threshold_index in (0, 5):
             for score in (0.0, 0.7, everything[0]["score"], 1.1):
                 kept = [result for result in everything if result["score"] >= score]
