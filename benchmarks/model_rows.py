@@ -136,6 +136,8 @@ def _hundred_objects(settings: Settings) -> tuple[Contestant, dict, Tensor]:
     cfg = _config(settings, PAPER_MODEL)
     # Without training every cell is a center by its score; a trained model detects about as many as it masks.
     cfg.MODEL.CENTER_HEAD.TOPK = 100
+    # The coordinates of the plain path.
+    cfg.MODEL.ROI_MASK_HEAD.GRID = "released"
     return load_contestant(cfg, PAPER_MODEL), drawn_image(), mh.Case(100, 30).boxes()
 
 
