@@ -140,6 +140,8 @@ def _hundred_objects(settings: Settings) -> tuple[ModelUnderTest, dict, Tensor]:
     cfg = _config(settings, PAPER_MODEL)
     # Without training every cell is a center by its score; a trained model detects about as many as it masks.
     cfg.MODEL.CENTER_HEAD.TOPK = HUNDRED_ROIS.count
+    # The coordinates of the plain path.
+    cfg.MODEL.ROI_MASK_HEAD.GRID = "released"
     return load_model_under_test(cfg, PAPER_MODEL), synthetic_image(), HUNDRED_ROIS.boxes()
 
 

@@ -55,9 +55,8 @@ class ObjectMasks:
     def __init__(self, targets: list[Instances]):
         device = targets[0].gt_boxes.device
         masks = [_as_bitmasks(t.gt_masks, t.image_size, device) for t in targets]
-        counts = torch.tensor([len(m) for m in masks])
-        height = torch.tensor([m.shape[1] for m in masks]).repeat_interleave(counts)
-        width = torch.tensor([m.shape[2] for m in masks]).repeat_interleave(counts)
+        counts, height, width = torch.tensor([m.shape for m in masks], device="cpu").unbind(1)
+        height, width = height.repeat_interleave(counts), width.repeat_interleave(counts)
         area = height * width
         start = area.cumsum(0) - area
         self.pixels = torch.cat([m.reshape(-1) for m in masks])

@@ -20,17 +20,19 @@ def most_uncertain(uncertainty: Tensor, roi: Tensor, keep: Tensor) -> Tensor:
     Args:
         uncertainty: (K,) in [-1, 0], 0 the most uncertain.
         roi: (K,) int64 in rising order.
-        keep: (A,) int64, at most the number of candidates of each ROI.
+        keep: (A,) int64 on the CPU, at most the number of candidates of each ROI.
 
     Returns:
         (sum of keep,) int64 indices into the candidates, by ROI, most uncertain first.
     """
     by_value = uncertainty.argsort(descending=True, stable=True)
+    # The candidates of each ROI are a run again, as in `roi`.
     order = by_value[roi[by_value].argsort(stable=True)]
-    # `order` lists the candidates of each ROI in a run again, so `roi` is the ROI of each entry of it.
-    first = torch.searchsorted(roi, torch.arange(len(keep), device=roi.device))
-    rank = torch.arange(len(roi), device=roi.device) - first.index_select(0, roi)
-    return order[rank < keep.index_select(0, roi)]
+    begin = torch.searchsorted(roi, torch.arange(len(keep), device=roi.device))
+    total, keep = int(keep.sum()), keep.to(roi.device, non_blocking=True)
+    kept_roi = torch.arange(len(keep), device=roi.device).repeat_interleave(keep, output_size=total)
+    skipped = begin - (keep.cumsum(0) - keep)
+    return order[torch.arange(total, device=roi.device) + skipped.index_select(0, kept_roi)]
 
 
 REDUCTIONS = ("mean", "sum")
@@ -100,13 +102,13 @@ class PointRefinement(nn.Module):
         grid = atlas.grids[0]
         base = grid.heights * grid.widths / self.d
         drawn, kept = (base * self.k).long().clamp(min=1), (base * self.beta).long().clamp(min=1)
-        roi = torch.arange(len(grid)).repeat_interleave(drawn).to(grid.device, non_blocking=True)
+        roi = torch.arange(len(grid), device="cpu").repeat_interleave(drawn).to(grid.device, non_blocking=True)
         point_coords = torch.rand(len(roi), 2, device=grid.device, dtype=probabilities.dtype)
         if self.beta == self.k:
             return roi, point_coords, drawn
         uncertainty = atlas.canvases[0].from_list(-(2 * probabilities - 1).abs()[:, None])
         uncertainty = atlas.sample(0, uncertainty, roi, point_coords)[:, 0]
-        keep = most_uncertain(uncertainty, roi, kept.to(grid.device, non_blocking=True))
+        keep = most_uncertain(uncertainty, roi, kept)
         return roi[keep], point_coords[keep], kept
 
     def loss(

@@ -41,7 +41,7 @@ class RaggedGrid:
 
     def __init__(self, heights: Tensor, widths: Tensor, device: torch.device):
         self.heights, self.widths, self.device = heights, widths, device
-        starts = torch.zeros(len(heights) + 1, dtype=torch.int64)
+        starts = torch.zeros(len(heights) + 1, dtype=torch.int64, device="cpu")
         torch.cumsum(heights * widths, 0, out=starts[1:])
         self.num_pixels = int(starts[-1])
         self.starts = starts.to(device, non_blocking=True)

@@ -86,7 +86,7 @@ class RaggedMasks:
         if isinstance(item, (int, np.integer)):
             if not -len(self) <= item < len(self):
                 raise IndexError(f"mask {item} of {len(self)}")
-            return self[torch.tensor([item % len(self)])].tensor[0]
+            return self[[item % len(self)]].tensor[0]
         index = _host_index(len(self), item)
         lengths = split_by_area(self.grid.heights[index] * self.grid.widths[index], CHUNK_PIXELS)
         bits = [self.bits[self.grid.select(chunk)[1]] for chunk in index.split(lengths)] if lengths else [self.bits[:0]]
@@ -155,7 +155,7 @@ class RaggedMasks:
         ):
             # Output pixels whose source lies in [first, first + count) are those in [ceil(first / s), ceil(end / s)).
             begin = -((-first * new) // old)
-            end = torch.minimum(-((-(first + count) * new) // old), torch.as_tensor(new))
+            end = (-((-(first + count) * new) // old)).clamp(max=new)
             sides.append((begin, (end - begin).clamp(min=0), old, new))
         (top, heights, old_h, new_h), (left, widths, old_w, new_w) = sides
         empty = (heights == 0) | (widths == 0)
@@ -191,7 +191,7 @@ class RaggedMasks:
 
 
 def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor:
-    return torch.arange(length)[item.cpu() if isinstance(item, Tensor) else item]
+    return torch.arange(length, device="cpu")[item.cpu() if isinstance(item, Tensor) else item]
 
 
 class RaggedROIMasks(ROIMasks):
@@ -228,7 +228,7 @@ class RaggedROIMasks(ROIMasks):
         sizes = [torch.cat([getattr(grid, side) for grid in grids]) for side in ("heights", "widths")]
         grid = RaggedGrid(*sizes, boxes[0].device)
         counts = [len(b) for b in boxes]
-        heights, widths = torch.ones(2, sum(counts), dtype=torch.int64)
+        heights, widths = torch.ones(2, sum(counts), dtype=torch.int64, device="cpu")
         heights[order], widths[order] = sizes
         # Boxes that are in no atlas take the zero appended here.
         first = torch.full((sum(counts),), grid.num_pixels, device=grid.device)

@@ -82,7 +82,8 @@ def fraction_to_index(fraction: Tensor, count: Tensor, spacing: str) -> Tensor:
 
 def image_of_boxes(counts: list[int], device: torch.device) -> Tensor:
     """(sum of counts,) int64: the image of each box of a batch whose images have ``counts`` boxes."""
-    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(device, non_blocking=True)
+    counts = torch.tensor(counts, dtype=torch.int64, device="cpu")
+    return torch.arange(len(counts), device="cpu").repeat_interleave(counts).to(device, non_blocking=True)
 
 
 def linear_neighbors(position: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ def test_postprocessing_equals_the_plain_loop():
 def test_the_plain_path_gives_the_masks_of_the_model():
     cfg = small_cfg()
     cfg.MODEL.ROI_MASK_HEAD.LADDER_CHANNELS = [0, 0, 0, 0]
+    cfg.MODEL.ROI_MASK_HEAD.GRID = "released"
     model = load_model_under_test(cfg, "model")
     # Masks of an untrained head are all over 1/2 or none: put the threshold between them.
     torch.nn.init.normal_(model.model.roi_heads.mask_head.seg_head.predictor.weight)
