@@ -5,7 +5,7 @@ class RunError(Exception):
     """Base of these errors. The message is one line for the person who started the run.
 
     Attributes:
-        exit_status: of the process.
+        exit_status: of the process; 2 is left to arguments that make no command.
     """
 
     exit_status = 1
@@ -14,13 +14,9 @@ class RunError(Exception):
 class ConfigError(RunError, ValueError):
     """A command line or config file that cannot work; the message names the key or file and what to do."""
 
-    exit_status = 2
-
 
 class WeightsError(RunError, ValueError):
     """A weights file that is missing, damaged or another model's; the message names it and what to do."""
-
-    exit_status = 2
 
 
 class DivergenceError(RunError, FloatingPointError):
