@@ -17,6 +17,7 @@ from benchmarks.rows import Row, Settings
 from objguided_d2.profiling.benchmark import add_measurement_arguments
 from objguided_d2.profiling.inputs import BenchmarkError, dataset_records
 from objguided_d2.profiling.table import write_tables
+from objguided_d2.utils.allocator import keep_freed_memory
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 1 if a target is missed, or if weights or the dataset that a row needs are not there.
     """
     args = _parser().parse_args(argv)
+    keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = Settings(args.rounds, CONFIGS, args.runs, args.dataset, args.num_images)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from objguided_d2.profiling.model_under_test import PRECISIONS
+from objguided_d2.profiling.model_under_test import DTYPES
 from objguided_d2.profiling.timing import Timing
 
-CPU_PRECISIONS: Mapping[str, torch.dtype | None] = {name: PRECISIONS[name] for name in ("float32", "bfloat16")}
+CPU_PRECISIONS: Mapping[str, torch.dtype | None] = {name: DTYPES[name] for name in ("float32", "bfloat16")}
 # Name of the reference implementation among the calls of a row.
 BASELINE = "loop"
 # Largest difference from it, absolute of probabilities and relative of losses and gradients.

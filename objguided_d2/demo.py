@@ -1,23 +1,8 @@
 """The whole way in a few minutes: synthetic images, the small model trained on them, evaluation, predictions to see."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import hooks
-from detectron2.utils.logger import setup_logger
-from tqdm import tqdm
-
-from .config import get_cfg
-from .data import register_objguided_instances
-from .data.synthetic import write_synthetic_dataset
-from .engine import Trainer
-from .evaluation import format_results
-from .inference.loader import CONFIG_FILE, load_model
-from .report.prediction_sheet import draw_prediction_sheet
 
 TRAIN, VAL = "demo_train", "demo_val"
 CONFIG = "synthetic/demo_small_R_18"
@@ -25,23 +10,6 @@ CONFIG = "synthetic/demo_small_R_18"
 STEPS = 650
 # segm/AP50 that so many steps reach, whatever the machine: 93 to 94 with a margin for another processor's rounding.
 EXPECTED_AP50 = 88.0
-
-
-class ProgressBar(hooks.HookBase):
-    """A bar of the training steps with the time left and the loss, in place of a log on the terminal."""
-
-    def before_train(self) -> None:
-        # A log file gets a line every half a minute, not every tenth of a second.
-        interval = 0.1 if sys.stderr.isatty() else 30
-        first, last = self.trainer.start_iter, self.trainer.max_iter
-        self._bar = tqdm(desc="train", unit="step", initial=first, total=last, mininterval=interval)
-
-    def after_step(self) -> None:
-        self._bar.set_postfix(loss=f"{self.trainer.storage.history('total_loss').latest():.2f}", refresh=False)
-        self._bar.update()
-
-    def after_train(self) -> None:
-        self._bar.close()
 
 
 def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: int = 40) -> dict:
@@ -54,6 +22,19 @@ def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: in
     Returns:
         Results of the evaluation on held-out images, by task and metric.
     """
+    import torch
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.utils.logger import setup_logger
+
+    from .config import get_cfg
+    from .data.builtin import register_objguided_instances
+    from .data.synthetic import write_synthetic_dataset
+    from .engine.progress_bar import ProgressBar
+    from .engine.trainer import Trainer
+    from .evaluation import format_results
+    from .inference.loader import CONFIG_FILE, load_model
+    from .report.prediction_sheet import draw_prediction_sheet
+
     data, run_dir, sheet = output / "data", output / "run", output / "predictions.png"
     # Nuclei alone, small images: what a model can learn from nothing in five minutes on two cores.
     write_synthetic_dataset(data, kinds=("nuclei",), size=(160, 160), num_train=num_train, num_val=num_val)

@@ -16,8 +16,8 @@ from objguided_d2.engine import argument_parser
 SCREEN = 40  # lines
 HELP_WITHOUT_TORCH = """
 import sys
-from objguided_d2.cli import main
-for command in ("--help", "train --help", "prepare --help", "prepare ctc --help", "doctor --help"):
+from objguided_d2.cli import COMMANDS, main
+for command in ("--help", "prepare ctc --help", *(f"{name} --help" for name in COMMANDS)):
     try:
         main(command.split())
     except SystemExit as end:
@@ -101,6 +101,11 @@ def test_arguments_that_make_no_command_are_told_in_one_line(argv, message, caps
         (["train", "DATASETS.TRAIN", "('dsb2018_trian',)"], "'dsb2018_trian' is not registered; did you mean dsb2018_"),
         (["train", "--suite", "dsb2018/suit_small", "--images", "4", "--output", "x"], "mean dsb2018/suite_small"),
         (["check", "no_such_val"], "no_such_val"),
+        (["compare", "no_run", "--dataset", "no_such_val", "--output", "x"], "no_such_val"),
+        (["benchmark", "--config-file", "dsb2018/nothing", "--output", "x"], "config dsb2018/nothing does not exist"),
+        (["ablate", "--config-file", "dsb2018/nothing", "--output", "x"], "config dsb2018/nothing does not exist"),
+        (["predict", "no.png", "--model", "no_such_model", "--output", "x"], "no_such_model"),
+        (["export", "no_such_run", "x.zip"], "no_such_run"),
     ],
 )
 def test_what_is_unknown_is_told_in_one_line(argv, message, capsys):
@@ -108,15 +113,16 @@ def test_what_is_unknown_is_told_in_one_line(argv, message, capsys):
 
 
 def test_missing_weights_are_told_in_one_line(toy_data, capsys):
-    options = ["DATASETS.TEST", "('toy_val',)", "MODEL.WEIGHTS", "no.pth"]
+    options = ["DATASETS.TEST", "('toy_val',)", "MODEL.ROI_HEADS.NUM_CLASSES", "1", "MODEL.WEIGHTS", "no.pth"]
     assert "MODEL.WEIGHTS no.pth does not exist" in error_line(["train", "--eval-only", *options], capsys)
 
 
 def test_weights_of_another_model_are_told_in_one_line(toy_data, tmp_path, capsys):
     torch.save({"model": {"other": torch.ones(1)}}, tmp_path / "other.pth")
     options = ["DATASETS.TEST", "('toy_val',)", "OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu"]
-    options += ["MODEL.META_ARCHITECTURE", "ToyDetector", "MODEL.WEIGHTS", str(tmp_path / "other.pth")]
-    assert "nothing in them fits the model" in error_line(["train", "--eval-only", *options], capsys)
+    options += ["MODEL.ROI_HEADS.NUM_CLASSES", "1", "MODEL.META_ARCHITECTURE", "ToyDetector"]
+    options += ["MODEL.WEIGHTS", str(tmp_path / "other.pth")]
+    assert "nothing in it fits the model" in error_line(["train", "--eval-only", *options], capsys)
 
 
 def test_source_that_cannot_be_converted_fails_with_one_line(tmp_path, capsys):

@@ -1,8 +1,9 @@
-"""Compare sampling strategies of the refinement (Table II) over one config and several seeds."""
+#!/usr/bin/env python
+"""Compare sampling strategies of the refinement (Table II): ``objguided ablate``."""
 
 import sys
 
-from objguided_d2.report.ablate_command import main
+from objguided_d2.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["ablate", *sys.argv[1:]]))

@@ -1,8 +1,9 @@
-"""Compare runs on one dataset: tables, figures and a page to look at."""
+#!/usr/bin/env python
+"""Compare runs on one dataset, with tables, figures and a page to look at: ``objguided compare``."""
 
 import sys
 
-from objguided_d2.report.compare_command import main
+from objguided_d2.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["compare", *sys.argv[1:]]))

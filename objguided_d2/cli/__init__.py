@@ -1,9 +1,10 @@
 """The console command ``objguided``: one table of commands, each in a module that is imported when it is called.
 
-A command is a function ``main(argv, prog) -> int`` of the arguments after its name. Its exit status is 0 if all is
-well; 1 if it could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check
-with errors or a target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one
-line that begins with ``error:``.
+A command is a function ``main(argv, prog) -> int`` of the arguments after its name. Its module imports torch,
+Detectron2 and NumPy after it has parsed them, so that help comes at once. Its exit status is 0 if all is well; 1 if it
+could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check with errors or a
+target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one line with
+``error:``. ``prepare`` and ``predict`` also end with 2 when they have finished but had to leave something out.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 
 from .. import __version__
+from ..engine.errors import EngineError, Interruption
 from ..utils.allocator import keep_freed_memory
 
 # name -> module with its ``main``, what it does.
@@ -24,11 +26,13 @@ COMMANDS = {
         "objguided_d2.data.converters.commands",
         "convert dsb2018, plant, ctc or labelmaps to COCO JSON, or make synthetic",
     ),
-    "check": ("objguided_d2.data.check", "is a COCO dataset fit for training, and what does it hold"),
+    "check": ("objguided_d2.data.check_command", "is a COCO dataset fit for training, and what does it hold"),
     "train": ("objguided_d2.cli.train", "train or evaluate the model of a config, or a suite of configs"),
+    "predict": ("objguided_d2.inference.predict_command", "images to label images, measurements and other files"),
+    "export": ("objguided_d2.inference.export_command", "a trained model as one file, for predict"),
     "compare": ("objguided_d2.report.compare_command", "tables, figures and a page of several runs on one dataset"),
     "benchmark": ("objguided_d2.profiling.benchmark", "speed, memory and arithmetic of models side by side"),
-    "ablate": ("objguided_d2.engine.ablate_command", "sampling strategies of the refinement over several seeds"),
+    "ablate": ("objguided_d2.report.ablate_command", "sampling strategies of the refinement over several seeds"),
 }
 EPILOG = """\
 objguided COMMAND --help describes each. Configs go by name, as dsb2018/objguided_small_R_18, or by path; datasets are
@@ -52,8 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     try:
         return importlib.import_module(module).main(args.arguments, f"objguided {args.command}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interruption):
         return 130
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "objguided_d2":
             raise

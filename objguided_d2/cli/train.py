@@ -5,13 +5,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..engine.arguments import argument_parser
-from ..utils.allocator import keep_freed_memory
-
-if TYPE_CHECKING:
-    from detectron2.config import CfgNode
+from ..engine.errors import EngineError
 
 DESCRIPTION = "Train or evaluate any model that the configs describe: ours, Mask R-CNN, PointRend."
 
@@ -40,23 +36,15 @@ def _parser(prog: str | None) -> ArgumentParser:
 
 def _train_config(args: Namespace) -> int:
     from ..engine.distributed import launch
-    from ..engine.setup import ConfigError, load_config
-    from ..engine.weights import WeightsError
+    from ..engine.runner import run
+    from ..engine.setup import load_config
 
     try:
-        cfg = load_config(args)
-        launch(_run, args, (cfg, args))
-    except (ConfigError, WeightsError) as error:
-        return _failed(error)
+        launch(run, args, (load_config(args), args))
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
     return 0
-
-
-def _run(cfg: "CfgNode", args: Namespace) -> None:
-    """One process of the run; those that were started for it have an allocator of their own."""
-    from ..engine.runner import run
-
-    keep_freed_memory()
-    run(cfg, args)
 
 
 def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
@@ -69,7 +57,8 @@ def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
     try:
         suite = Suite.read(args.suite)
     except ValueError as error:
-        return _failed(error)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     try:
         folders = train_suite(suite, args.output, minutes=args.minutes, images=args.images, options=args.opts)
     except subprocess.CalledProcessError as error:
@@ -80,8 +69,3 @@ def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
 
     comparison = ["--dataset", suite.dataset, "--output", str(args.output / "comparison")]
     return compare_command.main([*map(str, folders), *comparison])
-
-
-def _failed(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 1

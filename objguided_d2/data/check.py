@@ -1,9 +1,7 @@
 """``python -m objguided_d2.data.check NAME|JSON``: is this COCO file fit for training, and what does it hold?"""
 
-import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from tqdm import tqdm
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
 from ..utils.rle import decode_masks
-from .builtin import dataset_files
 from .coco_validation import CocoFile, CocoImage, Problems, read_coco, size_mismatch
 from .intensity import IntensityMapping
 from .label_plausibility import implausible_labels
@@ -162,47 +159,6 @@ def draw_check_sheet(json_file: Path, image_root: Path, path: Path, intensity: s
     contact_sheet(tiles, 3, path, tile_size=SHEET_TILE)
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Check what the command line names; returns 1 if the file has errors."""
-    parser = argparse.ArgumentParser(prog=prog, description="Is a COCO dataset fit for training, and what is in it?")
-    parser.add_argument("dataset", help="registered name, or path of a COCO JSON file")
-    parser.add_argument("--images", type=Path, help="folder of the images of a JSON file (default: the file's own)")
-    parser.add_argument("--limit", type=int, default=500, help="TEST.DETECTIONS_PER_IMAGE (default: %(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="input pixels per image pixel (default: %(default)s)")
-    parser.add_argument("--intensity", help="INPUT.INTENSITY of the training to come (default: none)")
-    parser.add_argument("--sheet", type=Path, help="picture to write (default: <dataset>_check.png here)")
-    args = parser.parse_args(argv)
-    json_file, image_root = _locate(args.dataset, args.images)
-    try:
-        report = check_coco_file(json_file, image_root, limit=args.limit, scale=args.scale, intensity=args.intensity)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    print(json_file, format_report(report, STRIDE, args.scale), sep="\n\n")
-    if report.errors:
-        return 1
-    sheet = args.sheet or Path(f"{json_file.stem}_check.png")
-    draw_check_sheet(json_file, image_root, sheet, args.intensity)
-    print(f"\nLook at {sheet}")
-    return 0
-
-
-def _locate(dataset: str, images: Path | None) -> tuple[Path, Path]:
-    if dataset.lower().endswith(".json"):
-        json_file = Path(dataset)
-        if not json_file.is_file():
-            sys.exit(f"error: {json_file} does not exist")
-        return json_file, images or json_file.parent
-    try:
-        json_file, image_root = dataset_files(dataset)
-    except KeyError as error:
-        sys.exit(f"error: {error.args[0]}")
-    if not json_file.is_file():
-        sys.exit(
-            f"error: dataset {dataset!r} has no annotation file {json_file}; prepare it or set DETECTRON2_DATASETS"
-        )
-    return json_file, image_root
-
-
 def _image_error(image: CocoImage, image_root: Path, mapping: IntensityMapping | None) -> str | None:
     """Why training could not use the image's file."""
     path = image_root / image.file_name
@@ -242,4 +198,6 @@ def _measure(
 
 
 if __name__ == "__main__":
+    from .check_command import main
+
     sys.exit(main(prog="python -m objguided_d2.data.check"))

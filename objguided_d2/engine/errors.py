@@ -2,7 +2,13 @@
 
 
 class EngineError(Exception):
-    """Base of these errors. The message is one line for the person who started the run."""
+    """Base of these errors. The message is one line for the person who started the run.
+
+    Attributes:
+        exit_status: of the process; 2 is left to arguments that make no command.
+    """
+
+    exit_status = 1
 
 
 class ConfigError(EngineError, ValueError):

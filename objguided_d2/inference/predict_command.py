@@ -3,12 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..data.source_error import SourceError
-from .filters import Filters
-from .predictor import HALO, TILE, Predictor
-from .run import PredictSettings, predict_files, watch_files
+from .tile_size import HALO, TILE
 from .writers import WRITERS
+
+if TYPE_CHECKING:
+    from .run import PredictSettings
 
 _EPILOG = """\
 Examples:
@@ -29,6 +31,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         settings = _settings(args)
     except ValueError as error:
         parser.error(str(error))
+    from .predictor import Predictor
+    from .run import predict_files, watch_files
+
     try:
         predictor = Predictor.from_pretrained(
             args.config_file or args.model,
@@ -109,9 +114,12 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(args: argparse.Namespace) -> PredictSettings:
+def _settings(args: argparse.Namespace) -> "PredictSettings":
     if args.config_file and not args.weights:
         raise ValueError("--config-file needs --weights")
+    from .filters import Filters
+    from .run import PredictSettings
+
     return PredictSettings(
         save=tuple(dict.fromkeys(args.save)),
         filters=Filters(
@@ -145,7 +153,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N")
     return int(number), int(count)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,17 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import yaml
+from ..config_files import UnknownConfigError, get_config_file
+from ..engine.errors import WeightsError
+from .options import DEFAULT_ROUNDS, PRECISIONS, BenchmarkError
 
-from ..config import get_cfg
-from .given_boxes import random_boxes
-from .inputs import BenchmarkError, DatasetImages, RandomImage, dataset_records
-from .model_benchmark import BenchmarkResult, benchmark_inference, benchmark_training
-from .model_under_test import PRECISIONS, ModelSpec
-from .table import write_tables
-from .timing import DEFAULT_ROUNDS
+# Of what imports torch, the parser has none.
+if TYPE_CHECKING:
+    from .model_benchmark import BenchmarkResult
+    from .model_under_test import ModelSpec
 
 DESCRIPTION = """Measure models side by side: speed of inference or training, parameters, FLOPs, memory, time by stage.
 
@@ -39,14 +38,26 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = _parser(prog)
     args = parser.parse_args(argv)
     _check_arguments(parser, args)
+    import torch
+
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        specs = _specs(args)
-        records = dataset_records(args.dataset, args.num_images) if args.dataset else []
-    except BenchmarkError as error:
+        print(_measure(args))
+    except (BenchmarkError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> str:
+    from .given_boxes import random_boxes
+    from .inputs import DatasetImages, RandomImage, dataset_records
+    from .model_benchmark import benchmark_inference, benchmark_training
+    from .table import write_tables
+
+    specs = _specs(args)
+    records = dataset_records(args.dataset, args.num_images) if args.dataset else []
     if args.training:
         results = benchmark_training(specs, records, TRAINING_STEPS, args.rounds)
         count, unit = TRAINING_STEPS, "training steps/s"
@@ -58,8 +69,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     notes = f"Medians over {args.rounds} interleaved rounds, with quartiles."
     rows = [_row(result, results[0], count) for result in results]
     numbers = [vars(result) | {"seconds": result.seconds.seconds} for result in results]
-    print(write_tables(args.output, "Models", ("model", unit, *HEADERS), rows, notes, numbers))
-    return 0
+    return write_tables(args.output, "Models", ("model", unit, *HEADERS), rows, notes, numbers)
 
 
 def add_measurement_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +85,9 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", type=Path, nargs="+", required=True, help="models to measure")
+    parser.add_argument(
+        "--config-file", nargs="+", required=True, metavar="CONFIG", help="models to measure, names or paths"
+    )
     add_measurement_arguments(parser)
     parser.add_argument("--weights", nargs="+", help="a file for each config; random without")
     parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=["float32"])
@@ -110,35 +122,42 @@ def _check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) 
         parser.error(f"--given-boxes needs --size of at least {2 * GIVEN_BOX_SIDE}, to have room for the boxes")
 
 
-def _specs(args: argparse.Namespace) -> list[ModelSpec]:
+def _specs(args: argparse.Namespace) -> "list[ModelSpec]":
+    from .model_under_test import ModelSpec
+
     weights = args.weights or [""] * len(args.config_file)
-    for config in args.config_file:
-        _check_config(config)
+    files = [_config_file(config) for config in args.config_file]
     for file in weights:
         if file and not Path(file).is_file():
             raise BenchmarkError(f"--weights {file} does not exist; give a checkpoint file")
     return [
         ModelSpec(f"{label} {precision}", config, file, precision)
-        for label, config, file in zip(_labels(args.config_file, weights), args.config_file, weights)
+        for label, config, file in zip(_labels(args.config_file, weights), files, weights)
         for precision in dict.fromkeys(args.precision)
     ]
 
 
-def _check_config(path: Path) -> None:
-    if not path.is_file():
-        raise BenchmarkError(f"--config-file {path} does not exist; give the path of a config")
+def _config_file(name: str) -> Path:
+    import yaml
+
+    from ..config import get_cfg
+
     try:
+        path = Path(get_config_file(name))
         get_cfg(path)
+    except UnknownConfigError as error:
+        raise BenchmarkError(f"--config-file: {error}") from error
     except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
         reason = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
         raise BenchmarkError(f"--config-file {path} cannot be used: {reason}") from error
+    return path
 
 
-def _labels(configs: Sequence[Path], weights: Sequence[str]) -> list[str]:
+def _labels(configs: Sequence[str], weights: Sequence[str]) -> list[str]:
     """Unique names of the models: the configs' own where these differ, else with their folders, else with weights."""
-    paths = [str(config.with_suffix("")) for config in configs]
+    paths = [config.removesuffix(".yaml") for config in configs]
     for labels in (
-        [config.stem for config in configs],
+        [Path(path).name for path in paths],
         paths,
         [f"{path} with {file or 'random weights'}" for path, file in zip(paths, weights)],
     ):
@@ -147,7 +166,7 @@ def _labels(configs: Sequence[Path], weights: Sequence[str]) -> list[str]:
     raise BenchmarkError("--config-file names a model twice; give each pair of config and weights once")
 
 
-def _row(result: BenchmarkResult, first: BenchmarkResult, count: int) -> list[str]:
+def _row(result: "BenchmarkResult", first: "BenchmarkResult", count: int) -> list[str]:
     """Of the table; ``count`` images or training steps per round."""
     fastest, slowest = result.seconds.quartiles
     speedup, _, _ = result.seconds.times_faster_than(first.seconds)

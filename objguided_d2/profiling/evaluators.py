@@ -17,6 +17,7 @@ from tabulate import tabulate
 from ..config import get_cfg
 from ..evaluation.build import EVALUATORS, build_evaluator
 from ..evaluation.coco import LIBRARIES
+from ..utils.allocator import keep_freed_memory
 from ..utils.atomic_write import write_json
 from ..utils.rle import EncodedMasks, encode_mask
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--evaluators", nargs="+", choices=EVALUATORS, default=list(EVALUATORS), help="default: all")
     parser.add_argument("--coco-eval", choices=LIBRARIES, default="faster_coco_eval", help="default: %(default)s")
     args = parser.parse_args(argv)
+    keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     seconds = time_evaluators(args.images, args.objects, args.size, args.evaluators, coco_eval=args.coco_eval)

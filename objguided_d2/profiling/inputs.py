@@ -11,10 +11,7 @@ from ..data.builtin import register_prepared
 from ..data.mapper import InstanceMapper
 from ..data.seeding import seeded
 from ..utils.evenly_spaced import evenly_spaced
-
-
-class BenchmarkError(ValueError):
-    """Something given that cannot be measured. The message names it and what to do."""
+from .options import BenchmarkError
 
 
 def dataset_records(name: str, count: int) -> list[dict]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..utils.allocator import release_freed_memory
+from ..utils.allocator import keep_freed_memory, release_freed_memory
 
 
 def peak_megabytes(prepare: Callable[..., Callable[[], object]], *args: Any) -> float:
@@ -24,6 +24,7 @@ def peak_megabytes(prepare: Callable[..., Callable[[], object]], *args: Any) -> 
 
 
 def _prepare_and_measure(prepare: Callable[..., Callable[[], object]], args: tuple) -> float:
+    keep_freed_memory()  # As the processes that run models do.
     call = prepare(*args)
     if torch.cuda.is_available():
         torch.cuda.synchronize()

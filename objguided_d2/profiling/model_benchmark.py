@@ -10,8 +10,9 @@ from ..modeling.meta_arch import ObjectGuidedRCNN
 from .inputs import map_training_images
 from .memory import peak_megabytes
 from .model_under_test import ModelSpec, ModelUnderTest
+from .options import DEFAULT_ROUNDS
 from .stage_timer import time_stages
-from .timing import DEFAULT_ROUNDS, Timing, interleaved_rounds
+from .timing import Timing, interleaved_rounds
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
@@ -15,14 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..config import get_cfg
 from ..engine.amp import AutocastModel
 from ..engine.optimizer import build_optimizer
+from ..engine.weights import load_weights
 from ..modeling import ObjectGuidedRCNN
 from .given_boxes import INDEX_KEY, GivenBoxes
+from .options import PRECISIONS
 
-# Name -> type that autocast computes in, None for none.
-PRECISIONS: dict[str, torch.dtype | None] = {
-    "float32": None,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
+# Precision -> type that autocast computes in, None for none.
+DTYPES: dict[str, torch.dtype | None] = {
+    name: None if name == "float32" else getattr(torch, name) for name in PRECISIONS
 }
 
 
@@ -102,7 +101,7 @@ class ModelSpec:
         name: unique among the models of a benchmark.
         config_file: its config.
         weights: file with them; "" for random ones, whatever MODEL.WEIGHTS says.
-        precision: a key of ``PRECISIONS``.
+        precision: one of ``PRECISIONS``.
     """
 
     name: str
@@ -111,13 +110,17 @@ class ModelSpec:
     precision: str
 
     def load(self) -> ModelUnderTest:
-        return load_model_under_test(get_cfg(self.config_file), self.name, self.weights, PRECISIONS[self.precision])
+        return load_model_under_test(get_cfg(self.config_file), self.name, self.weights, DTYPES[self.precision])
 
 
 def load_model_under_test(
     cfg: CfgNode, name: str, weights: str | Path = "", dtype: torch.dtype | None = None, seed: int = 0
 ) -> ModelUnderTest:
-    """Build a model, on the CPU where there is no GPU; without weights it keeps the random ones of the seed."""
+    """Build a model, on the CPU where there is no GPU; without weights it keeps the random ones of the seed.
+
+    Raises:
+        WeightsError: see :func:`..engine.weights.load_weights`.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(weights)
@@ -128,5 +131,5 @@ def load_model_under_test(
     if isinstance(model, ObjectGuidedRCNN):
         model.mask_format = "ragged"
     if weights:
-        DetectionCheckpointer(model).load(str(weights))
+        load_weights(model, weights)
     return ModelUnderTest(name, cfg, model, dtype)

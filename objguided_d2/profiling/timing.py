@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-DEFAULT_ROUNDS = 7
-
 
 @dataclass(frozen=True)
 class Timing:

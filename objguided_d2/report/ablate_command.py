@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..engine.ablation import RESULTS_FILE, STRATEGIES, AblationError, Strategy, read_ablation, run_ablation
-from .plots import plot_ablation, write_svg
+from ..config_files import UnknownConfigError, get_config_file
+from ..engine.strategies import STRATEGIES, Strategy
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -18,17 +18,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         prog: name of the command in its help.
 
     Returns:
-        The exit status: 1 if a run failed. Wrong arguments raise SystemExit(2).
+        The exit status: 1 for an unknown config, or if a run failed. Wrong arguments raise SystemExit(2).
     """
     args = _parser(prog).parse_args(argv)
+    from ..engine.ablation import RESULTS_FILE, AblationError, read_ablation, run_ablation
+    from .plots import plot_ablation, write_svg
+
     try:
-        print(run_ablation(args.config_file, args.output, args.strategies, args.seeds, args.opts))
+        config = Path(get_config_file(args.config_file))
+        print(run_ablation(config, args.output, args.strategies, args.seeds, args.opts))
         write_svg(args.output / "ablation.svg", plot_ablation(read_ablation(args.output / RESULTS_FILE)))
     except subprocess.CalledProcessError as error:
         print(f"error: a run failed: {' '.join(error.cmd)}", file=sys.stderr)
         print("Fix the cause and run this again; what has ended is kept", file=sys.stderr)
         return 1
-    except (AblationError, OSError) as error:
+    except (UnknownConfigError, AblationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -39,7 +43,7 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         prog=prog,
         description="Compare sampling strategies of the refinement (Table II) over one config and several seeds.",
     )
-    parser.add_argument("--config-file", type=Path, default="configs/dsb2018/objguided_small_R_18.yaml")
+    parser.add_argument("--config-file", default="dsb2018/objguided_small_R_18", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default="output/ablation", help="default: %(default)s")
     # One value each: what takes several would swallow the KEY VALUE pairs behind it.
     parser.add_argument("--seeds", type=_seeds, default=(1, 2, 3), help="default: 1,2,3")

@@ -13,40 +13,15 @@ from tqdm import tqdm
 from ..data.builtin import register_prepared
 from ..engine.dataset_checks import is_annotated
 from ..engine.trainer import Trainer
-from ..engine.weights import WeightsError, load_weights
 from ..evaluation.compared_image import ComparedImage
 from ..evaluation.ground_truth import count_objects, load_ground_truth
-from .runs import Run, RunError, config_of, load_runs, results_file, weights_of
+from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, LoadError, load_model, weights_in
+from .options import Options
+from .runs import Run, RunError, load_runs, results_file
 from .scores import Scores, score_run
 from .speed import Speed, measure_speeds
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to compare.
-
-    Attributes:
-        limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
-        score_threshold: of label maps, panels and the viewer's start; None is that of each run
-            (TEST.LABEL_MAP_SCORE_THRESH).
-        boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
-        resamples: of the bootstrap.
-        max_side: larger images are shrunk to it in the viewer.
-        with_speed: measure speed and memory here.
-    """
-
-    limit: int = 500
-    score_threshold: float | None = None
-    boundary_distance: int = 2
-    resamples: int = 1000
-    max_side: int = 640
-    with_speed: bool = True
-
-    def score_threshold_of(self, run: Run) -> float:
-        """The score from which predictions of a run go into label maps."""
-        return run.score_threshold if self.score_threshold is None else self.score_threshold
 
 
 @dataclass(frozen=True)
@@ -167,21 +142,16 @@ def _check_dataset(name: str) -> None:
 
 
 def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
-    if not (path / "config.yaml").exists() or results_file(path, dataset_name).exists():
+    if not (path / CONFIG_FILE).exists() or results_file(path, dataset_name).exists():
         return
-    weights = weights_of(path)
-    if weights is None:
+    if weights_in(path) is None:
         raise RunError(
-            f"run {path} has neither predictions on {dataset_name} nor weights (model_final.pth or model_best.pth); "
-            "train it first"
+            f"run {path} has neither predictions on {dataset_name} nor weights ({' or '.join(WEIGHTS_FILES)}); train "
+            "it first"
         )
     logger.info("Evaluating %s on %s", path, dataset_name)
-    cfg = config_of(path)
-    cfg.DATASETS.TEST = (dataset_name,)
-    cfg.OUTPUT_DIR = str(path)
-    model = Trainer.build_model(cfg)
     try:
-        load_weights(model, weights)
-    except WeightsError as error:
+        loaded = load_model(path, options=["DATASETS.TEST", (dataset_name,), "OUTPUT_DIR", str(path)])
+    except LoadError as error:
         raise RunError(f"run {path}: {error}") from error
-    Trainer.test(cfg, model)
+    Trainer.test(loaded.cfg, loaded.model)

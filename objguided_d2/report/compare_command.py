@@ -5,11 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
-
-from ..data import register_objguided_instances
-from .collect import Options
-from .comparison import compare
+from .options import Options
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -26,6 +22,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if bool(args.annotations) != bool(args.images):
         parser.error("--annotations and --images go together")
+    from detectron2.data import DatasetCatalog
+
+    from ..data.builtin import register_objguided_instances
+    from .comparison import compare
+
     if args.annotations and args.dataset in DatasetCatalog:
         parser.error(f"{args.dataset} is registered already; give --annotations another name with --dataset")
     options = Options(limit=args.limit, score_threshold=args.score_threshold, with_speed=not args.no_speed)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..engine.ablation import read_ablation
-from .collect import Options, collect
+from .collect import collect
+from .options import Options
 from .render import render_comparison
 
 __all__ = ["Options", "compare"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..engine.ablation import Strategy
+from ..engine.strategies import Strategy
 from ..evaluation.compared_image import ComparedImage
 from ..utils.contact_sheet import contact_sheet
 from .collect import Comparison

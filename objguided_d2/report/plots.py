@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..engine.ablation import METRICS as ABLATION_METRICS
-from ..engine.ablation import Strategy, format_mean, mean_and_spread
+from ..engine.ablation import format_mean, mean_and_spread
+from ..engine.strategies import Strategy
 from ..evaluation.voc2010 import IOU_THRESHOLDS
 from ..utils.atomic_write import write_text
 from .bootstrap import RECALLS

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..engine.ablation import Strategy
+from ..engine.strategies import Strategy
 from ..evaluation.ground_truth import count_objects
 from ..utils.atomic_write import write_json, write_text
 from ..utils.contact_sheet import contact_sheet

@@ -20,10 +20,10 @@ from ..data.converters.labelmaps import LABEL_ENDINGS
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
+from ..inference.loader import CONFIG_FILE, weights_in
 from ..utils.rle import encode_mask
 
 RESULTS_FILE = "coco_instances_results.json"
-WEIGHTS_FILES = ("model_final.pth", "model_best.pth")
 
 
 class RunError(ValueError):
@@ -110,19 +110,14 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
         raise RunError(
             f"run {path} does not exist; give an OUTPUT_DIR, a COCO results JSON or a folder of label images"
         )
-    if (path / "config.yaml").exists():
+    if (path / CONFIG_FILE).exists():
         return _load_output_dir(path, name, dataset_name, ground_truth)
     return Run(name, path, _read_label_images(path, ground_truth))
 
 
-def weights_of(path: Path) -> Path | None:
-    """The trained weights in an OUTPUT_DIR, None without any."""
-    return next((path / file for file in WEIGHTS_FILES if (path / file).exists()), None)
-
-
 def config_of(path: Path) -> CfgNode:
     """The config that an OUTPUT_DIR was made with, on the device that is here."""
-    cfg = get_cfg(path / "config.yaml")
+    cfg = get_cfg(path / CONFIG_FILE)
     if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
@@ -138,7 +133,7 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
     if not results.exists():
         raise RunError(
             f"run {path} has no predictions on {dataset_name} ({results}); evaluate it: python tools/train_net.py "
-            f"--config-file {path}/config.yaml --eval-only MODEL.WEIGHTS {weights_of(path) or '<weights>'} "
+            f"--config-file {path}/config.yaml --eval-only MODEL.WEIGHTS {weights_in(path) or '<weights>'} "
             f"DATASETS.TEST \"('{dataset_name}',)\""
         )
     metrics = results.with_name("metrics.json")

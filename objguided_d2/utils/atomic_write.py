@@ -1,4 +1,4 @@
-"""Files that are either complete or as they were: written under a temporary name in the same folder, then renamed."""
+"""Files and folders, complete or as they were: written under a temporary name in the same folder, then renamed."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         OSError: if the file cannot be written (full disk, no permission); it names ``path``.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+    temporary = _temporary(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
@@ -42,6 +42,30 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise OSError(refused.errno, refused.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``, which takes its name when the block ends without an error.
+
+    Args:
+        path: of a folder; one that is there is replaced.
+    """
+    target = Path(path)
+    temporary = _temporary(target)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():
+            # Only an empty folder can be replaced in one step.
+            old = _temporary(target)
+            os.replace(target, old)
+            os.replace(temporary, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -84,3 +108,7 @@ def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> 
             os.replace(path, destination)
     finally:
         shutil.rmtree(staging)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")

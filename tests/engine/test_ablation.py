@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from objguided_d2 import get_cfg
-from objguided_d2.engine.ablation import METRICS, STRATEGIES, AblationError, Strategy, read_ablation, run_ablation
+from objguided_d2.engine.ablation import METRICS, AblationError, read_ablation, run_ablation
+from objguided_d2.engine.strategies import STRATEGIES, Strategy
 
 
 @pytest.fixture

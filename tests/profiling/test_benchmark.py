@@ -77,7 +77,7 @@ def test_models_of_one_config_name_keep_unique_names(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--config-file", "none.yaml"], "--config-file none.yaml does not exist"),
+        (["--config-file", "none.yaml"], "config none.yaml does not exist"),
         (["--config-file", "CONFIG", "--weights", "none.pth"], "--weights none.pth does not exist"),
         (["--config-file", "CONFIG", "CONFIG"], "--config-file names a model twice"),
         (["--config-file", "BROKEN"], "cannot be used: Non-existent config key: NO_SUCH_KEY"),

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from objguided_d2.engine.ablation import METRICS, Strategy
+from objguided_d2.engine.ablation import METRICS
+from objguided_d2.engine.strategies import Strategy
 from objguided_d2.report.bootstrap import MatchedDetections
 from objguided_d2.report.plots import COLORS, plot_ablation, plot_f1_by_score, plot_training, write_svg
 from objguided_d2.report.runs import Run

@@ -7,7 +7,7 @@ import tifffile
 from pycocotools.coco import COCO
 
 from objguided_d2.data.converters.coco_writer import CocoWriter
-from objguided_d2.report.runs import RunError, load_run, load_runs, weights_of
+from objguided_d2.report.runs import RunError, load_run, load_runs
 from tests.data.sources import HEIGHT, WIDTH, labels, random_image
 
 CELLS = labels((2, 2, 10, 9), (12, 4, 30, 20))
@@ -82,13 +82,6 @@ def test_names_tell_runs_apart(tmp_path, ground_truth):
     assert [run.name for run in load_runs(paths[:1], "cells_val", ground_truth)] == ["ours"]
     with pytest.raises(RunError, match="given twice"):
         load_runs([paths[0], paths[0]], "cells_val", ground_truth)
-
-
-def test_weights(tmp_path):
-    assert weights_of(tmp_path) is None
-    for name in ("model_best.pth", "model_final.pth"):
-        (tmp_path / name).write_bytes(b"")
-    assert weights_of(tmp_path).name == "model_final.pth"
 
 
 def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):

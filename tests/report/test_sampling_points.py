@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 
 from objguided_d2.data import register_objguided_instances
 from objguided_d2.data.converters.coco_writer import CocoWriter
-from objguided_d2.engine.ablation import STRATEGIES, Strategy
+from objguided_d2.engine.strategies import STRATEGIES, Strategy
 from objguided_d2.report.runs import Run
 from objguided_d2.report.sampling_points import (
     CAPTION_WIDTH,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ...structures.run_lengths import encode_runs
+from ...utils.atomic_write import atomic_write
 from ..objects import SegmentedObjects
-from ._atomic import atomic_write
 
 SUFFIX = ".coco.json"
 _MOST_PIXELS = 2**31 - 1  # the counts of an encoding are read as 32-bit integers

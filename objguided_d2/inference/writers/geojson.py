@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 
+from ...utils.atomic_write import atomic_write
 from ...utils.contact_sheet import PALETTE
 from ..objects import SegmentedObjects
-from ._atomic import atomic_write
 from .measurements import NAMING_COLUMNS, measure
 from .outlines import trace_pieces
 

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from ._atomic import atomic_folder, atomic_write
+from ...utils.atomic_write import atomic_folder, atomic_write
 from .label_image import resolution
 from .ome_zarr import add_levels, create_labels, open_root
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ...utils.atomic_write import atomic_write
 from ..objects import SegmentedObjects
-from ._atomic import atomic_write
 
 _UINT16_OBJECTS = 2**16 - 1
 

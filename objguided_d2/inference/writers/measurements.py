@@ -19,8 +19,8 @@ import numpy as np
 import pandas
 from skimage.measure import regionprops
 
+from ...utils.atomic_write import atomic_write
 from ..objects import SegmentedObjects
-from ._atomic import atomic_write
 from .image_crops import Image, channel_names, check_shape, crop
 
 NAMING_COLUMNS = ["label", "class", "score"]

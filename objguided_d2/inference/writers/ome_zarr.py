@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.atomic_write import atomic_folder
 from ..objects import SegmentedObjects
-from ._atomic import atomic_folder
 from .image_crops import Image, channel_names, check_shape, crop
 from .label_image import paint_labels
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from ...data.intensity import DEFAULT, IntensityMapping, to_rgb8
+from ...utils.atomic_write import atomic_write
 from ...utils.contact_sheet import PALETTE
 from ..objects import SegmentedObjects
-from ._atomic import atomic_write
 from .image_crops import Image, check_shape, crop
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

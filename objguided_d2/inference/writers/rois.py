@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
+from ...utils.atomic_write import atomic_write
 from ...utils.contact_sheet import PALETTE
 from ..objects import SegmentedObjects
-from ._atomic import atomic_write
 from .outlines import Piece, trace_pieces
 
 _MOVE, _LINE, _CLOSE = 0, 1, 4  # of java.awt.geom.PathIterator

@@ -1,0 +1,33 @@
+"""The options of a comparison, without what imports the models."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
+        score_threshold: of label maps, panels and the viewer's start; None is that of each run
+            (TEST.LABEL_MAP_SCORE_THRESH).
+        boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
+        resamples: of the bootstrap.
+        max_side: larger images are shrunk to it in the viewer.
+        with_speed: measure speed and memory here.
+    """
+
+    limit: int = 500
+    score_threshold: float | None = None
+    boundary_distance: int = 2
+    resamples: int = 1000
+    max_side: int = 640
+    with_speed: bool = True
+
+    def score_threshold_of(self, run: "Run") -> float:
+        """The score from which predictions of a run go into label maps."""
+        return run.score_threshold if self.score_threshold is None else self.score_threshold
