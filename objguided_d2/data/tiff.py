@@ -118,7 +118,7 @@ def _apply_photometric(pixels: np.ndarray, page: tifffile.TiffPage, photometric:
     if photometric == "PALETTE" and page.colormap is not None:
         # 16-bit color map entries; some writers store 8-bit ones.
         colors = np.asarray(page.colormap)
-        colors = np.rint(colors / 257).astype(np.uint8) if colors.max(initial=0) > 255 else colors.astype(np.uint8)
+        colors = (colors >> 8).astype(np.uint8) if colors.max(initial=0) > 255 else colors.astype(np.uint8)
         if (colors == colors[:1]).all():
             return colors[0][pixels]
         return np.moveaxis(colors[:, pixels], 0, -1)
