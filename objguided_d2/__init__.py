@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from .config_files import get_config_file
     from .data.builtin import register_objguided_instances
     from .inference.loader import load_model
+    from .inference.predictor import Predictor
 
 __getattr__ = lazy_attributes(
     __name__,
     {
+        "Predictor": ".inference.predictor",
         "add_objguided_config": ".config",
         "get_cfg": ".config",
         "get_config_file": ".config_files",
@@ -30,6 +32,7 @@ __getattr__ = lazy_attributes(
 )
 
 __all__ = [
+    "Predictor",
     "__version__",
     "add_objguided_config",
     "get_cfg",

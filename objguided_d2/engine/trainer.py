@@ -58,6 +58,8 @@ class Trainer(DefaultTrainer):
         trainer.train()
     """
 
+    iter: int  # set by TrainerBase
+
     def __init__(self, cfg: CfgNode) -> None:
         TrainerBase.__init__(self)  # DefaultTrainer's own constructor cannot put a CPU model into several processes.
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())

@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 pytest.importorskip("napari")
+# PyQt6 is there but cannot be imported where the system lacks libraries of Qt.
+pytest.importorskip("qtpy.QtWidgets", exc_type=ImportError)
 
 import objguided_d2.napari  # noqa: E402
 from objguided_d2.inference.objects import SegmentedObjects  # noqa: E402

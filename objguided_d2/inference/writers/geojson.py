@@ -16,6 +16,7 @@ import pandas
 from ...utils.atomic_write import atomic_write
 from ...utils.contact_sheet import PALETTE
 from ..objects import SegmentedObjects
+from .image_crops import Image
 from .measurements import NAMING_COLUMNS, measure
 from .outlines import trace_pieces
 
@@ -76,7 +77,7 @@ def _closed(ring: np.ndarray) -> list[list[int]]:
     return [*corners, corners[0]]
 
 
-def write_geojson(objects: SegmentedObjects, path: Path, *, image: object = None) -> None:
+def write_geojson(objects: SegmentedObjects, path: Path, *, image: Image | None = None) -> None:
     """Write :func:`to_geojson` with all measurements."""
     content = to_geojson(objects, measure(objects, image))
     with atomic_write(path) as temporary:

@@ -50,7 +50,7 @@ class LabelBlockWriter:
         self._num_missing: dict[int, int] = {}
         self._done: set[int] = set()
         self._context = atomic_write(path) if kind == "tiff" else atomic_folder(path)
-        self._target: _TiffTiles | _ZarrBands | None = None
+        self._target: _TiffTiles | _ZarrBands  # from __enter__ on
         self._kind = kind
 
     def __enter__(self) -> "LabelBlockWriter":

@@ -45,7 +45,7 @@ def measure(
     if image is not None:
         check_shape(image, objects.shape)
         names = channel_names(image) if names is None else names
-    intensities = [] if image is None else _intensity_columns(names)
+    intensities = [] if image is None or names is None else _intensity_columns(names)
     shapes = _shape_columns(objects.pixel_size)
     rows = np.full((len(objects), len(shapes) + len(intensities)), np.nan)
     for i, mask in enumerate(objects.masks):

@@ -47,7 +47,8 @@ def open_root(path: Path) -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise ImportError(f"{path} needs zarr: pip install 'objguided_d2[zarr]'") from error
+        # The path is a temporary one.
+        raise ImportError("OME-Zarr output needs zarr: pip install 'objguided_d2[zarr]'") from error
     return zarr.open_group(str(path), mode="w", zarr_format=2)
 
 
