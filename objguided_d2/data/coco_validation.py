@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
-from .segmentation import NoMaskError, clip_far, is_flat_ring, polygon_rings, rle_runs, segmentation_to_rle
+from .segmentation import NoMaskError, checked_runs, clip_far, is_flat_ring, polygon_rings, segmentation_to_rle
 from .source_error import SourceError
 
 BOX_TOLERANCE = 1.5  # pixels; annotation programs round boxes in several ways
@@ -361,10 +361,15 @@ def _polygon_region(rings: list[np.ndarray], image: CocoImage) -> dict | None:
 
 
 def _rle_region(segmentation: dict, image: CocoImage) -> dict | None:
-    rle = segmentation_to_rle(segmentation, image.height, image.width)
-    area = int(rle_runs(segmentation["counts"])[1::2].sum())
+    runs = checked_runs(segmentation, image.height, image.width)
+    area = sum(runs[1::2])
     if not area:
         return None
+    rle = (
+        segmentation
+        if isinstance(segmentation["counts"], str)
+        else segmentation_to_rle(segmentation, *segmentation["size"])
+    )
     counts = rle["counts"]
     text = counts if isinstance(counts, str) else counts.decode("ascii")
     return {

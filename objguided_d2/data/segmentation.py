@@ -35,15 +35,9 @@ def segmentation_to_rle(segmentation: list | dict | np.ndarray, height: int, wid
             return encode_mask(np.zeros((height, width), bool))
         return with_text_counts(mask_util.merge(mask_util.frPyObjects(rings, height, width)))
     if isinstance(segmentation, dict):
-        size = segmentation.get("size")
-        _check_size(size, height, width)
-        counts = segmentation.get("counts")
-        runs = rle_runs(counts)
-        if runs.sum() != height * width:
-            raise ValueError(f"its runs cover {runs.sum()} pixels where {height} x {width} are {height * width}")
+        runs, counts = checked_runs(segmentation, height, width), segmentation["counts"]
         if isinstance(counts, (list, tuple)):
-            runs_as_list = {"size": [height, width], "counts": runs.tolist()}
-            return with_text_counts(mask_util.frPyObjects(runs_as_list, height, width))
+            return with_text_counts(mask_util.frPyObjects({"size": [height, width], "counts": runs}, height, width))
         return with_text_counts(segmentation)
     if isinstance(segmentation, np.ndarray):
         _check_size(segmentation.shape, height, width)
@@ -90,38 +84,51 @@ def is_flat_ring(segmentation: Sequence) -> bool:
     )
 
 
-def rle_runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
-    """(R,) int64 run lengths, alternately of background and object, from COCO's text or list of counts.
+def checked_runs(segmentation: dict, height: int, width: int) -> list[int]:
+    """The run lengths of an RLE, alternately of background and object, column by column.
+
+    Raises:
+        ValueError: if they are none, or do not fill a mask of this size.
+    """
+    _check_size(segmentation.get("size"), height, width)
+    runs = _runs(segmentation.get("counts"))
+    if sum(runs) != height * width:
+        raise ValueError(f"its runs cover {sum(runs)} pixels where {height} x {width} are {height * width}")
+    return runs
+
+
+def _runs(counts: str | bytes | Sequence[int]) -> list[int]:
+    """Run lengths from COCO's text or list of counts.
 
     The text holds each run, from the fourth on less the run two before it, in groups of 5 bits from low to high; bit 5
     of a character says that more follow, bit 4 of the last one is the sign (cocoapi, maskApi.c).
-
-    Raises:
-        ValueError: if they are no run lengths.
     """
     if isinstance(counts, (list, tuple)):
         if not all(isinstance(run, int) and not isinstance(run, bool) and 0 <= run < 1 << 32 for run in counts):
             raise ValueError("its RLE counts are no whole numbers of at least 0")
-        return np.array(counts, dtype=np.int64)
+        return list(counts)
     if not isinstance(counts, (str, bytes)):
         raise ValueError(f"its RLE has counts of type {type(counts).__name__}, not text or a list of numbers")
-    data = counts.encode("utf-8", "replace") if isinstance(counts, str) else counts
-    values = np.frombuffer(data, np.uint8).astype(np.int64) - 48
-    more = (values & 0x20) > 0
-    if len(values) and (values.min() < 0 or values.max() > 63 or more[-1]):
-        raise ValueError("its RLE text is damaged or cut off")
-    last = np.flatnonzero(~more)
-    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
-    position = np.arange(len(values)) - np.repeat(first, last - first + 1)
-    if len(values) and position.max() > 6:
-        raise ValueError("its RLE text has runs of more than 32 bits")
-    deltas = np.add.reduceat((values & 0x1F) << (5 * position), first) if len(last) else np.zeros(0, np.int64)
-    deltas -= np.where(values[last] & 0x10, np.int64(1) << (5 * (last - first + 1)), 0)
-    runs = deltas.copy()
-    runs[1::2] = np.cumsum(deltas[1::2])
-    runs[2::2] = np.cumsum(deltas[2::2])
-    if (runs < 0).any() or (runs >= 1 << 32).any():
-        raise ValueError("its RLE text has negative runs")
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode("utf-8", "replace") if isinstance(counts, str) else counts:
+        group = character - 48
+        if not 0 <= group < 64 or shift > 30:
+            raise ValueError("its RLE text is damaged")
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        if not 0 <= value < 1 << 32:
+            raise ValueError("its RLE text is damaged")
+        runs.append(value)
+        value = shift = 0
+    if shift:
+        raise ValueError("its RLE text is cut off")
     return runs
 
 

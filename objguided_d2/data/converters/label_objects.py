@@ -46,7 +46,9 @@ def clean_mask(mask: np.ndarray, name: str, notes: ConversionNotes) -> np.ndarra
     Args:
         mask: (H, W) bool.
     """
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    box = np.s_[y : y + h, x : x + w]
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     specks = areas <= MAX_SPECK_PIXELS
     if specks.all():
@@ -54,7 +56,8 @@ def clean_mask(mask: np.ndarray, name: str, notes: ConversionNotes) -> np.ndarra
         return None
     if specks.any():
         notes.add(f"specks of 1 or {MAX_SPECK_PIXELS} pixels beside the object, dropped", name)
-        mask = mask & ~np.concatenate([[False], specks])[pieces]
+        mask = mask.copy()
+        mask[box] &= ~np.concatenate([[False], specks])[pieces]
     if np.count_nonzero(~specks) > 1:
         notes.add("object in several pieces, kept as one", name)
     return mask
