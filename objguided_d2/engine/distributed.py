@@ -141,13 +141,21 @@ def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], ma
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(placement.local_rank)
-    torch.distributed.init_process_group(
-        backend="NCCL" if on_gpu else "GLOO",
-        init_method=placement.init_method,
-        world_size=placement.world_size,
-        rank=placement.rank,
-        timeout=TIMEOUT,
-    )
+    try:
+        torch.distributed.init_process_group(
+            backend="NCCL" if on_gpu else "GLOO",
+            init_method=placement.init_method,
+            world_size=placement.world_size,
+            rank=placement.rank,
+            timeout=TIMEOUT,
+        )
+    except (RuntimeError, ValueError) as error:
+        where = f"{placement.init_method} {os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
+        raise ProcessError(
+            f"process {placement.rank} of {placement.world_size} does not reach the others at "
+            f"{where if placement.init_method == 'env://' else placement.init_method} "
+            f"({str(error).splitlines()[0]}); check --dist-url, or MASTER_ADDR and MASTER_PORT"
+        ) from error
     comm.create_local_process_group(placement.local_world_size)
     # Else a process that comes late may run into a timeout of the group's first use.
     comm.synchronize()

@@ -15,7 +15,7 @@ __all__ = ["WeightsError", "load_weights", "read_checkpoint"]
 
 # Parts that only the training runs; a file without them fits all the same.
 TRAINING_ONLY = ("roi_heads.mask_head.refinement.",)
-_COPY = "copy or download it again"
+_REMEDY = "copy or train them again"
 # First bytes -> what the file is instead.
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
@@ -56,31 +56,33 @@ def read_checkpoint(path: str | os.PathLike, *, mmap: bool = False) -> dict[str,
         with open(path, "rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+        raise WeightsError(f"weights {path} cannot be read: {error.strerror}") from error
     if not size:
-        raise WeightsError(f"{path} is empty: it was not written to its end; {_COPY}")
+        raise WeightsError(f"weights {path} cannot be read: the file is empty, not written to its end; {_REMEDY}")
     if not start.startswith(_TORCH_MAGIC):
         what = next((what for magic, what in _FOREIGN if start.lstrip().startswith(magic)), "no PyTorch checkpoint")
-        raise WeightsError(f"{path} is {what} (it begins with {start[:16]!r})")
+        raise WeightsError(f"weights {path} cannot be read: the file is {what} (it begins with {start[:16]!r})")
     try:
         # The old format of torch.save cannot be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and start.startswith(b"PK"))
     except pickle.UnpicklingError as error:
         if start.startswith(b"PK") or "GLOBAL" in str(error):
             raise WeightsError(
-                f"{path} holds Python objects besides tensors, which are not loaded because they could run code: where "
-                "it comes from, save model.state_dict() alone"
+                f"weights {path} cannot be read: there are Python objects besides tensors, which could run code; save "
+                "model.state_dict() alone where they come from"
             ) from error
-        raise WeightsError(f"{path} is damaged or cut off ({_first_line(error)}); {_COPY}") from error
+        raise WeightsError(_damaged(path, error)) from error
     except _UNREADABLE as error:
-        raise WeightsError(f"{path} is damaged or cut off ({_first_line(error)}); {_COPY}") from error
+        raise WeightsError(_damaged(path, error)) from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not the weights of a model by name")
+        raise WeightsError(
+            f"weights {path}: the file holds a {type(content).__name__}, not the weights of a model by name"
+        )
     weights = content.get("model", content)
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
         names = ", ".join(map(str, list(content)[:5])) or "nothing"
         hint = ": convert it with tools/convert_released_checkpoint.py" if "state_dict" in content else ""
-        raise WeightsError(f"{path} has no weights under 'model' (it holds {names}){hint}")
+        raise WeightsError(f"weights {path}: there are none under 'model' in the file, which holds {names}{hint}")
     return content
 
 
@@ -105,9 +107,9 @@ class SafeCheckpointer(DetectionCheckpointer):
         except WeightsError:
             raise
         except (pickle.UnpicklingError, EOFError) as error:
-            raise WeightsError(f"{path} is damaged or no checkpoint ({_first_line(error)}); {_COPY}") from error
+            raise WeightsError(_damaged(path, error)) from error
         except ValueError as error:
-            raise WeightsError(f"{path}: {_first_line(error)}") from error
+            raise WeightsError(f"weights {path}: {_first_line(error)}") from error
         finally:
             self._parsed_url_during_load = None  # Else a failed load forbids any other.
 
@@ -130,10 +132,10 @@ class SafeCheckpointer(DetectionCheckpointer):
         names = {name for name, _ in self.model.named_parameters()}
         if names and names <= missing:
             misfit = {name for name, _, _ in self.incompatible.incorrect_shapes}
-            why = "has another shape" if misfit else "is not in it"
+            why = "has another shape" if misfit else "is missing"
             raise WeightsError(
-                f"{path}: nothing in it fits the model, as {min(misfit or names)} {why}; give the config that it was "
-                "trained with"
+                f"weights {path}: nothing in them fits the model, as {min(misfit or names)} {why}; give the config "
+                "that they were trained with"
             )
 
 
@@ -161,14 +163,18 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
         total = sum(map(_is_needed, model.state_dict()))
         what = "has another shape" if lacking[0] in misfit else "is missing"
         raise WeightsError(
-            f"{path}: {len(lacking)} of {total} parameters do not fit the model, as {lacking[0]} {what}; give the "
-            "config that it was trained with"
+            f"weights {path}: {len(lacking)} of {total} parameters do not fit the model, as {lacking[0]} {what}; give "
+            "the config that they were trained with"
         )
 
 
 def _is_needed(name: str) -> bool:
     # Old versions of torch saved no batch counters, and nothing reads them at test time.
     return not name.endswith("num_batches_tracked") and not name.startswith(TRAINING_ONLY)
+
+
+def _damaged(path: str, error: Exception) -> str:
+    return f"weights {path} cannot be read: the file is damaged or cut off ({_first_line(error)}); {_REMEDY}"
 
 
 def _first_line(error: Exception) -> str:

@@ -73,7 +73,7 @@ class TestNewestWholeCheckpoint:
     def test_is_the_one_before_a_damaged_one_with_a_warning(self, checkpointer, tmp_path, caplog, damage):
         damage(tmp_path / "model_0000012.pth")
         assert checkpointer.newest_whole_checkpoint() == str(tmp_path / "model_0000003.pth")
-        assert "model_0000012.pth is " in caplog.text and "going on from " in caplog.text
+        assert "model_0000012.pth cannot be read: the file is " in caplog.text and "going on from " in caplog.text
 
     def test_is_found_without_the_file_that_names_the_last_one(self, checkpointer, tmp_path):
         (tmp_path / "last_checkpoint").write_text("")
@@ -87,7 +87,7 @@ class TestNewestWholeCheckpoint:
     def test_all_damaged_are_named(self, checkpointer, tmp_path):
         for path in tmp_path.glob("model_0*.pth"):
             path.write_bytes(b"")
-        with pytest.raises(WeightsError, match="no whole checkpoint in .*0000012.pth is empty.*0000001.pth is empty"):
+        with pytest.raises(WeightsError, match="no whole checkpoint in .*0000012.pth cannot.*0000001.pth cannot"):
             checkpointer.newest_whole_checkpoint()
 
 
@@ -120,7 +120,7 @@ class TestBestModel:
         (tmp_path / "model_best.pth").write_bytes(b"")
         best = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
         best.restore()
-        assert "model_best.pth is empty" in caplog.text
+        assert "model_best.pth cannot be read: the file is empty" in caplog.text
         self.offer(best, 4.0)
         assert torch.load(tmp_path / "model_best.pth")["value"] == 4.0
 

@@ -18,8 +18,9 @@ from detectron2.utils import comm
 from torch import nn
 
 from objguided_d2.engine import ConfigError, Trainer, WeightsError, launch
-from objguided_d2.engine.distributed import create_ddp_model
+from objguided_d2.engine.distributed import _run_in_group, create_ddp_model
 from objguided_d2.engine.errors import ProcessError
+from objguided_d2.engine.process_environment import ProcessPlacement
 from tests.engine.toy import last_checkpoint, register_toy_dataset, run_toy, toy_cfg, weights  # noqa: F401
 
 # A model without BatchNorm and dropout, of which one process and two compute the same.
@@ -102,6 +103,15 @@ def test_flags_that_start_processes_contradict_torchrun(monkeypatch):
     monkeypatch.setenv("MASTER_PORT", "1")
     with pytest.raises(ConfigError, match="--num-gpus 2 .* one of 2 that torchrun or srun has started"):
         launch(print, args(), ())
+
+
+def test_processes_that_do_not_meet_say_where(monkeypatch):
+    def refuse(**options):
+        raise RuntimeError("The client socket has timed out\nat ...")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    with pytest.raises(ProcessError, match="process 3 of 4 does not reach the others at tcp://node0:1234 .The client"):
+        _run_in_group(ProcessPlacement(3, 4, 0, 1, "tcp://node0:1234"), print, ())
 
 
 def test_several_machines_need_an_address():

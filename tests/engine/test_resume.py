@@ -106,7 +106,7 @@ def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(folder, caplog):
     (folder / "model_final.pth").write_bytes(b"")
     (folder / "model_0000003.pth").unlink()
     trainer = train(toy_cfg(folder, *SHORT), resume=True)
-    assert trainer.start_iter == 2 and "model_final.pth is empty" in caplog.text
+    assert trainer.start_iter == 2 and "model_final.pth cannot be read: the file is empty" in caplog.text
     resumed = weights(folder / "model_final.pth")
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
@@ -115,7 +115,7 @@ def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(folder, caplog):
 def test_weights_of_which_nothing_fits_are_refused(tmp_path, eval_only):
     torch.save(nn.Linear(3, 3).state_dict(), tmp_path / "other.pth")
     cfg = toy_cfg(tmp_path / "run", "MODEL.WEIGHTS", str(tmp_path / "other.pth"))
-    with pytest.raises(WeightsError, match="other.pth: nothing in it fits the model"):
+    with pytest.raises(WeightsError, match="other.pth: nothing in them fits the model"):
         run(cfg, arguments(eval_only=eval_only))
     assert not (tmp_path / "run/config.yaml").exists()
 

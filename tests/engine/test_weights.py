@@ -31,20 +31,20 @@ def whole(tmp_path):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"", "is empty: it was not written to its end; copy"),
-        (b"learning rate 0.1\n", "is no PyTorch checkpoint"),
-        (b"<!DOCTYPE html>", "is a web page"),
-        (b'\n{"images": []}', "is JSON"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
-        (b"\x89HDF\r\n\x1a\n", "is HDF5"),
-        (b"\x80\x02}q\x00", "is damaged or cut off .*copy or download it again"),
+        (b"", "empty, not written to its end; copy"),
+        (b"learning rate 0.1\n", "no PyTorch checkpoint"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b'\n{"images": []}', "JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x80\x02}q\x00", "damaged or cut off .*copy or train them again"),
     ],
 )
 @pytest.mark.parametrize("mmap", [False, True])
 def test_files_that_are_no_checkpoints(tmp_path, content, cause, mmap):
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=f"bad.pth {cause}") as error:
+    with pytest.raises(WeightsError, match=f"weights .*bad.pth cannot be read: the file is {cause}") as error:
         read_checkpoint(path, mmap=mmap)
     assert "\n" not in str(error.value)
 
@@ -54,7 +54,7 @@ def test_files_that_are_no_checkpoints(tmp_path, content, cause, mmap):
 def test_truncated_checkpoint(whole, fraction, zipped):
     torch.save(torch.load(whole), whole, _use_new_zipfile_serialization=zipped)
     os.truncate(whole, int(fraction * whole.stat().st_size))
-    with pytest.raises(WeightsError, match="whole.pth is damaged or cut off .*copy or download it again") as error:
+    with pytest.raises(WeightsError, match="whole.pth cannot be read: .* damaged or cut off .*copy or train") as error:
         read_checkpoint(whole)
     assert "\n" not in str(error.value)
 
@@ -62,23 +62,23 @@ def test_truncated_checkpoint(whole, fraction, zipped):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        ([torch.ones(1)], "holds a list"),
-        (torch.ones(1), "holds a Tensor"),
-        ({"epoch": 3, "names": {}}, r"has no weights under 'model' \(it holds epoch, names\)"),
-        ({"model": {}}, "has no weights"),
-        ({"epoch": 1, "state_dict": {"a": torch.ones(1)}}, "has no weights .*convert_released_checkpoint"),
+        ([torch.ones(1)], "the file holds a list"),
+        (torch.ones(1), "the file holds a Tensor"),
+        ({"epoch": 3, "names": {}}, "there are none under 'model' in the file, which holds epoch, names"),
+        ({"model": {}}, "there are none"),
+        ({"epoch": 1, "state_dict": {"a": torch.ones(1)}}, "there are none .*convert_released_checkpoint"),
     ],
 )
 def test_checkpoints_of_other_programs(tmp_path, content, cause):
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=f"other.pth {cause}"):
+    with pytest.raises(WeightsError, match=f"weights .*other.pth: {cause}"):
         read_checkpoint(tmp_path / "other.pth")
 
 
 def test_zip_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("word/document.xml", "x" * 100)
-    with pytest.raises(WeightsError, match="a.pth is damaged"):
+    with pytest.raises(WeightsError, match="a.pth cannot be read: the file is damaged"):
         read_checkpoint(tmp_path / "a.pth")
 
 
@@ -112,15 +112,15 @@ def test_pickle_of_the_model_zoo_is_read_when_it_is_named(tmp_path):
     load_weights(model, tmp_path / "zoo.pkl")
     assert model.weight.detach().numpy().tolist() == weights["weight"].tolist()
     (tmp_path / "zoo.pkl").write_bytes(b"cut")
-    with pytest.raises(WeightsError, match="zoo.pkl is damaged"):
+    with pytest.raises(WeightsError, match="zoo.pkl cannot be read: the file is damaged"):
         load_weights(model, tmp_path / "zoo.pkl")
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
     torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="a.pth: nothing in it fits the model, as bias has another shape"):
+    with pytest.raises(WeightsError, match="a.pth: nothing in them fits the model, as bias has another shape"):
         load_weights(nn.Linear(2, 4), tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="a.pth: nothing in it fits the model, as 0.bias is not in it"):
+    with pytest.raises(WeightsError, match="a.pth: nothing in them fits the model, as 0.bias is missing"):
         load_weights(nn.Sequential(nn.Linear(2, 3)), tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="weights nowhere.pth do not exist"):
         load_weights(nn.Linear(2, 3), "nowhere.pth")
@@ -146,6 +146,6 @@ def test_weights_that_lack_a_part_are_refused_unless_only_training_runs_it(tmp_p
 def test_a_failed_load_leaves_the_checkpointer_usable(whole, tmp_path):
     checkpointer = SafeCheckpointer(nn.Linear(200, 100))
     (tmp_path / "bad.pth").write_bytes(b"")
-    with pytest.raises(WeightsError, match="is empty"):
+    with pytest.raises(WeightsError, match="file is empty"):
         checkpointer.load(str(tmp_path / "bad.pth"))
     assert checkpointer.load(str(whole))["iteration"] == 4

@@ -156,7 +156,7 @@ def test_run_with_a_damaged_weights_file_is_named(cells, tmp_path):
     cfg.MODEL.DEVICE = "cuda"
     (run / "config.yaml").write_text(cfg.dump())
     (run / "model_final.pth").write_bytes(b"")
-    with pytest.raises(RunError, match="run .*run: .*model_final.pth is empty"):
+    with pytest.raises(RunError, match="run .*run: .*model_final.pth cannot be read: the file is empty"):
         compare(DATASET, [run], tmp_path / "out", OPTIONS)
 
 
