@@ -29,6 +29,7 @@ setup(
         "scipy>=1.11",
         "tifffile>=2023.7",
         "imagecodecs>=2023.7",
+        "safetensors>=0.4",
         "h5py>=3.8",
         "py-ctcmetrics>=1.1",
         "fvcore>=0.1.5.post20221221",

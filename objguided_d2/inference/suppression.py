@@ -1,6 +1,6 @@
 """Suppression by mask IoU among all objects of a large image: only pairs whose boxes meet are looked at.
 
-The rule is that of ``RaggedMasks.non_maximum_suppression``, which compares every box with every other: 400,000 nuclei
+The rule is that of ``structures.mask_nms``, which compares every box with every other: 400,000 nuclei
 of a slide would be 80 billion pairs.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..structures.mask_nms import pairwise_iou
 from ..structures.ragged_masks import RaggedMasks
 
 # Height in pixels of the strips that boxes are sorted into: a few objects high.
@@ -19,7 +20,7 @@ _CHUNK = 2**22
 
 
 def suppress(masks: RaggedMasks, order: Tensor, iou_threshold: float, groups: Tensor) -> Tensor:
-    """Greedy suppression, as ``masks.non_maximum_suppression(order, iou_threshold, groups)``, with the same result.
+    """Greedy suppression, with the result of ``mask_nms(masks, order, iou_threshold, groups)``.
 
     Args:
         masks: R masks on the CPU.
@@ -37,7 +38,7 @@ def suppress(masks: RaggedMasks, order: Tensor, iou_threshold: float, groups: Te
     for first, second in meeting_pairs(boxes):
         alike = group[first] == group[second]
         first, second = torch.from_numpy(first[alike]), torch.from_numpy(second[alike])
-        alike = masks.pairwise_iou(order[first], order[second]) > iou_threshold
+        alike = pairwise_iou(masks, order[first], order[second]) > iou_threshold
         better.append(torch.minimum(first, second)[alike])
         worse.append(torch.maximum(first, second)[alike])
     kept = torch.ones(len(order), dtype=torch.bool)

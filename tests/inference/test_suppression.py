@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from objguided_d2.structures.mask_nms import mask_nms
 
 from objguided_d2.inference import suppression
 from objguided_d2.inference.suppression import meeting_pairs, suppress
@@ -52,4 +53,4 @@ def test_suppression_keeps_what_suppression_by_all_pairs_keeps(seed, count, thre
 
     kept = suppress(masks, order, threshold, groups)
 
-    assert kept.tolist() == masks.non_maximum_suppression(order, threshold, groups).tolist()
+    assert kept.tolist() == mask_nms(masks, order, threshold, groups).tolist()
