@@ -62,7 +62,7 @@ setup(
         "imagecodecs>=2023.7",
         "scikit-image>=0.22",
         "pandas>=2.0",
-        "roifile>=2023.5",
+        "safetensors>=0.4",
         "h5py>=3.8",
         "roifile>=2023.2",
         "PyYAML>=6.0",

@@ -12,6 +12,7 @@ from detectron2.structures import Instances
 
 from .filters import Filters
 from .instances import to_instances
+from .large_labels import writer_of
 from .objects import SegmentedObjects
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Prediction:
         paths = []
         for name in formats:
             path = WRITERS[name].path(stem)
-            WRITERS[name].write(objects, path, image=self.image)
+            writer_of(name, objects.shape, WRITERS[name].write)(objects, path, image=self.image)
             paths.append(path)
         return paths
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..data.intensity import IntensityMapping
 from ..engine.amp import autocast_dtype
+from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN, ragged_masks
 from .instances import to_objects
 from .model_info import ModelInfo
 from .prediction import Prediction, as_pair
@@ -97,7 +98,9 @@ class Predictor:
         self.tile, self.halo, self.tile_batch = tile, halo, tile_batch
         self.preparation = Preparation(cfg)
         self.device = next(model.parameters()).device
-        self._can_tile = hasattr(model, "postprocessor") and hasattr(model, "proposal_generator")
+        self._can_tile = isinstance(model, ObjectGuidedRCNN) and isinstance(
+            model.proposal_generator, CenterKeypointProposals
+        )
 
     @classmethod
     def from_pretrained(
@@ -223,7 +226,7 @@ class Predictor:
                 {"image": images[i].whole, "height": images[i].source.shape[0], "width": images[i].source.shape[1]}
                 for i in indices
             ]
-            with self._precision():
+            with self._precision(), ragged_masks(self.model):
                 outputs = self.model(inputs)
             for index, output in zip(indices, outputs):
                 instances = output["instances"]
@@ -277,6 +280,8 @@ class Predictor:
         return self._to_prediction(instances, image, num_cut)
 
     def _to_prediction(self, instances: Instances, image: PreparedImage, num_cut: int = 0) -> Prediction:
+        if not instances.has("pred_masks"):
+            raise ValueError(f"{self.cfg.MODEL.META_ARCHITECTURE} predicts no masks; set MODEL.MASK_ON to True")
         objects, kept = to_objects(instances, self.info.class_names, image.pixel_size)
         boxes = instances.pred_boxes.tensor.float().cpu().numpy()[kept]
         return Prediction(objects, image.image, boxes, image.network_size, num_cut)

@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from ..data.source_error import SourceError
 from .filters import Filters
 from .image_source import ImageSource, open_image
 from .inputs import list_inputs
+from .large_labels import writer_of
 from .prediction import Prediction, as_pair, check_formats
 from .predictor import Predictor, PreparedImage
 from .prefetch import prefetch
@@ -333,7 +335,7 @@ class _Run:
         if result.status == "done":
             self.records.write(frame.path, frame.relative, result)
         else:
-            tqdm.write(f"{frame.path}: {result.reason}")
+            tqdm.write(f"{frame.path}: {result.reason}", file=sys.stderr)
         results[frame.relative.as_posix()] = result
         bar.update()
 
@@ -341,7 +343,8 @@ class _Run:
         for name in self.settings.save:
             path = self._path(name, frame)
             remove_leftovers(path)
-            WRITERS[name].write(prediction.objects, path, image=prediction.image)
+            write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
+            write(prediction.objects, path, image=prediction.image)
             result.outputs.append(path.relative_to(self.output).as_posix())
         result.num_objects += len(prediction)
         result.num_cut += prediction.num_cut
@@ -372,7 +375,7 @@ def _stop_on_interrupt() -> Iterator[_Stop]:
     def receive(number: int, frame: FrameType | None) -> None:
         stop.requested = True
         signal.signal(signal.SIGINT, former)
-        tqdm.write("Stopping after the file in work; Ctrl-C once more to stop at once.")
+        tqdm.write("Stopping after the file in work; Ctrl-C once more to stop at once.", file=sys.stderr)
 
     try:
         former = signal.signal(signal.SIGINT, receive)

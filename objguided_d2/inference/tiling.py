@@ -10,7 +10,9 @@ no seam is left there either. CENTER_HEAD.TOPK and TEST.DETECTIONS_PER_IMAGE bou
 """
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -19,7 +21,8 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..structures.ragged_masks import RaggedMasks, RaggedROIMasks
+from ..modeling.center_targets import inside_cells
+from ..structures.ragged_masks import RaggedMasks
 from .prefetch import prefetch
 from .resample import Region
 from .suppression import suppress
@@ -129,8 +132,10 @@ def _detect(model: nn.Module, tiles: list[Tile], inputs: list[Tensor]) -> list[I
     features = model.backbone(images.tensor)
     generator = model.proposal_generator
     feature = features[generator.in_feature]
-    heatmap = _peaks_in_cores(generator.head(feature).float(), tiles, generator.stride)
-    proposals = generator.propose(heatmap, feature, images.image_sizes)
+    heatmap = generator.head(feature).float()
+    inside = inside_cells(images.image_sizes, *heatmap.shape[-2:], generator.stride, heatmap.device)
+    heatmap = heatmap.masked_fill(~inside[:, None], -torch.inf)
+    proposals = generator.propose(_peaks_in_cores(heatmap, tiles, generator.stride), feature, images.image_sizes)
     detections, _ = model.roi_heads(images, features, proposals)
     return detections
 
@@ -140,29 +145,36 @@ def _peaks_in_cores(heatmap: Tensor, tiles: list[Tile], stride: int) -> Tensor:
 
     Peaks are found first, so that a cell at the border of a core is none when its neighbor outside is higher.
     """
-    is_owned = F.max_pool2d(heatmap, 3, stride=1, padding=1) == heatmap
-    outside = torch.ones_like(is_owned)
-    for plane, tile in zip(outside, tiles):
-        (top, left, bottom, right), (y0, x0, y1, x1) = tile.reads, tile.core
-        # At the border of the image the padding is the tile's too: the untiled run finds centers there as well.
-        last_row = None if y1 == bottom else (y1 - top) // stride
-        last_column = None if x1 == right else (x1 - left) // stride
-        plane[:, (y0 - top) // stride : last_row, (x0 - left) // stride : last_column] = False
-    return heatmap.masked_fill(~is_owned | outside, torch.finfo(heatmap.dtype).min)
+    owned = torch.zeros_like(heatmap, dtype=torch.bool)
+    for plane, tile in zip(owned, tiles):
+        top, left = tile.reads[:2]
+        y0, x0, y1, x1 = (-(-(edge - low) // stride) for edge, low in zip(tile.core, (top, left, top, left)))
+        plane[:, y0:y1, x0:x1] = True
+    return heatmap.masked_fill(~(_is_peak(heatmap) & owned), -torch.inf)
+
+
+def _is_peak(heatmap: Tensor) -> Tensor:
+    """The rule of ``center_targets.find_peaks``: the maximum of 3 x 3 cells, the first of equal ones."""
+    height, width = heatmap.shape[-2:]
+    padded = F.pad(heatmap, (1, 1, 1, 1), value=-torch.inf)
+    around = [padded[..., y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    before, after = (functools.reduce(torch.maximum, neighbors) for neighbors in (around[:4], around[5:]))
+    return (heatmap > before) & (heatmap >= after)
 
 
 def _paste(
     instances: Instances, tile: Tile, network_size: tuple[int, int], image_size: tuple[int, int], post: Callable
 ) -> Instances:
     """Instances of a tile -> of the whole image, on the CPU, those without a pixel left out."""
-    roi_masks = instances.pred_masks
+    roi_masks = copy.copy(instances.pred_masks)
     y0, x0, y1, x1 = tile.reads
     reads = roi_masks.boxes.new_tensor([x0, y0, x1, y1])
     boxes = roi_masks.boxes + reads[[0, 1, 0, 1]]
     # What lies beyond the border of the image is nowhere to be read.
     limits = boxes.new_tensor([x0 or -math.inf, y0 or -math.inf, *_beyond(x1, y1, network_size)])
-    is_cut = (boxes[:, :2] < limits[:2]).any(1) | (boxes[:, 2:] > limits[2:]).any(1)
-    roi_masks = RaggedROIMasks(roi_masks.probabilities, roi_masks.grid, boxes, roi_masks.grid_kind, network_size)
+    # The model clips boxes to what it sees: one that reaches the border of the tile may have reached beyond.
+    is_cut = (boxes[:, :2] <= limits[:2]).any(1) | (boxes[:, 2:] >= limits[2:]).any(1)
+    roi_masks.boxes, roi_masks.image_size = boxes, network_size
     masks = roi_masks.paste(image_size, post.mask_thresh, post.paste_mode)
     if post.boxes_from_masks:
         pasted_boxes = masks.get_bounding_boxes()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from objguided_d2.inference.predictor import Predictor
 from objguided_d2.inference.receptive_field import receptive_field
-from objguided_d2.inference.tiling import tile_grid
+from objguided_d2.inference.tiling import _is_peak, tile_grid
+from objguided_d2.modeling.center_targets import find_peaks
 from tests.inference.models import busy_cfg, busy_model, textured_image
 
 
@@ -123,3 +124,13 @@ def test_percentiles_of_a_tiled_image_are_those_of_the_whole(model):
     tiled = predictor(image)
     assert len(tiled) == len(untiled) > 0
     np.testing.assert_allclose(np.sort(tiled.objects.scores), np.sort(untiled.objects.scores), atol=1e-5)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 12))
+def test_peaks_follow_the_rule_of_the_untiled_run_on_flat_areas_too(seed, height, width):
+    heatmap = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, (1, 2, height, width))).float()
+    scores, classes, cell = find_peaks(heatmap, heatmap.numel())
+    expected = torch.zeros_like(heatmap, dtype=torch.bool).flatten()
+    is_found = scores[0] >= 0
+    expected[(classes[0] * height * width + cell[0])[is_found]] = True
+    assert torch.equal(_is_peak(heatmap).flatten(), expected)
