@@ -24,7 +24,7 @@ FEW_PROPOSALS = [
 
 @pytest.fixture(scope="module")
 def four_images(tmp_path_factory):
-    """Four drawn images of nuclei, registered for training and testing alike."""
+    """Four synthetic images of nuclei, registered for training and testing alike."""
     folder = tmp_path_factory.mktemp("four_images")
     write_synthetic_dataset(folder, kinds=("nuclei",), num_train=4, num_val=0, size=(96, 96), seed=3)
     register_objguided_instances("four_images", folder / "annotations/synthetic_train.json", folder / "train")

@@ -105,15 +105,15 @@ def average_precision_per_class(
     num_objects: dict[int, int] = defaultdict(int)
     for detections, objects in images:
         for class_index in np.union1d(detections.classes, objects.classes).tolist():
-            detections_of_class = np.flatnonzero(detections.classes == class_index)
-            objects_of_class = np.flatnonzero(objects.classes == class_index)
-            is_crowd = objects.is_crowd[objects_of_class]
+            detection_indices = np.flatnonzero(detections.classes == class_index)
+            object_indices = np.flatnonzero(objects.classes == class_index)
+            is_crowd = objects.is_crowd[object_indices]
             best = best_overlaps(
-                _select(getattr(detections, region), detections_of_class),
-                _select(getattr(objects, region), objects_of_class),
+                _select(getattr(detections, region), detection_indices),
+                _select(getattr(objects, region), object_indices),
                 is_crowd,
             )
-            scores[class_index].append(detections.scores[detections_of_class])
+            scores[class_index].append(detections.scores[detection_indices])
             overlaps[class_index].append((best.object_index + num_objects[class_index], best.iou, best.crowd_overlap))
             num_objects[class_index] += int(np.count_nonzero(~is_crowd))
 

@@ -61,7 +61,7 @@ def point_positions(low: Tensor, high: Tensor, count: Tensor, index: Tensor, spa
     """Coordinates of pixel ``index`` of ``count`` on [low, high], those of a box; all of one shape."""
     if spacing == "centers":
         return low + (index + 0.5) * ((high - low) / count)
-    # A single pixel lies in the middle.
+    # A single pixel lies at the center.
     return low + (index + 0.5 * (count == 1)) * ((high - low) / (count - 1).clamp(min=1))
 
 

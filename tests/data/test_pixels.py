@@ -41,7 +41,7 @@ def test_alpha_is_dropped_and_channels_first_tiff_is_turned(tmp_path):
     assert np.array_equal(read_image_pixels(read, str(tmp_path / "b.tif")), random_image(9, 7, 3))
 
 
-def test_palette_gives_colours_of_images_and_indices_of_labels(tmp_path):
+def test_palette_gives_colors_of_images_and_indices_of_labels(tmp_path):
     indices = np.array([[0, 1], [2, 3]], np.uint8)
     image = Image.fromarray(indices, mode="P")
     image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
@@ -65,7 +65,7 @@ def test_labels_of_every_depth(tmp_path, dtype):
     assert found.dtype.kind in "iu" and np.array_equal(found, labels)
 
 
-def test_colours_of_a_label_image_are_objects(tmp_path):
+def test_colors_of_a_label_image_are_objects(tmp_path):
     colors = np.zeros((2, 3, 3), np.uint8)
     colors[0, 1], colors[1, 1], colors[1, 2] = (255, 0, 0), (255, 0, 0), (0, 0, 1)
     labels = read_label_pixels(read, str(write(tmp_path / "a.png", colors)))

@@ -28,7 +28,7 @@ def dense(labels):
     return np.unique(np.append(0, labels), return_inverse=True)[1][1:].reshape(labels.shape)
 
 
-def drawn_image(rng):
+def random_image(rng):
     """Blocks as objects; the same shifted, joined, halved or left out as predictions, and some more of them."""
     true = rng.permutation(12).reshape(3, 4) * (rng.random((3, 4)) < 0.7)
     predicted = true * (rng.random((3, 4)) < 0.9)
@@ -73,7 +73,7 @@ def accuracy(image):
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6])
 def test_kinds_and_accuracy_of_the_page_are_those_of_the_package(tmp_path, threshold):
     rng = np.random.default_rng(0)
-    images = [drawn_image(rng) for _ in range(NUM_IMAGES)]
+    images = [random_image(rng) for _ in range(NUM_IMAGES)]
     data = [
         {"areas": image.overlaps.true_area.tolist(), "predictions": [viewer_predictions(image)]} for image in images
     ]

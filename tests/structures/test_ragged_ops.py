@@ -61,13 +61,13 @@ def test_segment_sum_and_mean_handle_empty_runs(device):
 
 
 # The rows of the runs above in another order, with two rows of no run between them.
-PLACE = torch.tensor([4, 0, 9, 7, 1, 2, 3, 5, 10])
+CELL = torch.tensor([4, 0, 9, 7, 1, 2, 3, 5, 10])
 ROW_SEGMENT = torch.full((11,), 4)
-ROW_SEGMENT[PLACE] = SEGMENT
+ROW_SEGMENT[CELL] = SEGMENT
 
 
 def norm_relu(values, weight=None, bias=None, eps=1e-5):
-    where = (part.to(values.device) for part in (PLACE, STARTS, ROW_SEGMENT))
+    where = (part.to(values.device) for part in (CELL, STARTS, ROW_SEGMENT))
     return segment_norm_relu(values, *where, weight, bias, eps)
 
 
@@ -77,7 +77,7 @@ def test_segment_norm_relu_equals_torch_for_every_run(affine, device):
     weight, bias = (double(2).to(device).requires_grad_(), (double(2).to(device) + 1).requires_grad_())
     affine_values = (weight, bias) if affine else (None, None)
     result = norm_relu(values, *affine_values)
-    runs = PLACE.split(LENGTHS.tolist())
+    runs = CELL.split(LENGTHS.tolist())
     for run in runs:
         # torch refuses an instance norm of one value, which is zero plus the bias.
         if len(run) > 1:
@@ -86,7 +86,7 @@ def test_segment_norm_relu_equals_torch_for_every_run(affine, device):
     torch.testing.assert_close(result[runs[2]], F.relu(bias[None] if affine else torch.zeros_like(result[runs[2]])))
 
     def of_runs(v, *affine_values):
-        return norm_relu(v, *affine_values)[PLACE.to(v.device)]
+        return norm_relu(v, *affine_values)[CELL.to(v.device)]
 
     assert torch.autograd.gradcheck(of_runs, (values, weight, bias) if affine else values)
 
@@ -96,9 +96,9 @@ def test_rows_of_no_run_have_no_part_in_norms_or_gradients(device):
     outside = [6, 8]
     changed = values.clone()
     changed[outside] = 1e4
-    torch.testing.assert_close(norm_relu(values)[PLACE], norm_relu(changed)[PLACE])
+    torch.testing.assert_close(norm_relu(values)[CELL], norm_relu(changed)[CELL])
     changed.requires_grad_()
-    norm_relu(changed)[PLACE.to(device)].pow(2).sum().backward()
+    norm_relu(changed)[CELL.to(device)].pow(2).sum().backward()
     assert changed.grad[outside].abs().sum() == 0 and changed.grad.abs().sum() > 0
 
 

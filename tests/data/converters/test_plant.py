@@ -39,7 +39,7 @@ def test_challenge_folders(tmp_path):
     assert np.array_equal(mask_util.decode(image["foreground"]) > 0, LEAVES > 0)
 
 
-def test_plant_phenotyping_folder_with_colour_labels(tmp_path):
+def test_plant_phenotyping_folder_with_color_labels(tmp_path):
     colors = np.array([(0, 0, 0), (255, 0, 0), (0, 128, 255)], np.uint8)[LEAVES]
     for number in range(3):
         write_plant(tmp_path / "ppd", f"ara2013_plant{number:03d}", colors, palette=False)
