@@ -83,9 +83,9 @@ def load_model(
     return LoadedModel(cfg, model, weights)
 
 
-def weights_in(run_folder: Path) -> Path | None:
-    """The trained weights in an OUTPUT_DIR, None without any."""
-    return next((run_folder / name for name in WEIGHTS_FILES if (run_folder / name).is_file()), None)
+def weights_in(run_folder: Path, names: Sequence[str] = WEIGHTS_FILES) -> Path | None:
+    """The first of ``names`` that is there in an OUTPUT_DIR, None without any."""
+    return next((run_folder / name for name in names if (run_folder / name).is_file()), None)
 
 
 def _weights_in(folder: Path, weights: str | os.PathLike | None) -> str:

@@ -15,9 +15,9 @@ from ..engine.dataset_checks import is_annotated
 from ..engine.trainer import Trainer
 from ..evaluation.compared_image import ComparedImage
 from ..evaluation.ground_truth import count_objects, load_ground_truth
-from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, LoadError, load_model, weights_in
+from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, LoadError, load_model
 from .options import Options
-from .runs import Run, RunError, load_runs, results_file
+from .runs import Run, RunError, evaluated_weights, load_runs, results_file
 from .scores import Scores, score_run
 from .speed import Speed, measure_speeds
 
@@ -144,14 +144,15 @@ def _check_dataset(name: str) -> None:
 def _evaluate_if_missing(path: Path, dataset_name: str) -> None:
     if not (path / CONFIG_FILE).exists() or results_file(path, dataset_name).exists():
         return
-    if weights_in(path) is None:
+    weights = evaluated_weights(path)
+    if weights is None:
         raise RunError(
             f"run {path} has neither predictions on {dataset_name} nor weights ({' or '.join(WEIGHTS_FILES)}); train "
             "it first"
         )
     logger.info("Evaluating %s on %s", path, dataset_name)
     try:
-        loaded = load_model(path, options=["DATASETS.TEST", (dataset_name,), "OUTPUT_DIR", str(path)])
+        loaded = load_model(path, weights.name, options=["DATASETS.TEST", (dataset_name,), "OUTPUT_DIR", str(path)])
     except LoadError as error:
         raise RunError(f"run {path}: {error}") from error
     Trainer.test(loaded.cfg, loaded.model)

@@ -20,7 +20,7 @@ from ..data.converters.labelmaps import LABEL_ENDINGS
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
-from ..inference.loader import CONFIG_FILE, weights_in
+from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, weights_in
 from ..utils.rle import encode_mask
 
 RESULTS_FILE = "coco_instances_results.json"
@@ -71,6 +71,11 @@ class Run:
             np.array([result["score"] for result in kept]),
             classes_of(kept, metadata),
         )
+
+
+def evaluated_weights(run_folder: Path) -> Path | None:
+    """The weights that the stored predictions of a run are of: its final ones, else its best; None without any."""
+    return weights_in(run_folder, tuple(reversed(WEIGHTS_FILES)))
 
 
 def classes_of(results: Sequence[dict], metadata: Metadata) -> np.ndarray:
@@ -133,7 +138,7 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
     if not results.exists():
         raise RunError(
             f"run {path} has no predictions on {dataset_name} ({results}); evaluate it: python tools/train_net.py "
-            f"--config-file {path}/config.yaml --eval-only MODEL.WEIGHTS {weights_in(path) or '<weights>'} "
+            f"--config-file {path}/config.yaml --eval-only MODEL.WEIGHTS {evaluated_weights(path) or '<weights>'} "
             f"DATASETS.TEST \"('{dataset_name}',)\""
         )
     metrics = results.with_name("metrics.json")

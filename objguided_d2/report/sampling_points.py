@@ -16,14 +16,13 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from torch import Tensor
 
 from ..engine.strategies import STRATEGIES, Strategy
-from ..inference.loader import weights_in
 from ..modeling.point_refine import PointRefinement
 from ..profiling.inputs import map_test_images
 from ..profiling.model_under_test import load_model_under_test
 from ..structures.roi_atlas import RoiAtlas
 from ..utils.contact_sheet import Tile, contact_sheet
 from .page import Figure
-from .runs import Run
+from .runs import Run, evaluated_weights
 from .speed import median_image
 
 logger = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class PredictedMask(NamedTuple):
 
 def sampling_figure(runs: Sequence[Run], dataset_name: str) -> Figure | None:
     """One panel per strategy, by the first ObjectGuidedRCNN with weights; None without one or without objects."""
-    ours = ((run, weights_in(run.path)) for run in runs if run.config)
+    ours = ((run, evaluated_weights(run.path)) for run in runs if run.config)
     run, weights = next(
         ((run, w) for run, w in ours if w and run.config.MODEL.META_ARCHITECTURE == "ObjectGuidedRCNN"), (None, None)
     )

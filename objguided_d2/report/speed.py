@@ -6,12 +6,11 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 
-from ..inference.loader import weights_in
 from ..profiling.inputs import map_test_images
 from ..profiling.memory import peak_megabytes
 from ..profiling.model_under_test import load_model_under_test
 from ..profiling.timing import interleaved_rounds
-from .runs import Run, config_of
+from .runs import Run, config_of, evaluated_weights
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def measure_speeds(runs: Sequence[Run], dataset_name: str, repetitions: int = 7)
     Returns:
         run name -> Speed. Runs without a model (results of other programs) are left out.
     """
-    with_model = {run.name: (run, weights) for run in runs if run.config and (weights := weights_in(run.path))}
+    with_model = {run.name: (run, weights) for run in runs if run.config and (weights := evaluated_weights(run.path))}
     if not with_model:
         return {}
     record, _ = median_image(dataset_name)
