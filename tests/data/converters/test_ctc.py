@@ -130,6 +130,28 @@ def test_frames_are_found_in_any_folder_and_volumes_refused():
         find_frames(["01/t000.tif", "01_GT/SEG/man_seg_000_003.tif"])
 
 
+def test_labels_of_any_size_are_merged_without_a_table_of_that_length():
+    silver = np.where(CELLS == 1, 2**40, np.where(CELLS == 2, 7, 0))
+    merged = merge_truths(np.where(CELLS == 2, 2**41, 0), silver)
+    assert len(np.unique(merged)) == 3 and merged.max() < 10
+    assert all(len(np.unique(merged[CELLS == label])) == 1 for label in (0, 1, 2)) and not merged[CELLS == 0].any()
+
+
+def test_folder_around_several_datasets_is_refused(sequence, tmp_path):
+    (tmp_path / "all").mkdir()
+    sequence.rename(tmp_path / "all" / "A")
+    write(tmp_path / "all" / "B" / "01" / "t000.tif", CELLS)
+    with pytest.raises(SourceError, match="2 datasets are in one source, as A/ and B/; give the folder of one"):
+        convert_ctc(tmp_path / "all", tmp_path / "out" / "ctc")
+    assert not (tmp_path / "out").exists()
+
+
+def test_frame_that_cannot_be_mapped_is_left_out(sequence, tmp_path):
+    write(sequence / "01" / "t000.tif", np.full(CELLS.shape, np.nan, np.float32))
+    notes = convert_ctc(sequence, tmp_path / "out" / "ctc")
+    assert "01/t000.tif: no value of it is a finite number" in notes.full_text()
+
+
 def test_evaluation_takes_what_is_not_annotated_for_no_error(sequence, tmp_path, request):
     output = tmp_path / "out" / "ctc"
     convert_ctc(sequence, output, val_truth="gold", border=0)
