@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 
 import pycocotools.mask as mask_util
 
-from ..coco_validation import CocoFile, CocoImage, size_mismatch
+from ..coco_file import CocoFile, CocoImage
+from ..coco_validation import size_mismatch
 from ..segmentation import segmentation_to_rle
 from ..source_error import SourceError
 from .conversion import ConversionNotes

@@ -54,7 +54,7 @@ def test_16_bit_values_go_through_the_mapping(sequence, tmp_path):
     assert np.array_equal(image, np.stack([expected] * 3, axis=2))
 
 
-def test_partial_gold_truth_leaves_the_rest_out_of_account(sequence, tmp_path):
+def test_partial_gold_truth_ignores_the_rest(sequence, tmp_path):
     convert_ctc(sequence, tmp_path / "out" / "ctc", val_truth="gold", border=0)
     content = read_split(tmp_path / "out" / "ctc", "val")
     complete, partial = content["images"]
@@ -72,7 +72,7 @@ def test_partial_frames_do_not_train(sequence, tmp_path, capsys):
     assert "t000.tif: no gold truth for this frame" in printed
 
 
-def test_strip_at_the_border_is_left_out_of_account(sequence, tmp_path):
+def test_strip_at_the_border_is_ignored(sequence, tmp_path):
     convert_ctc(sequence, tmp_path / "out" / "ctc", border=3)
     (crowd,) = masks_of(read_split(tmp_path / "out" / "ctc", "train"), "01_t0000", crowd=1)
     strip = np.ones(CELLS.shape, bool)

@@ -200,3 +200,23 @@ def test_exit_status_says_whether_something_was_left_out(tmp_path, monkeypatch, 
     except SystemExit as end:
         code = end.code
     assert code == status if isinstance(status, int) else code.startswith(status)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_broken_images_never_empty_a_split_while_others_can_be_used(tmp_path, seed):
+    image_folder(tmp_path)
+    for number in range(4):
+        write(tmp_path / "labels" / f"img{number}.png", CELLS[: None if number < 2 else 9])
+    notes = convert_labelmaps(tmp_path / "images", tmp_path / "labels", tmp_path / "out" / "cells", seed=seed)
+    contents = [read_split(tmp_path / "out" / "cells", split) for split in ("train", "val")]
+    assert sorted(stem for content in contents for stem in stems(content)) == ["img0", "img1"]
+    assert notes.num_left_out == 2 and notes.full_text().count("save both at one size") == 2
+
+
+def test_one_usable_image_is_too_few_for_two_splits(tmp_path):
+    image_folder(tmp_path)
+    for number in range(4):
+        write(tmp_path / "labels" / f"img{number}.png", CELLS[: None if number == 0 else 9])
+    with pytest.raises(SourceError, match="no image of the split '.*' could be used(.|\\n)*both at one size"):
+        convert(tmp_path)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
