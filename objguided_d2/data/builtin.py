@@ -7,7 +7,8 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from .coco_validation import CocoFile, read_coco
+from .coco_file import CocoFile
+from .coco_validation import read_coco
 from .root_folder import datasets_root
 from .source_error import SourceError
 

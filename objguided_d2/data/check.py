@@ -13,7 +13,8 @@ from tqdm import tqdm
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
 from ..utils.rle import decode_masks
-from .coco_validation import CocoFile, CocoImage, Problems, read_coco, size_mismatch
+from .coco_file import CocoFile, CocoImage, Problems
+from .coco_validation import read_coco, size_mismatch
 from .intensity import IntensityMapping
 from .label_plausibility import implausible_labels
 from .pixels import read_image

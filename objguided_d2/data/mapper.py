@@ -10,6 +10,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
+from .coco_validation import size_mismatch
 from .copy_paste import paste_instances
 from .crowd_region import merge_crowds, transform_region
 from .intensity import IntensityMapping
@@ -183,7 +184,12 @@ class InstanceMapper:
 
     def _decode(self, sample: dict, objects: list[dict], crowds: list[dict]) -> DecodedImage:
         image = read_image(sample["file_name"], self.image_format, self.intensity)
-        detection_utils.check_image_size(sample, image)
+        try:
+            detection_utils.check_image_size(sample, image)
+        except detection_utils.SizeMismatchError as error:
+            stated = sample["height"], sample["width"]
+            message = f"image {sample['file_name']} {size_mismatch(image.shape[:2], stated)}"
+            raise detection_utils.SizeMismatchError(message) from error
         needs_layers = self.is_train and self.mask_format == "bitmask"
         if not needs_layers and not crowds:
             return DecodedImage(image, [], None)

@@ -51,7 +51,7 @@ def read_label_pixels(read: Callable[[str], bytes], name: str) -> np.ndarray:
     """
     pixels = _decode(read, name, as_labels=True)
     if pixels.dtype == bool:
-        return pixels.astype(np.uint8)
+        pixels = pixels.astype(np.uint8)
     if pixels.dtype.kind == "f":
         if not np.isfinite(pixels).all() or (pixels != np.floor(pixels)).any() or np.abs(pixels).max(initial=0) > 2**53:
             raise SourceError(f"{name} holds fractions where labels are whole numbers; save it as integers")
@@ -99,9 +99,13 @@ def _decode(read: Callable[[str], bytes], name: str, as_labels: bool) -> np.ndar
         elif data.startswith(_JP2_MAGIC):
             pixels = _read_jpeg2000(data, name)
         else:
-            pixels = _read_with_pillow(data, name, as_labels)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of damaged tags, and of sizes that are checked here
+                pixels = _read_with_pillow(data, name, as_labels)
     except SourceError:
         raise
+    except FileNotFoundError as error:
+        raise SourceError(f"{name} does not exist; put it there or correct its name") from error
     except MemoryError as error:
         raise SourceError(f"{name} does not fit into memory; cut it into tiles") from error
     # Decoders of damaged files raise whatever they stumble over: struct.error, KeyError, IndexError, their own types.
@@ -126,13 +130,11 @@ def _read_with_pillow(data: bytes, name: str, as_labels: bool) -> np.ndarray:
     if max_pixels() > 2 * Image.MAX_IMAGE_PIXELS:
         # Pillow refuses above twice this number; whoever raises our limit means all decoders.
         Image.MAX_IMAGE_PIXELS = max_pixels() // 2 + 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(io.BytesIO(data))
-        except Image.DecompressionBombError as error:
-            check_pixels(int(re.search(r"\d+", str(error))[0]), name)
-            raise
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        check_pixels(int(re.search(r"\d+", str(error))[0]), name)
+        raise
     with image:
         check_pixels(image.width * image.height, name)
         # The second picture of a camera's JPEG (MPO) is a preview.

@@ -142,5 +142,5 @@ def clip_far(ring: np.ndarray, height: int, width: int) -> np.ndarray:
     side = max(height, width)
     if np.abs(ring).max() <= 2 * side:
         return ring
-    # Numbers so large that their differences overflow name no place of an image anyway.
+    # Numbers so large that their differences overflow are no points of an image anyway.
     return clip_polygon(ring.clip(-_FAR, _FAR), side)

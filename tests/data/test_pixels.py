@@ -73,6 +73,18 @@ def test_colors_of_a_label_image_are_objects(tmp_path):
     assert labels[0, 0] == 0
 
 
+def test_colors_of_one_bit_and_of_more_than_sixteen_as_labels(tmp_path):
+    colors = np.zeros((2, 3, 3), bool)
+    colors[0, 1] = True, False, True
+    tifffile.imwrite(tmp_path / "a.tif", colors, photometric="rgb")
+    labels = read_label_pixels(read, str(tmp_path / "a.tif"))
+    assert labels.shape == (2, 3)
+    path = tmp_path / "b.tif"
+    tifffile.imwrite(path, np.full((2, 3, 3), 70000, np.uint32), photometric="rgb")
+    with pytest.raises(SourceError, match="b.tif holds colors of more than 16 bits"):
+        read_label_pixels(read, str(path))
+
+
 def test_8_bit_image_for_the_network_is_detectron2s(tmp_path):
     image = random_image(9, 7, 3)
     path = str(write(tmp_path / "a.png", image))

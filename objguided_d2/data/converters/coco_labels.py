@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from ...utils.rle import decode_mask
-from ..coco_validation import CocoFile, CocoImage, size_mismatch
+from ..coco_file import CocoFile, CocoImage
+from ..coco_validation import size_mismatch
 from ..segmentation import segmentation_to_rle
 from ..source_error import SourceError
 from .conversion import ConversionNotes

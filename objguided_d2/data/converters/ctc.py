@@ -172,7 +172,10 @@ def _read_frame(
     notes: ConversionNotes,
 ) -> LabeledImage:
     pixels = read_image_pixels(read, frame.image)
-    image = to_rgb8(pixels, None if pixels.dtype == np.uint8 else mapping)
+    try:
+        image = to_rgb8(pixels, None if pixels.dtype == np.uint8 else mapping)
+    except ValueError as error:
+        raise SourceError(f"{frame.image}: {error}") from error
     gold, silver, markers = (
         _read_truth(read, name, pixels.shape[:2]) if name else None
         for name in (frame.gold, frame.silver, frame.markers)
@@ -203,12 +206,15 @@ def merge_truths(gold: np.ndarray | None, silver: np.ndarray | None) -> np.ndarr
     """
     if gold is None or silver is None:
         return silver if gold is None else gold
-    total = np.bincount(silver.ravel())
-    covered = np.bincount(silver[gold > 0], minlength=len(total))
-    kept = 2 * covered <= total
-    kept[0] = False
-    merged = np.where(kept[silver], silver, 0)
-    return np.where(gold > 0, gold + int(silver.max()), merged)
+    # Dense labels: a table by value would be as long as the highest value, whatever a file holds.
+    values, dense = np.unique(silver, return_inverse=True)
+    dense = dense.reshape(silver.shape)
+    total = np.bincount(dense.ravel())
+    covered = np.bincount(dense[gold > 0], minlength=len(total))
+    kept = (2 * covered <= total) & (values > 0)
+    _, gold_labels = np.unique(gold, return_inverse=True)
+    kept_silver = np.where(kept[dense], dense + int(values[0] != 0), 0)
+    return np.where(gold > 0, len(values) + gold_labels.reshape(gold.shape), kept_silver)
 
 
 def _lacks_objects(gold: np.ndarray, reference: np.ndarray | None) -> bool:

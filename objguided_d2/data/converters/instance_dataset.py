@@ -18,6 +18,10 @@ HUGE_SIDE = 4096
 NOTES_FILE = "conversion_notes.txt"
 
 
+class EmptySplitError(SourceError):
+    """None of the images that were meant for a split could be used, but others could."""
+
+
 @dataclass
 class LabeledImage:
     """One image with its objects.
@@ -60,7 +64,8 @@ def write_instance_dataset(
         info: entries for the ``info`` of the JSON files.
 
     Raises:
-        SourceError: if no image of a split could be used. Nothing is left behind.
+        EmptySplitError: if no image of a split could be used. Nothing is left behind.
+        SourceError: if no image at all could be used. Nothing is left behind.
     """
     written: set[Path] = set()
     empty: list[str] = []
@@ -93,7 +98,7 @@ def write_instance_dataset(
         if not written:
             raise SourceError(f"no image of the source could be used:\n{notes}")
         if empty:
-            raise SourceError(
+            raise EmptySplitError(
                 f"no image of the split '{empty[0]}' could be used; correct the files below, or choose other fractions "
                 f"or another seed:\n{notes}"
             )

@@ -12,9 +12,10 @@ Labels belong to the image ``<stem>.<ending>`` by their name (pairing.py). They 
 or COCO JSON files have those of all images.
 """
 
+import copy
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -27,7 +28,7 @@ from ..pixels import IMAGE_SUFFIXES, read_image_pixels
 from ..source_error import SourceError
 from .coco_labels import coco_objects, is_coco, merge_classes
 from .conversion import ConversionNotes, open_source
-from .instance_dataset import LabeledImage, write_instance_dataset
+from .instance_dataset import EmptySplitError, LabeledImage, write_instance_dataset
 from .label_files import LabelContext, Reader, ReadObjects, choose_files, find_reader
 from .pairing import LABEL_ENDINGS, UNSUPPORTED, ImageIndex, Pairing, pair_files
 from .splitting import SPLITS, split_groups
@@ -70,7 +71,7 @@ def convert_labelmaps(
         notes on what was unusual and left out.
     Raises:
         SourceError: if a source is missing or damaged or nothing can be paired. Files that cannot be used are left
-            out and listed at the end.
+            out and listed at the end; where a split would be empty without them, the others are split again.
         ValueError: for a mapping or fractions that make no sense.
     """
     mapping = IntensityMapping.parse(intensity) if intensity else None
@@ -104,18 +105,38 @@ def convert_labelmaps(
             "labels <stem>.png, <stem>_mask.png, <stem>.json or <stem>/*.png, e.g. for "
             f"{next(iter(pairing.images.values()))}{_indented(notes)}"
         )
-    split_of = _splits(paired, pairing, _groups(groups, paired), val_fraction, test_fraction, seed)
-    readers = {
-        split: [
-            partial(_read_pair, read_image, pairing.images[key], key, objects_of[key], mapping, categories, notes)
-            for key in paired
-            if split_of[key] == split
-        ]
-        for split in SPLITS
-        if split in split_of.values()
-    }
-    write_instance_dataset(output, readers, categories, notes, {"intensity": str(mapping)} if mapping else None)
-    return notes
+    group_of = dict(zip(paired, _groups(groups, paired)))
+    info = {"intensity": str(mapping)} if mapping else None
+    unusable: dict[str, str] = {}
+    while True:
+        usable = [key for key in paired if key not in unusable]
+        attempt = copy.deepcopy(notes)
+        for reason in unusable.values():
+            attempt.leave_out(reason)
+        split_of = _splits(usable, pairing, group_of, val_fraction, test_fraction, seed)
+        found: dict[str, str] = {}
+        readers: dict[str, list] = {split: [] for split in SPLITS if split in split_of.values()}
+        for key in usable:
+            source = pairing.images[key], key, objects_of[key]
+            read = partial(_read_pair, read_image, *source, mapping, categories, attempt)
+            readers[split_of[key]].append(partial(_recorded, read, key, found))
+        try:
+            write_instance_dataset(output, readers, categories, attempt, info)
+            return attempt
+        except EmptySplitError:
+            if len({group_of[key] for key in usable if key not in found}) < len(readers):
+                raise
+            print("A split would be empty: the images that can be used are split again")
+            unusable |= found
+
+
+def _recorded(read: Callable[[], LabeledImage], key: str, unusable: dict[str, str]) -> LabeledImage:
+    """Read an image; one that cannot be used is recorded with the reason."""
+    try:
+        return read()
+    except SourceError as error:
+        unusable[key] = str(error)
+        raise
 
 
 def _check_images(pairing: Pairing, source: Path, names: Sequence[str], notes: ConversionNotes) -> None:
@@ -193,7 +214,7 @@ def _coco_file_objects(
 def _splits(
     paired: Sequence[str],
     pairing: Pairing,
-    groups: Sequence[str],
+    group_of: Mapping[str, str],
     val_fraction: float | None,
     test_fraction: float | None,
     seed: int,
@@ -205,7 +226,7 @@ def _splits(
         print("splits: as the folders of the images are called")
         return given
     fractions = 0.2 if val_fraction is None else val_fraction, test_fraction or 0.0
-    return dict(zip(paired, split_groups(groups, *fractions, seed)))
+    return dict(zip(paired, split_groups([group_of[key] for key in paired], *fractions, seed)))
 
 
 def _read_pair(

@@ -54,7 +54,7 @@ def test_16_bit_values_go_through_the_mapping(sequence, tmp_path):
     assert np.array_equal(image, np.stack([expected] * 3, axis=2))
 
 
-def test_partial_gold_truth_leaves_the_rest_out_of_account(sequence, tmp_path):
+def test_partial_gold_truth_ignores_the_rest(sequence, tmp_path):
     convert_ctc(sequence, tmp_path / "out" / "ctc", val_truth="gold", border=0)
     content = read_split(tmp_path / "out" / "ctc", "val")
     complete, partial = content["images"]
@@ -72,7 +72,7 @@ def test_partial_frames_do_not_train(sequence, tmp_path, capsys):
     assert "t000.tif: no gold truth for this frame" in printed
 
 
-def test_strip_at_the_border_is_left_out_of_account(sequence, tmp_path):
+def test_strip_at_the_border_is_ignored(sequence, tmp_path):
     convert_ctc(sequence, tmp_path / "out" / "ctc", border=3)
     (crowd,) = masks_of(read_split(tmp_path / "out" / "ctc", "train"), "01_t0000", crowd=1)
     strip = np.ones(CELLS.shape, bool)
@@ -128,6 +128,28 @@ def test_frames_are_found_in_any_folder_and_volumes_refused():
     assert [(f.number, f.silver) for f in frames["01"]] == [(10, "x/01_ST/SEG/man_seg0010.tif")]
     with pytest.raises(SourceError, match="slice of a volume"):
         find_frames(["01/t000.tif", "01_GT/SEG/man_seg_000_003.tif"])
+
+
+def test_labels_of_any_size_are_merged_without_a_table_of_that_length():
+    silver = np.where(CELLS == 1, 2**40, np.where(CELLS == 2, 7, 0))
+    merged = merge_truths(np.where(CELLS == 2, 2**41, 0), silver)
+    assert len(np.unique(merged)) == 3 and merged.max() < 10
+    assert all(len(np.unique(merged[CELLS == label])) == 1 for label in (0, 1, 2)) and not merged[CELLS == 0].any()
+
+
+def test_folder_around_several_datasets_is_refused(sequence, tmp_path):
+    (tmp_path / "all").mkdir()
+    sequence.rename(tmp_path / "all" / "A")
+    write(tmp_path / "all" / "B" / "01" / "t000.tif", CELLS)
+    with pytest.raises(SourceError, match="2 datasets are in one source, as A/ and B/; give the folder of one"):
+        convert_ctc(tmp_path / "all", tmp_path / "out" / "ctc")
+    assert not (tmp_path / "out").exists()
+
+
+def test_frame_that_cannot_be_mapped_is_left_out(sequence, tmp_path):
+    write(sequence / "01" / "t000.tif", np.full(CELLS.shape, np.nan, np.float32))
+    notes = convert_ctc(sequence, tmp_path / "out" / "ctc")
+    assert "01/t000.tif: no value of it is a finite number" in notes.full_text()
 
 
 def test_evaluation_takes_what_is_not_annotated_for_no_error(sequence, tmp_path, request):

@@ -18,7 +18,7 @@ def good(name):
 
 def bad(name):
     def read():
-        raise SourceError(f"{name} is broken; replace it")
+        raise SourceError(f"{name} is broken; fix it")
 
     return read
 
@@ -55,7 +55,7 @@ def test_failed_second_run_changes_nothing(tmp_path):
 
 
 def test_split_that_ends_empty_is_an_error_with_the_reasons(tmp_path):
-    with pytest.raises(SourceError, match="no image of the split 'val' could be used(.|\\n)*b is broken; replace it"):
+    with pytest.raises(SourceError, match="no image of the split 'val' could be used(.|\\n)*b is broken; fix it"):
         convert(tmp_path / "cells", train=["a"], val=["!b"])
     with pytest.raises(SourceError, match="no image of the source could be used(.|\\n)*a is broken(.|\\n)*b is broken"):
         convert(tmp_path / "cells", train=["!a"], val=["!b"])
@@ -67,7 +67,7 @@ def test_whole_list_of_what_was_left_out_lies_beside_the_dataset(tmp_path, capsy
     notes = convert(output, train=["a", *(f"!{n}" for n in range(8))])
     assert notes.num_left_out == 8
     text = (output / NOTES_FILE).read_text()
-    assert text.splitlines() == [f"left out: {n} is broken; replace it" for n in range(8)]
+    assert text.splitlines() == [f"left out: {n} is broken; fix it" for n in range(8)]
     printed = capsys.readouterr().out
     assert "... and 3 more" in printed and f"All of these: {output / NOTES_FILE}" in printed
 

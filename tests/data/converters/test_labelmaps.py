@@ -1,4 +1,7 @@
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +183,40 @@ def test_nothing_to_pair(tmp_path):
     with pytest.raises(SourceError, match="none of the 4 images .* has usable labels of its name .* e.g. for img0.png"):
         convert(tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("broken, status", [((), 0), ((2,), 2), ((0, 1, 2, 3), "error: no image of the source")])
+def test_exit_status_says_whether_something_was_left_out(tmp_path, monkeypatch, broken, status):
+    image_folder(tmp_path)
+    for number in range(4):
+        write(tmp_path / "labels" / f"img{number}.png", CELLS[: 9 if number in broken else None])
+    script = Path(__file__).parents[3] / "datasets" / "prepare_labelmaps.py"
+    places = {"--images": tmp_path / "images", "--labels": tmp_path / "labels", "--output": tmp_path / "out"}
+    arguments = [str(word) for pair in places.items() for word in pair]
+    monkeypatch.setattr(sys, "argv", [script.name, *arguments, "--val-fraction", "0"])
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    assert code == status if isinstance(status, int) else code.startswith(status)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_broken_images_never_empty_a_split_while_others_can_be_used(tmp_path, seed):
+    image_folder(tmp_path)
+    for number in range(4):
+        write(tmp_path / "labels" / f"img{number}.png", CELLS[: None if number < 2 else 9])
+    notes = convert_labelmaps(tmp_path / "images", tmp_path / "labels", tmp_path / "out" / "cells", seed=seed)
+    contents = [read_split(tmp_path / "out" / "cells", split) for split in ("train", "val")]
+    assert sorted(stem for content in contents for stem in stems(content)) == ["img0", "img1"]
+    assert notes.num_left_out == 2 and notes.full_text().count("save both at one size") == 2
+
+
+def test_one_usable_image_is_too_few_for_two_splits(tmp_path):
+    image_folder(tmp_path)
+    for number in range(4):
+        write(tmp_path / "labels" / f"img{number}.png", CELLS[: None if number == 0 else 9])
+    with pytest.raises(SourceError, match="no image of the split '.*' could be used(.|\\n)*both at one size"):
+        convert(tmp_path)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
