@@ -1,6 +1,5 @@
 """Checkpoint files of the authors' released program, turned into ours and checked against the model they are for."""
 
-import pickle
 
 import torch
 from detectron2.modeling import build_model
@@ -8,6 +7,7 @@ from detectron2.modeling import build_model
 from ..config import get_cfg
 from ..modeling.released_checkpoint import convert_released_state_dict
 from ..utils.atomic_write import atomic_write
+from .weights import read_pth
 
 
 def convert_file(source: str, target: str, config_file: str) -> None:
@@ -18,14 +18,10 @@ def convert_file(source: str, target: str, config_file: str) -> None:
             checkpoint.
 
     Raises:
-        ValueError: the file is no such checkpoint, or its parameters do not fit the model.
-        FileNotFoundError: ``source`` is not there.
+        ValueError: the file is missing, damaged or no such checkpoint, or its parameters do not fit the model.
     """
-    try:
-        checkpoint = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{source} is not a checkpoint of plain tensors: {error}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    checkpoint = read_pth(source)
+    if "state_dict" not in checkpoint:
         raise ValueError(f"{source} has no 'state_dict': the released program saves a dict of 'epoch' and 'state_dict'")
     model = convert_released_state_dict(checkpoint["state_dict"])
     _check_fit(source, model, config_file)

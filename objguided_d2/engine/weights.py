@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import WeightsError
 
-__all__ = ["WeightsError", "load_weights", "read_checkpoint"]
+__all__ = ["WeightsError", "load_weights", "read_checkpoint", "read_pth"]
 
 # Parts that only the training runs; a file without them fits all the same.
 TRAINING_ONLY = ("roi_heads.mask_head.refinement.",)
@@ -42,13 +42,28 @@ _UNREADABLE = (
 
 
 def read_checkpoint(path: str | os.PathLike, *, mmap: bool = False) -> dict[str, Any]:
-    """Read a ``.pth`` file on the CPU, tensors and plain values alone: nothing in it can run code.
+    """Read a checkpoint, or the bare weights of a model by name, see :func:`read_pth`.
+
+    Raises:
+        WeightsError: see :func:`read_pth`; also if there are no weights in the file.
+    """
+    content = read_pth(path, mmap=mmap)
+    weights = content.get("model", content)
+    if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
+        names = ", ".join(map(str, list(content)[:5])) or "nothing"
+        hint = ": convert it with tools/convert_released_checkpoint.py" if "state_dict" in content else ""
+        raise WeightsError(f"weights {path}: there are none under 'model' in the file, which holds {names}{hint}")
+    return content
+
+
+def read_pth(path: str | os.PathLike, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a dict saved by torch on the CPU, tensors and plain values alone: nothing in it can run code.
 
     Args:
         mmap: read tensors when they are used; for a look at the rest.
 
     Raises:
-        WeightsError: if it is missing, empty, cut off, no checkpoint, or holds other objects than tensors.
+        WeightsError: if it is missing, empty, cut off, no such file, or holds other objects than tensors.
     """
     path = os.fspath(path)
     try:
@@ -78,11 +93,6 @@ def read_checkpoint(path: str | os.PathLike, *, mmap: bool = False) -> dict[str,
         raise WeightsError(
             f"weights {path}: the file holds a {type(content).__name__}, not the weights of a model by name"
         )
-    weights = content.get("model", content)
-    if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
-        names = ", ".join(map(str, list(content)[:5])) or "nothing"
-        hint = ": convert it with tools/convert_released_checkpoint.py" if "state_dict" in content else ""
-        raise WeightsError(f"weights {path}: there are none under 'model' in the file, which holds {names}{hint}")
     return content
 
 
