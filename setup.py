@@ -83,6 +83,7 @@ setup(
         "setuptools<81",
     ],
     extras_require={
+        "cluster": ["dask>=2024.8", "distributed>=2024.8", "dask-jobqueue>=0.9"],
         "napari": ["napari[pyqt6]>=0.5.5"],
         "parquet": ["pyarrow>=14"],
         "slides": ["tiffslide>=2.4"],
@@ -94,6 +95,9 @@ setup(
             "selenium>=4.20",
             "napari[pyqt6]>=0.5.5",
             'ome-zarr>=0.11; python_version >= "3.11"',
+            "dask>=2024.8",
+            "distributed>=2024.8",
+            "dask-jobqueue>=0.9",
             "pyarrow>=14",
             "shapely>=2.0",
             "tiffslide>=2.4",

@@ -1,6 +1,5 @@
 """Checkpoint files of the authors' released program, turned into ours and checked against the model they are for."""
 
-
 import torch
 from detectron2.modeling import build_model
 

@@ -10,7 +10,9 @@ from .tile_size import HALO, TILE
 from .writers import WRITERS
 
 if TYPE_CHECKING:
-    from .run import PredictSettings
+    from .file_pipeline import PredictSettings
+    from .model_spec import ModelSpec
+    from .run import RunSummary
 
 _EPILOG = """\
 Examples:
@@ -31,21 +33,15 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         settings = _settings(args)
     except ValueError as error:
         parser.error(str(error))
-    from .predictor import Predictor
     from .run import predict_files, watch_files
 
     try:
-        predictor = Predictor.from_pretrained(
-            args.config_file or args.model,
-            weights=args.weights,
-            device=args.device,
-            score_threshold=args.score,
-            tile=args.tile,
-            halo=args.halo,
-            tile_batch=args.tile_batch,
-        )
-        run = watch_files if args.watch else predict_files
-        summary = run(args.input, predictor, args.output, settings, shard=args.shard, progress=not args.quiet)
+        options = {"shard": args.shard, "progress": not args.quiet}
+        if args.workers or args.scheduler or args.cluster:
+            summary = _predict_on_cluster(args, settings, options)
+        else:
+            run = watch_files if args.watch else predict_files
+            summary = run(args.input, _model(args).load(), args.output, settings, **options)
     except (ValueError, SourceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -110,15 +106,38 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     run.add_argument("--halo", type=int, default=HALO, help=f"pixels read around a tile (default: {HALO})")
     run.add_argument("--tile-batch", type=int, default=1, metavar="N", help="tiles in the network at once (default: 1)")
+    run.add_argument("--workers", type=_count, metavar="N", help="processes of this machine, or jobs of --cluster")
+    run.add_argument("--scheduler", metavar="URL", help="use a running dask cluster, as tcp://host:8786")
+    run.add_argument("--cluster", choices=["slurm", "lsf", "pbs"], help="start --workers jobs by dask-jobqueue")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _model(args: argparse.Namespace) -> "ModelSpec":
+    from .model_spec import ModelSpec
+
+    return ModelSpec(
+        args.config_file or args.model, args.weights, args.device, args.score, args.tile, args.halo, args.tile_batch
+    )
+
+
+def _predict_on_cluster(args: argparse.Namespace, settings: "PredictSettings", options: dict) -> "RunSummary":
+    from .cluster import connect, default_threads, predict_on_cluster
+
+    threads = default_threads(args.workers) if args.workers and not (args.scheduler or args.cluster) else None
+    with connect(args.workers, args.scheduler, args.cluster) as client:
+        return predict_on_cluster(
+            args.input, _model(args), args.output, settings, client=client, threads=threads, **options
+        )
 
 
 def _settings(args: argparse.Namespace) -> "PredictSettings":
     if args.config_file and not args.weights:
         raise ValueError("--config-file needs --weights")
+    if args.watch and (args.workers or args.scheduler or args.cluster):
+        raise ValueError("--watch runs in one process; leave out --workers, --scheduler and --cluster")
+    from .file_pipeline import PredictSettings
     from .filters import Filters
-    from .run import PredictSettings
 
     return PredictSettings(
         save=tuple(dict.fromkeys(args.save)),
@@ -146,6 +165,12 @@ def _number_or(text: str | None, word: str, option: str) -> float | str | None:
         return float(text)
     except ValueError:
         raise ValueError(f"{option} takes a number or {word}, not {text}") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of processes")
+    return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:

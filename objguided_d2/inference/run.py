@@ -1,7 +1,4 @@
-"""Folders of images to folders of results: a run that can be killed, split and called again.
-
-The unit is "file -> committed output". Reading runs in one thread ahead of the network, writing in another behind it.
-"""
+"""Folders of images to folders of results: a run that can be killed, split and called again."""
 
 from __future__ import annotations
 
@@ -10,74 +7,24 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import logging
-import re
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from tqdm import tqdm
 
 from ..data.source_error import SourceError
-from .filters import Filters
-from .image_source import ImageSource, open_image
+from .file_pipeline import FilePipeline, PredictSettings
 from .inputs import list_inputs
-from .large_labels import writer_of
-from .prediction import Prediction, as_pair, check_formats
-from .predictor import Predictor, PreparedImage
-from .prefetch import prefetch
-from .records import (
-    FileResult,
-    Records,
-    command_line,
-    fingerprint,
-    remove_leftovers,
-    versions,
-    write_errors,
-    write_text,
-)
-from .writers import WRITERS
+from .predictor import Predictor
+from .records import FileResult, command_line, versions, write_errors, write_text
 
-logger = logging.getLogger(__name__)
-
-_TIME_POINT = re.compile(r"t?(\d+)")
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictSettings:
-    """What the outputs of a file depend on, beside the model.
-
-    Attributes:
-        save: output formats, names of :data:`.writers.WRITERS`.
-        filters: see :class:`Filters`.
-        scale, pixel_size, diameter: see :meth:`.predictor.Predictor.__call__`.
-        channels, z, level: see :func:`.image_source.open_image`.
-        table_suffix: ".csv" or ".parquet".
-    """
-
-    save: tuple[str, ...] = ("labels", "table")
-    filters: Filters = Filters()
-    scale: float | tuple[float, float] | str | None = None
-    pixel_size: float | tuple[float, float] | None = None
-    diameter: float | str | None = None
-    channels: str | Sequence[int | str] | None = None
-    z: str | int | None = None
-    level: int | None = None
-    table_suffix: str = ".csv"
-
-    def __post_init__(self) -> None:
-        check_formats(self.save)
-        for name in ("scale", "pixel_size", "diameter"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                try:
-                    as_pair(value)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from error
+Files = list[tuple[Path, Path]]
+# Predicts files until it is asked to stop: (files, stop, progress) -> results by name.
+Execute = Callable[[Files, Callable[[], bool], bool], dict[str, FileResult]]
 
 
 @dataclasses.dataclass
@@ -130,11 +77,13 @@ def predict_files(
         SourceError: if there is no input.
     """
     settings, output = settings or PredictSettings(), Path(output)
-    files = _list_files(inputs, output, shard)
-    return _predict_listed(files, predictor, output, settings, shard, progress, {})
+    pipeline = FilePipeline(predictor, output, settings)
+    files = list_files(inputs, output, shard)
+    return execute_and_report(files, pipeline, pipeline.description, output, shard=shard, progress=progress)
 
 
-def _list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, int] | None) -> list[tuple[Path, Path]]:
+def list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, int] | None = None) -> Files:
+    """(path, name under the inputs) of the images of a call, or of its shard (I, N)."""
     # Outputs of an earlier run in a folder below the inputs are no inputs.
     own = output.resolve()
     return [
@@ -144,37 +93,39 @@ def _list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, in
     ]
 
 
-def _predict_listed(
-    files: list[tuple[Path, Path]],
-    predictor: Predictor,
+def execute_and_report(
+    files: Files,
+    execute: Execute,
+    description: dict,
     output: Path,
-    settings: PredictSettings,
-    shard: tuple[int, int] | None,
-    progress: bool,
-    earlier: dict[str, FileResult],
+    *,
+    shard: tuple[int, int] | None = None,
+    progress: bool = True,
+    earlier: dict[str, FileResult] | None = None,
 ) -> RunSummary:
-    """Predict files and report on them, and on those of ``earlier`` rounds."""
+    """Predict files and write ``run.json`` and ``errors.csv``, also of those of ``earlier`` calls.
+
+    Args:
+        description: of model and settings, for ``run.json``.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    described = _describe(predictor, settings)
-    run = _Run(predictor, output, settings, Records(output, fingerprint(described)))
     started, begin = _now(), time.perf_counter()
     with _stop_on_interrupt() as stop:
-        results = run(files, stop, progress)
+        results = execute(files, lambda: stop.requested, progress)
     summary = RunSummary(results, time.perf_counter() - begin, stop.requested)
-    reported = {**earlier, **results}
+    reported = {**(earlier or {}), **results}
     part = f"-{shard[0]}of{shard[1]}" if shard else ""
     failed = [(name, result.reason) for name, result in reported.items() if result.status == "failed"]
     write_errors(output / f"errors{part}.csv", failed)
     report = {
-        **described,
+        **description,
         "command": command_line(),
         "versions": versions(),
-        "device": str(predictor.device),
         "started": started,
         "finished": _now(),
         "seconds": round(summary.seconds, 3),
         "interrupted": summary.interrupted,
-        "num_files": len(files) + len(earlier),
+        "num_files": len(files) + len(earlier or {}),
         "files": {name: dataclasses.asdict(result) for name, result in reported.items()},
     }
     write_text(output / f"run{part}.json", json.dumps(report, indent=1, default=str) + "\n")
@@ -205,6 +156,7 @@ def watch_files(
         what became of each file in the last look that took it up.
     """
     settings, output = settings or PredictSettings(), Path(output)
+    pipeline = FilePipeline(predictor, output, settings)
     taken: dict[Path, int] = {}
     total = RunSummary({}, 0.0)
     number = 0
@@ -213,13 +165,21 @@ def watch_files(
         arrived = []
         # A folder that is still empty is none that is wrong.
         with contextlib.suppress(SourceError):
-            for path, relative in _list_files(inputs, output, shard):
+            for path, relative in list_files(inputs, output, shard):
                 changed = path.stat().st_mtime_ns if path.exists() else None
                 if changed is not None and taken.get(path) != changed and time.time() - changed / 1e9 >= settle:
                     taken[path] = changed
                     arrived.append((path, relative))
         if arrived:
-            summary = _predict_listed(arrived, predictor, output, settings, shard, progress, total.files)
+            summary = execute_and_report(
+                arrived,
+                pipeline,
+                pipeline.description,
+                output,
+                shard=shard,
+                progress=progress,
+                earlier=total.files,
+            )
             total.files.update(summary.files)
             total.seconds += summary.seconds
             total.interrupted = summary.interrupted
@@ -229,138 +189,6 @@ def watch_files(
             time.sleep(interval)
         except KeyboardInterrupt:
             return total
-
-
-@dataclasses.dataclass
-class _Frame:
-    """A frame of a file on its way; ``prepared`` or the ``error`` that ended the file."""
-
-    path: Path
-    relative: Path
-    number: int = 0
-    name: str = ""
-    is_last: bool = True
-    source: ImageSource | None = None
-    prepared: PreparedImage | None = None
-    error: Exception | None = None
-    began: float = 0.0
-
-
-class _Run:
-    """One pass over files, see :func:`predict_files`."""
-
-    def __init__(self, predictor: Predictor, output: Path, settings: PredictSettings, records: Records) -> None:
-        self.predictor, self.output, self.settings, self.records = predictor, output, settings, records
-
-    def __call__(self, files: list[tuple[Path, Path]], stop: _Stop, progress: bool) -> dict[str, FileResult]:
-        results: dict[str, FileResult] = {}
-        todo = []
-        for path, relative in files:
-            with contextlib.suppress(OSError):
-                if (found := self.records.find(path, relative)) is not None:
-                    results[relative.as_posix()] = found
-                    continue
-            todo.append((path, relative))
-        bar = tqdm(total=len(todo), unit="image", disable=not progress, smoothing=0.1)
-        writing: Future | None = None
-        current: FileResult | None = None
-        with bar, ThreadPoolExecutor(1) as writer, contextlib.closing(prefetch(self._frames(todo), 2)) as frames:
-            for frame in frames:
-                current = current or FileResult("done")
-                prediction = self._predict(frame)
-                # One frame is written while the next is predicted: memory stays bounded.
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(self._finish, frame, prediction, current, results, bar)
-                if frame.is_last:
-                    current = None
-                    if stop.requested:
-                        break
-            if writing is not None:
-                writing.result()
-        return {
-            relative.as_posix(): results[relative.as_posix()] for _, relative in files if relative.as_posix() in results
-        }
-
-    def _frames(self, files: list[tuple[Path, Path]]) -> Iterator[_Frame]:
-        """Open, read and prepare, in the reading thread."""
-        settings = self.settings
-        for path, relative in files:
-            began = time.perf_counter()
-            number, source = 0, None
-            names: tuple[str, ...] = ("",)
-            try:
-                source = open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
-                names = source.frames or ("",)
-                for number, name in enumerate(names):
-                    frame = source.frame(number) if source.frames else source
-                    prepared = self.predictor.prepare(
-                        frame, pixel_size=settings.pixel_size, scale=settings.scale, diameter=settings.diameter
-                    )
-                    is_last = number == len(names) - 1
-                    yield _Frame(path, relative, number, name, is_last, source, prepared, began=began)
-            except Exception as error:
-                yield _Frame(path, relative, number, source=source, error=error, began=began)
-
-    def _predict(self, frame: _Frame) -> Prediction | None:
-        if frame.error is None:
-            assert frame.prepared is not None
-            try:
-                return self.predictor.predict_prepared([frame.prepared])[0]
-            except Exception as error:
-                frame.error = error
-        return None
-
-    def _finish(
-        self, frame: _Frame, prediction: Prediction | None, result: FileResult, results: dict, bar: tqdm
-    ) -> None:
-        """Write a frame, and after the last one of a file its record."""
-        frame.prepared = None
-        try:
-            if frame.number == 0:
-                self.records.forget(frame.relative)
-            if frame.error is not None:
-                raise frame.error
-            assert prediction is not None
-            if result.status != "failed":
-                self._write(frame, prediction.filtered(self.settings.filters), result)
-        except Exception as error:
-            logger.debug("%s failed", frame.path, exc_info=error)
-            result.status, result.reason = "failed", _reason(frame.path, error)
-        if not frame.is_last:
-            return
-        if frame.source is not None:
-            frame.source.close()
-        result.seconds = round(time.perf_counter() - frame.began, 3)
-        if result.status == "done":
-            self.records.write(frame.path, frame.relative, result)
-        else:
-            tqdm.write(f"{frame.path}: {result.reason}", file=sys.stderr)
-        results[frame.relative.as_posix()] = result
-        bar.update()
-
-    def _write(self, frame: _Frame, prediction: Prediction, result: FileResult) -> None:
-        for name in self.settings.save:
-            path = self._path(name, frame)
-            remove_leftovers(path)
-            write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
-            write(prediction.objects, path, image=prediction.image)
-            result.outputs.append(path.relative_to(self.output).as_posix())
-        result.num_objects += len(prediction)
-        result.num_cut += prediction.num_cut
-
-    def _path(self, name: str, frame: _Frame) -> Path:
-        """Where an output goes. The masks of a time series lie in one folder: that of a file with frames is its name;
-        files that are time points themselves (t012.tif) share their folder."""
-        stem = self.output / frame.relative.parent / frame.relative.stem
-        writer = WRITERS[name]
-        if name == "ctc":
-            time_point = _TIME_POINT.fullmatch(frame.relative.stem)
-            if not frame.name and time_point:
-                return writer.path(stem.parent, int(time_point[1]))
-            return writer.path(stem, frame.number)
-        suffix = self.settings.table_suffix if name == "table" else None
-        return writer.path(f"{stem}_{frame.name}" if frame.name else stem, suffix=suffix)
 
 
 class _Stop:
@@ -388,30 +216,12 @@ def _stop_on_interrupt() -> Iterator[_Stop]:
         signal.signal(signal.SIGINT, former)
 
 
-def _describe(predictor: Predictor, settings: PredictSettings) -> dict:
-    """Everything that outputs depend on."""
-    return {
-        "model": {"sha256": predictor.model_hash, "classes": list(predictor.info.class_names)},
-        "settings": {
-            **dataclasses.asdict(settings),
-            "score_threshold": predictor.score_threshold,
-            "tile": predictor.tile,
-            "halo": predictor.halo,
-        },
-    }
-
-
 def _in_shard(relative: Path, shard: tuple[int, int] | None) -> bool:
     """By the name alone, so that shards agree whatever else each of them sees."""
     if shard is None:
         return True
     number, count = shard
     return int(hashlib.sha256(relative.as_posix().encode()).hexdigest(), 16) % count == number - 1
-
-
-def _reason(path: Path, error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.removeprefix(f"{path}: ")
 
 
 def _now() -> str:

@@ -13,11 +13,13 @@ import pytest
 import tifffile
 
 from objguided_d2.data.source_error import SourceError
+from objguided_d2.inference import file_pipeline
 from objguided_d2.inference import run as run_module
+from objguided_d2.inference.file_pipeline import PredictSettings
 from objguided_d2.inference.filters import Filters
 from objguided_d2.inference.predict_command import main
 from objguided_d2.inference.predictor import Predictor
-from objguided_d2.inference.run import PredictSettings, predict_files, watch_files
+from objguided_d2.inference.run import predict_files, watch_files
 from tests.inference.models import textured_image
 
 
@@ -124,9 +126,9 @@ def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, 
             raise Killed
         whole.write(objects, path, image=image)
 
-    whole = run_module.WRITERS["labels"]
+    whole = file_pipeline.WRITERS["labels"]
     with monkeypatch.context() as patch:
-        patch.setitem(run_module.WRITERS, "labels", dataclasses.replace(whole, write=write_half))
+        patch.setitem(file_pipeline.WRITERS, "labels", dataclasses.replace(whole, write=write_half))
         with pytest.raises(Killed):
             run(predictor, images, tmp_path / "out", "labels", "table")
     summary = run(predictor, images, tmp_path / "out", "labels", "table")

@@ -1,0 +1,162 @@
+"""Runs over many processes and machines by dask.distributed: one task a file, as in one process.
+
+A task reads a file, predicts it and commits outputs and record, so it can be done again at any time: one whose worker
+dies is, on another. Each worker process loads the model once. Inputs, outputs and model must lie on a file system that
+all machines share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from .file_pipeline import FilePipeline, PredictSettings
+from .model_spec import ModelSpec
+from .records import FileResult
+from .run import Files, RunSummary, execute_and_report, list_files
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CLUSTERS = {"slurm": "SLURMCluster", "lsf": "LSFCluster", "pbs": "PBSCluster"}
+
+
+class ClusterError(ValueError):
+    """A cluster that cannot be used. The message says what to do."""
+
+
+@contextlib.contextmanager
+def connect(workers: int | None = None, scheduler: str | None = None, cluster: str | None = None) -> Iterator[Client]:
+    """A client of a dask cluster.
+
+    Args:
+        workers: processes of this machine, or jobs of ``cluster``.
+        scheduler: address of a cluster that runs already, as tcp://host:8786.
+        cluster: "slurm", "lsf" or "pbs": start ``workers`` jobs, with dask-jobqueue's settings
+            (~/.config/dask/jobqueue.yaml).
+
+    Raises:
+        ClusterError: if dask is not installed, or the scheduler does not answer.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ClusterError("more than one process needs dask: pip install 'objguided_d2[cluster]'") from error
+    with contextlib.ExitStack() as stack:
+        if scheduler:
+            try:
+                yield stack.enter_context(distributed.Client(scheduler))
+            except OSError as error:
+                raise ClusterError(f"no scheduler answers at {scheduler}: {error}") from error
+            return
+        if cluster:
+            started = stack.enter_context(_jobs(cluster))
+            started.scale(jobs=workers or 1)
+        else:
+            started = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        yield stack.enter_context(distributed.Client(started))
+
+
+def predict_on_cluster(
+    inputs: Sequence[str | Path],
+    model: ModelSpec,
+    output: str | Path,
+    settings: PredictSettings | None = None,
+    *,
+    client: Client,
+    shard: tuple[int, int] | None = None,
+    progress: bool = True,
+    threads: int | None = None,
+) -> RunSummary:
+    """:func:`.run.predict_files` with the processes of a dask cluster; the outputs are the same.
+
+    Args:
+        client: of :func:`connect`, or your own.
+        threads: of PyTorch in each process; None leaves its default.
+
+    Raises:
+        SourceError: if there is no input.
+        ValueError: if the model cannot be loaded.
+    """
+    settings, output, model = settings or PredictSettings(), Path(output).resolve(), model.absolute()
+    files = [(path.absolute(), relative) for path, relative in list_files(inputs, output, shard)]
+    description = client.submit(_describe, model, settings, output, threads, pure=False).result()
+
+    def execute(files: Files, stop: Callable[[], bool], progress: bool) -> dict[str, FileResult]:
+        from distributed import as_completed
+
+        names = {}
+        for path, relative in files:
+            # A task that kills three workers in turn is at fault itself.
+            task = client.submit(_predict_file, model, settings, output, threads, path, relative, pure=False)
+            names[task] = relative.as_posix()
+        results = {}
+        with tqdm(total=len(files), unit="image", disable=not progress, smoothing=0.1) as bar:
+            for task in as_completed(names):
+                results[names[task]] = _result(task)
+                bar.update()
+                if stop():
+                    client.cancel([task for task in names if names[task] not in results])
+                    break
+        return {
+            relative.as_posix(): results[relative.as_posix()] for _, relative in files if relative.as_posix() in results
+        }
+
+    return execute_and_report(files, execute, description, output, shard=shard, progress=progress)
+
+
+def _jobs(cluster: str) -> Any:
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise ClusterError(f"--cluster {cluster} needs dask-jobqueue: pip install 'objguided_d2[cluster]'") from error
+    try:
+        return getattr(dask_jobqueue, CLUSTERS[cluster])()
+    except (ValueError, TypeError, OSError) as error:
+        raise ClusterError(
+            f"--cluster {cluster} cannot start: {error}; set cores, memory and queue in ~/.config/dask/jobqueue.yaml"
+        ) from error
+
+
+def _result(task: Any) -> FileResult:
+    try:
+        return task.result()
+    except Exception as error:
+        # The worker that had it died, three times over; errors of the file itself are results.
+        return FileResult("failed", reason=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _pipeline(model: ModelSpec, settings: PredictSettings, output: Path, threads: int | None) -> FilePipeline:
+    if threads is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return FilePipeline(model.load_once(), output, settings)
+
+
+def _describe(model: ModelSpec, settings: PredictSettings, output: Path, threads: int | None) -> dict:
+    return _pipeline(model, settings, output, threads).description
+
+
+def _predict_file(
+    model: ModelSpec, settings: PredictSettings, output: Path, threads: int | None, path: Path, relative: Path
+) -> FileResult:
+    (result,) = _pipeline(model, settings, output, threads)([(path, relative)]).values()
+    return result
+
+
+def default_threads(workers: int) -> int:
+    """Threads of each of some processes on this machine."""
+    return max(1, (os.cpu_count() or 1) // workers)

@@ -1,0 +1,231 @@
+"""One file after the other through reading, network and writing.
+
+Reading runs in one thread ahead of the network, writing in another behind it. The unit is "file -> committed output".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .filters import Filters
+from .image_source import ImageSource, open_image
+from .large_labels import writer_of
+from .prediction import Prediction, as_pair, check_formats
+from .predictor import Predictor, PreparedImage
+from .prefetch import prefetch
+from .records import FileResult, Records, fingerprint, remove_leftovers
+from .writers import WRITERS
+
+logger = logging.getLogger(__name__)
+
+_TIME_POINT = re.compile(r"t?(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictSettings:
+    """What the outputs of a file depend on, beside the model.
+
+    Attributes:
+        save: output formats, names of :data:`.writers.WRITERS`.
+        filters: see :class:`Filters`.
+        scale, pixel_size, diameter: see :meth:`.predictor.Predictor.__call__`.
+        channels, z, level: see :func:`.image_source.open_image`.
+        table_suffix: ".csv" or ".parquet".
+    """
+
+    save: tuple[str, ...] = ("labels", "table")
+    filters: Filters = Filters()
+    scale: float | tuple[float, float] | str | None = None
+    pixel_size: float | tuple[float, float] | None = None
+    diameter: float | str | None = None
+    channels: str | Sequence[int | str] | None = None
+    z: str | int | None = None
+    level: int | None = None
+    table_suffix: str = ".csv"
+
+    def __post_init__(self) -> None:
+        check_formats(self.save)
+        for name in ("scale", "pixel_size", "diameter"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                try:
+                    as_pair(value)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+
+
+def describe(predictor: Predictor, settings: PredictSettings) -> dict:
+    """Everything that outputs depend on."""
+    return {
+        "model": {"sha256": predictor.model_hash, "classes": list(predictor.info.class_names)},
+        "settings": {
+            **dataclasses.asdict(settings),
+            "score_threshold": predictor.score_threshold,
+            "tile": predictor.tile,
+            "halo": predictor.halo,
+        },
+    }
+
+
+@dataclasses.dataclass
+class _Frame:
+    """A frame of a file on its way; ``prepared`` or the ``error`` that ended the file."""
+
+    path: Path
+    relative: Path
+    number: int = 0
+    name: str = ""
+    is_last: bool = True
+    source: ImageSource | None = None
+    prepared: PreparedImage | None = None
+    error: Exception | None = None
+    began: float = 0.0
+
+
+class FilePipeline:
+    """Predicts files and writes their outputs and records.
+
+    Args:
+        predictor: of the model.
+        output: folder of the outputs.
+        settings: of the outputs.
+    """
+
+    def __init__(self, predictor: Predictor, output: Path, settings: PredictSettings) -> None:
+        self.predictor, self.output, self.settings = predictor, output, settings
+        self.description = describe(predictor, settings)
+        self.records = Records(output, fingerprint(self.description))
+
+    def __call__(
+        self,
+        files: Sequence[tuple[Path, Path]],
+        stop: Callable[[], bool] = lambda: False,
+        progress: bool = False,
+    ) -> dict[str, FileResult]:
+        """Results by name, of files that are done already too.
+
+        Args:
+            files: (path, name under the inputs).
+            stop: asked after each file whether to end there.
+            progress: show a bar.
+        """
+        results: dict[str, FileResult] = {}
+        todo = []
+        for path, relative in files:
+            with contextlib.suppress(OSError):
+                if (found := self.records.find(path, relative)) is not None:
+                    results[relative.as_posix()] = found
+                    continue
+            todo.append((path, relative))
+        bar = tqdm(total=len(todo), unit="image", disable=not progress, smoothing=0.1)
+        writing: Future | None = None
+        current: FileResult | None = None
+        with bar, ThreadPoolExecutor(1) as writer, contextlib.closing(prefetch(self._frames(todo), 2)) as frames:
+            for frame in frames:
+                current = current or FileResult("done")
+                prediction = self._predict(frame)
+                # One frame is written while the next is predicted: memory stays bounded.
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(self._finish, frame, prediction, current, results, bar)
+                if frame.is_last:
+                    current = None
+                    if stop():
+                        break
+            if writing is not None:
+                writing.result()
+        return {
+            relative.as_posix(): results[relative.as_posix()] for _, relative in files if relative.as_posix() in results
+        }
+
+    def _frames(self, files: list[tuple[Path, Path]]) -> Iterator[_Frame]:
+        """Open, read and prepare, in the reading thread."""
+        settings = self.settings
+        for path, relative in files:
+            began = time.perf_counter()
+            number, names, source = 0, ("",), None
+            try:
+                source = open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
+                names = source.frames or ("",)
+                for number, name in enumerate(names):
+                    frame = source.frame(number) if source.frames else source
+                    prepared = self.predictor.prepare(
+                        frame, pixel_size=settings.pixel_size, scale=settings.scale, diameter=settings.diameter
+                    )
+                    is_last = number == len(names) - 1
+                    yield _Frame(path, relative, number, name, is_last, source, prepared, began=began)
+            except Exception as error:
+                yield _Frame(path, relative, number, source=source, error=error, began=began)
+
+    def _predict(self, frame: _Frame) -> Prediction | None:
+        if frame.error is None:
+            try:
+                return self.predictor.predict_prepared([frame.prepared])[0]
+            except Exception as error:
+                frame.error = error
+        return None
+
+    def _finish(
+        self, frame: _Frame, prediction: Prediction | None, result: FileResult, results: dict, bar: tqdm
+    ) -> None:
+        """Write a frame, and after the last one of a file its record."""
+        frame.prepared = None
+        try:
+            if frame.number == 0:
+                self.records.forget(frame.relative)
+            if frame.error is not None:
+                raise frame.error
+            if result.status != "failed":
+                self._write(frame, prediction.filtered(self.settings.filters), result)
+        except Exception as error:
+            logger.debug("%s failed", frame.path, exc_info=error)
+            result.status, result.reason = "failed", _reason(frame.path, error)
+        if not frame.is_last:
+            return
+        if frame.source is not None:
+            frame.source.close()
+        result.seconds = round(time.perf_counter() - frame.began, 3)
+        if result.status == "done":
+            self.records.write(frame.path, frame.relative, result)
+        else:
+            tqdm.write(f"{frame.path}: {result.reason}", file=sys.stderr)
+        results[frame.relative.as_posix()] = result
+        bar.update()
+
+    def _write(self, frame: _Frame, prediction: Prediction, result: FileResult) -> None:
+        for name in self.settings.save:
+            path = self._path(name, frame)
+            remove_leftovers(path)
+            write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
+            write(prediction.objects, path, image=prediction.image)
+            result.outputs.append(path.relative_to(self.output).as_posix())
+        result.num_objects += len(prediction)
+        result.num_cut += prediction.num_cut
+
+    def _path(self, name: str, frame: _Frame) -> Path:
+        """Where an output goes. The masks of a time series lie in one folder: that of a file with frames is its name;
+        files that are time points themselves (t012.tif) share their folder."""
+        stem = self.output / frame.relative.parent / frame.relative.stem
+        writer = WRITERS[name]
+        if name == "ctc":
+            time_point = _TIME_POINT.fullmatch(frame.relative.stem)
+            if not frame.name and time_point:
+                return writer.path(stem.parent, int(time_point[1]))
+            return writer.path(stem, frame.number)
+        suffix = self.settings.table_suffix if name == "table" else None
+        return writer.path(f"{stem}_{frame.name}" if frame.name else stem, suffix=suffix)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.removeprefix(f"{path}: ")

@@ -1,0 +1,75 @@
+"""Runs over processes: the outputs of one process, also when a worker dies."""
+
+import os
+import signal
+import threading
+import time
+
+import cv2
+import pytest
+import torch
+
+dask = pytest.importorskip("dask")
+pytest.importorskip("distributed")
+
+from objguided_d2.inference.cluster import ClusterError, connect, predict_on_cluster  # noqa: E402
+from objguided_d2.inference.file_pipeline import PredictSettings  # noqa: E402
+from objguided_d2.inference.model_spec import ModelSpec  # noqa: E402
+from objguided_d2.inference.run import predict_files  # noqa: E402
+from tests.inference.models import save_run, textured_image  # noqa: E402
+
+
+def test_a_local_cluster_gives_the_outputs_of_one_process_when_a_worker_is_killed(busy_run, tmp_path):
+    _, _, folder = busy_run
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(6):
+        cv2.imwrite(str(images / f"{i}.png"), textured_image(40, 48, i))
+    (images / "broken.png").write_bytes(b"")
+    spec, settings = ModelSpec(str(folder), device="cpu"), PredictSettings(save=("labels", "table"))
+    predict_files([images], spec.load(), tmp_path / "one", settings, progress=False)
+
+    output, threads = tmp_path / "many", torch.get_num_threads()
+    with connect(workers=2) as client:
+        victim = next(iter(client.run(os.getpid).values()))
+
+        def kill_after_the_first_output() -> None:
+            for _ in range(3000):
+                if list(output.rglob("*.csv")):
+                    break
+                time.sleep(0.02)
+            os.kill(victim, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_after_the_first_output)
+        killer.start()
+        summary = predict_on_cluster([images], spec, output, settings, client=client, progress=False, threads=threads)
+        killer.join()
+        again = predict_on_cluster([images], spec, output, settings, client=client, progress=False, threads=threads)
+
+    assert (summary.count("done"), summary.count("failed"), summary.exit_code) == (6, 1, 2)
+    assert "empty" in summary.files["broken.png"].reason
+    assert again.count("skipped") == 6
+    one, many = (
+        {path.name: path.read_bytes() for path in place.iterdir() if path.is_file() and path.name != "run.json"}
+        for place in (tmp_path / "one", output)
+    )
+    assert one == many and len(one) == 13
+
+
+def test_what_is_no_cluster_is_told():
+    with pytest.raises(ClusterError, match="no scheduler answers at tcp://127.0.0.1:1"):
+        with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), connect(scheduler="tcp://127.0.0.1:1"):
+            pass
+    with pytest.raises(ClusterError, match="--cluster slurm cannot start: .*jobqueue.yaml"):
+        with connect(cluster="slurm"):
+            pass
+
+
+def test_one_model_is_loaded_once_until_its_files_change(busy_run, tmp_path):
+    cfg, model, _ = busy_run
+    folder = save_run(cfg, model, tmp_path / "run")
+    spec = ModelSpec(str(folder), device="cpu")
+    first = spec.load_once()
+    assert spec.load_once() is first
+    os.utime(folder / "model_final.pth", (1, 1))
+    assert spec.load_once() is not first
