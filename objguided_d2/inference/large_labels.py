@@ -47,5 +47,5 @@ def writer_of(name: str, shape: tuple[int, int], write: Callable[..., None]) -> 
     """
     if shape[0] * shape[1] <= LARGE or name not in ("labels", "zarr"):
         return write
-    kind = "tiff" if name == "labels" else "zarr"
+    kind: Literal["tiff", "zarr"] = "tiff" if name == "labels" else "zarr"
     return lambda objects, path, image=None: write_large_labels(objects, path, kind)

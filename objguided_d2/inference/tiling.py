@@ -133,7 +133,8 @@ def _detect(model: nn.Module, tiles: list[Tile], inputs: list[Tensor]) -> list[I
     generator = model.proposal_generator
     feature = features[generator.in_feature]
     heatmap = generator.head(feature).float()
-    inside = inside_cells(images.image_sizes, *heatmap.shape[-2:], generator.stride, heatmap.device)
+    height, width = heatmap.shape[-2:]
+    inside = inside_cells(images.image_sizes, height, width, generator.stride, heatmap.device)
     heatmap = heatmap.masked_fill(~inside[:, None], -torch.inf)
     proposals = generator.propose(_peaks_in_cores(heatmap, tiles, generator.stride), feature, images.image_sizes)
     detections, _ = model.roi_heads(images, features, proposals)
