@@ -47,10 +47,7 @@ setup(
         # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
     ],
-    extras_require={
-        "cluster": ["dask>=2024.8", "distributed>=2024.8", "dask-jobqueue>=0.9"],
-        "test": ["pytest>=8.0", "hypothesis>=6.90", "stardist>=0.8.5", "selenium>=4.20"],
-    },
+    extras_require={"test": ["pytest>=8.0", "hypothesis>=6.90", "stardist>=0.8.5", "selenium>=4.20"]},
     classifiers=[
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",

@@ -1,14 +1,9 @@
-"""Predict images: `objguided predict`, called as Detectron2's users call tools.
-
-python tools/predict.py images/ --model output/my_run --output results/
-"""
+#!/usr/bin/env python
+"""Predict images: ``objguided predict``."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from objguided_d2.inference.predict_command import main  # noqa: E402
+from objguided_d2.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["predict", *sys.argv[1:]]))

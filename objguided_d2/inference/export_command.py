@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .pretrained import export_bundle
-
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; returns its exit status."""
@@ -23,6 +21,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     )
     parser.add_argument("--card", metavar="FILE", help="model card in Markdown (default: one made from the config)")
     args = parser.parse_args(argv)
+    from .pretrained import export_bundle
+
     try:
         path = export_bundle(
             args.run,
@@ -38,7 +38,3 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return 1
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

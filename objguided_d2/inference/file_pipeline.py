@@ -153,7 +153,8 @@ class FilePipeline:
         settings = self.settings
         for path, relative in files:
             began = time.perf_counter()
-            number, names, source = 0, ("",), None
+            number, source = 0, None
+            names: tuple[str, ...] = ("",)
             try:
                 source = open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
                 names = source.frames or ("",)
@@ -169,6 +170,7 @@ class FilePipeline:
 
     def _predict(self, frame: _Frame) -> Prediction | None:
         if frame.error is None:
+            assert frame.prepared is not None
             try:
                 return self.predictor.predict_prepared([frame.prepared])[0]
             except Exception as error:
@@ -185,6 +187,7 @@ class FilePipeline:
                 self.records.forget(frame.relative)
             if frame.error is not None:
                 raise frame.error
+            assert prediction is not None
             if result.status != "failed":
                 self._write(frame, prediction.filtered(self.settings.filters), result)
         except Exception as error:

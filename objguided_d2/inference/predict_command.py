@@ -3,14 +3,16 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..data.source_error import SourceError
-from .file_pipeline import PredictSettings
-from .filters import Filters
-from .model_spec import ModelSpec
-from .predictor import HALO, TILE
-from .run import RunSummary, predict_files, watch_files
+from .tile_size import HALO, TILE
 from .writers import WRITERS
+
+if TYPE_CHECKING:
+    from .file_pipeline import PredictSettings
+    from .model_spec import ModelSpec
+    from .run import RunSummary
 
 _EPILOG = """\
 Examples:
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         settings = _settings(args)
     except ValueError as error:
         parser.error(str(error))
+    from .run import predict_files, watch_files
+
     try:
         options = {"shard": args.shard, "progress": not args.quiet}
         if args.workers or args.scheduler or args.cluster:
@@ -109,13 +113,15 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def _model(args: argparse.Namespace) -> ModelSpec:
+def _model(args: argparse.Namespace) -> "ModelSpec":
+    from .model_spec import ModelSpec
+
     return ModelSpec(
         args.config_file or args.model, args.weights, args.device, args.score, args.tile, args.halo, args.tile_batch
     )
 
 
-def _predict_on_cluster(args: argparse.Namespace, settings: PredictSettings, options: dict) -> RunSummary:
+def _predict_on_cluster(args: argparse.Namespace, settings: "PredictSettings", options: dict) -> "RunSummary":
     from .cluster import connect, default_threads, predict_on_cluster
 
     threads = default_threads(args.workers) if args.workers and not (args.scheduler or args.cluster) else None
@@ -125,11 +131,14 @@ def _predict_on_cluster(args: argparse.Namespace, settings: PredictSettings, opt
         )
 
 
-def _settings(args: argparse.Namespace) -> PredictSettings:
+def _settings(args: argparse.Namespace) -> "PredictSettings":
     if args.config_file and not args.weights:
         raise ValueError("--config-file needs --weights")
     if args.watch and (args.workers or args.scheduler or args.cluster):
         raise ValueError("--watch runs in one process; leave out --workers, --scheduler and --cluster")
+    from .file_pipeline import PredictSettings
+    from .filters import Filters
+
     return PredictSettings(
         save=tuple(dict.fromkeys(args.save)),
         filters=Filters(
@@ -169,7 +178,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N")
     return int(number), int(count)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,12 +25,11 @@ from .model_info import ModelInfo
 from .prediction import Prediction, as_pair
 from .prefetch import prefetch
 from .preparation import ArraySource, PixelSource, Preparation, as_pixels
+from .tile_size import HALO, TILE
 from .tiling import predict_tiles, tile_grid
 
 logger = logging.getLogger(__name__)
 
-# Sides in the network's pixels. Half the halo of the receptive field: farther pixels hardly count.
-TILE, HALO = 1024, 128
 # Reduction by the config beyond which small objects are at risk.
 _STRONG_REDUCTION = 0.5
 # Windows that the diameter of objects is estimated in, and the scales that are tried there.

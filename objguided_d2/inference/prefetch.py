@@ -2,14 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 _END = object()
 
 
-def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], ahead: int = 2) -> Generator[Item, None, None]:
     """Give the items of an iterable, in order, that a thread makes up to ``ahead`` before they are asked for.
 
     An error of the iterable is raised where its item would have come. When the reader stops early, so does the thread.

@@ -5,7 +5,7 @@ import difflib
 import os
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
@@ -97,7 +97,7 @@ def export_bundle(
     """
     loaded = load_model(run, weights, device="cpu")
     info = ModelInfo.from_config(loaded.cfg).with_training_sizes(loaded.cfg)
-    given = {"pixel_size": pixel_size, "score_threshold": score_threshold, "class_names": class_names}
+    given: dict[str, Any] = {"pixel_size": pixel_size, "score_threshold": score_threshold, "class_names": class_names}
     info = dataclasses.replace(info, **{name: value for name, value in given.items() if value is not None})
     if len(info.class_names) != loaded.cfg.MODEL.ROI_HEADS.NUM_CLASSES:
         raise ValueError(

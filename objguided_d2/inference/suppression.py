@@ -1,6 +1,6 @@
 """Suppression by mask IoU among all objects of a large image: only pairs whose boxes meet are looked at.
 
-The rule is that of ``structures.mask_nms``, which compares every box with every other: 400,000 nuclei
+The rule is that of :func:`..structures.mask_nms.mask_nms`, which compares every box with every other: 400,000 nuclei
 of a slide would be 80 billion pairs.
 """
 

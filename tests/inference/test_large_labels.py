@@ -2,11 +2,11 @@
 
 import numpy as np
 import tifffile
-from objguided_d2.inference.writers import paint_labels
-from objguided_d2.inference.writers.label_image import write_labels
 
 from objguided_d2.inference import large_labels
 from objguided_d2.inference.objects import SegmentedObjects
+from objguided_d2.inference.writers import paint_labels
+from objguided_d2.inference.writers.label_image import write_labels
 
 
 def scattered_objects(count: int = 60, shape: tuple[int, int] = (1300, 700)) -> SegmentedObjects:

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from objguided_d2.inference.image_source import open_image
 
 from objguided_d2.inference import pretrained
 from objguided_d2.inference.bundle import BundleError
 from objguided_d2.inference.export_command import main as export
+from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.predictor import Predictor
 from tests.inference.models import textured_image
 
