@@ -101,7 +101,6 @@ def predict_on_cluster(
 
         names = {}
         for path, relative in files:
-            # A task that kills three workers in turn is at fault itself.
             task = client.submit(_predict_file, model, settings, output, threads, path, relative, pure=False)
             names[task] = relative.as_posix()
         results = {}
@@ -127,8 +126,9 @@ def _jobs(cluster: str) -> Any:
     try:
         return getattr(dask_jobqueue, CLUSTERS[cluster])()
     except (ValueError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise ClusterError(
-            f"--cluster {cluster} cannot start: {error}; set cores, memory and queue in ~/.config/dask/jobqueue.yaml"
+            f"--cluster {cluster} cannot start: {reason}; set cores, memory and queue in ~/.config/dask/jobqueue.yaml"
         ) from error
 
 
@@ -136,7 +136,7 @@ def _result(task: Any) -> FileResult:
     try:
         return task.result()
     except Exception as error:
-        # The worker that had it died, three times over; errors of the file itself are results.
+        # Its workers have died again and again; errors of the file itself are results.
         return FileResult("failed", reason=" ".join(str(error).split()) or type(error).__name__)
 
 

@@ -7,7 +7,8 @@ import functools
 import os
 from pathlib import Path
 
-from .predictor import HALO, TILE, Predictor
+from .predictor import Predictor
+from .tile_size import HALO, TILE
 
 
 @dataclasses.dataclass(frozen=True)
