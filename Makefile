@@ -1,4 +1,4 @@
-# make install | demo | compare | lint | test | clean. DETECTRON2=source builds the official repository with its compiled
+# make install | demo | compare | lint | test | soak | clean. DETECTRON2=source builds the official repository with its compiled
 # operators. What pip says goes to LOG.
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # $(call logged,what is done,command): one line on the terminal; the end of the log if it fails.
 logged = @echo "$(1)"; $(2) >>$(LOG) 2>&1 || { echo "failed; the end of $(LOG):"; tail -n 25 $(LOG); exit 1; }
 
-.PHONY: install demo compare lint test clean
+.PHONY: install demo compare lint test soak clean
 
 install: $(STAMP)
 
@@ -45,6 +45,11 @@ lint: install $(TEST_STAMP)
 
 test: install $(TEST_STAMP)
 	$(BIN)/python -m pytest -q tests
+
+# What takes too long for the tests: damaged files by the thousand, runs that are killed again and again.
+soak: install $(TEST_STAMP)
+	$(BIN)/python -m benchmarks.fuzz_readers --count 100000
+	$(BIN)/python -m tests.engine.soak --kills 10
 
 clean:
 	rm -rf demo output build .pytest_cache .mypy_cache .ruff_cache .hypothesis
