@@ -144,7 +144,7 @@ def test_a_breach_is_found(monkeypatch):
 
     monkeypatch.setitem(losses.heatmap_focal_loss.__globals__, "F", _Breach())
     with Discipline() as discipline, EventStorage():
-        make_model()(disk_batch([(32, 32)], [1], num_classes=2))
+        make_model()(disk_batch([(48, 64)], [1], num_classes=2))
     found = {what for what, file, _ in discipline.found if file == "losses.py"}
     assert found == {"tensor without a device", "value on the host", "float64"}
 
