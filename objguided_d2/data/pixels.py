@@ -94,13 +94,13 @@ def _decode(read: Callable[[str], bytes], name: str, as_labels: bool) -> np.ndar
         data = read(name)
         if not data:
             raise SourceError(f"{name} is empty; copy it again from where it came from")
-        if is_tiff(data):
-            pixels = read_tiff(data, name, as_labels=as_labels)
-        elif data.startswith(_JP2_MAGIC):
-            pixels = _read_jpeg2000(data, name)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of damaged tags, and of sizes that are checked here
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags, and of sizes, which are checked here
+            if is_tiff(data):
+                pixels = read_tiff(data, name, as_labels=as_labels)
+            elif data.startswith(_JP2_MAGIC):
+                pixels = _read_jpeg2000(data, name)
+            else:
                 pixels = _read_with_pillow(data, name, as_labels)
     except SourceError:
         raise

@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import struct
 
 import numpy as np
 import tifffile
@@ -20,6 +21,7 @@ _AXIS_NAMES = {
     "I": "pages",
     "Q": "planes",
 }
+MAX_PAGES = 10_000
 _ORIENTATION = 274
 
 
@@ -43,6 +45,7 @@ def read_tiff(data: bytes, name: str, *, as_labels: bool) -> np.ndarray:
     """
     # What tifffile logs about damaged tags is in the error, or does not matter.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    _check_pages(data, name)
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         series = _only_series(tiff, name)
         page = series.keyframe
@@ -66,6 +69,28 @@ def read_tiff(data: bytes, name: str, *, as_labels: bool) -> np.ndarray:
 
 
 _FIX = "save the slice, frame or channel to be segmented as a file by itself"
+
+
+def _check_pages(data: bytes, name: str) -> None:
+    """Refuse a file whose chain of pages runs in a circle or through overlapping pages: tifffile would follow it.
+
+    A page is a count of tags, the tags, and the offset of the next page (TIFF 6.0, section 2; BigTIFF has 64 bits).
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = 43 in data[2:4]
+    count_format, offset_format = (f"{order}Q", f"{order}Q") if is_big else (f"{order}H", f"{order}I")
+    tag_bytes = 20 if is_big else 12
+    seen: set[int] = set()
+    position = 8 if is_big else 4
+    try:
+        while offset := struct.unpack_from(offset_format, data, position)[0]:
+            if offset in seen or len(seen) > MAX_PAGES:
+                raise SourceError(f"{name} is damaged: its pages run in a circle or are too many; copy it again")
+            seen.add(offset)
+            (num_tags,) = struct.unpack_from(count_format, data, offset)
+            position = offset + struct.calcsize(count_format) + tag_bytes * num_tags
+    except struct.error:  # beyond the end of the file, where tifffile stops as well
+        pass
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

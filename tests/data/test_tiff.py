@@ -1,6 +1,7 @@
 """TIFF files as their tags say: nothing is taken for RGB, or for the only plane, in silence."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -123,3 +124,14 @@ def test_what_is_no_single_image_is_refused_with_its_axes(kind):
     data, message = REFUSED[kind]
     with pytest.raises(SourceError, match=rf"a.tif.*{message}.*save the slice, frame or channel to be segmented"):
         read(data)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_that_run_in_a_circle_are_refused_and_not_followed(bigtiff):
+    count, offset, tag, start = ("<Q", "<Q", 20, 8) if bigtiff else ("<H", "<I", 12, 4)
+    data = bytearray(encoded(GRAY, bigtiff=bigtiff))
+    (first,) = struct.unpack_from(offset, data, start)
+    (num_tags,) = struct.unpack_from(count, data, first)
+    struct.pack_into(offset, data, first + struct.calcsize(count) + tag * num_tags, first)
+    with pytest.raises(SourceError, match="a.tif is damaged: its pages run in a circle"):
+        read(bytes(data))

@@ -170,9 +170,7 @@ def _file_objects(
     # Label images of one image in several folders, all named alike, are classes.
     context = replace(
         context,
-        one_class_per_folder=any(
-            len(folders) > 1 and len(set(of_image)) == 1 for folders, of_image in zip(per_image, endings)
-        ),
+        one_class_per_folder=any(len(folders) > 1 and len(set(used)) == 1 for folders, used in zip(per_image, endings)),
     )
     objects_of: dict[str, ReadObjects] = {}
     categories: set[str] = set()

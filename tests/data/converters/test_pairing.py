@@ -32,7 +32,7 @@ ONE_FOLDER = {
     "LabelMe": ("a{}.png", "a{}.json", labelme()),
     "Cellpose": ("a{}.tif", "a{}_masks.tif", CELLS),
     "Cellpose command line": ("a{}.tif", "a{}_cp_masks.png", CELLS),
-    "Cellpose data set": ("{:03d}_img.png", "{:03d}_masks.png", CELLS),
+    "Cellpose dataset": ("{:03d}_img.png", "{:03d}_masks.png", CELLS),
     "folders": ("images/a{}.png", "labels/a{}.png", CELLS),
     "folders of masks": ("imgs/a{}.png", "masks/a{}.tif", CELLS),
     "folder per image": ("a{}/image.png", "a{}/image_mask.png", CELLS),
