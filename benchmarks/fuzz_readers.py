@@ -37,8 +37,9 @@ from objguided_d2.data.decode_limit import VARIABLE
 from objguided_d2.data.intensity import DEFAULT, IntensityMapping, to_rgb8
 from objguided_d2.data.label_plausibility import implausible_labels
 from objguided_d2.data.pixels import read_image_pixels, read_label_pixels
-from objguided_d2.data.segmentation import decode_masks, segmentation_to_rle
+from objguided_d2.data.segmentation import segmentation_to_rle
 from objguided_d2.data.source_error import SourceError
+from objguided_d2.utils.rle import decode_masks
 
 SIZE = (24, 40)
 MAX_SECONDS = 10.0
