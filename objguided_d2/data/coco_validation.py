@@ -45,7 +45,7 @@ def parse_coco(content: Any, name: str, *, needs_size: bool = True) -> CocoFile:
     """As :func:`read_coco`, of the content of a file called ``name``."""
     for key in ("categories", "images"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise SourceError(f"{name} is not a COCO instance file: it has no list '{key}'; export it again")
+            raise SourceError(f"{name} is not COCO instance JSON: it has no list '{key}'; export it again")
         if not content[key]:
             raise SourceError(f"{name}: '{key}' is empty; export it with all images and classes")
     file = CocoFile(is_annotated=content.get("annotations") is not None)
@@ -75,7 +75,7 @@ def _annotation_list(name: str, content: dict, file: CocoFile) -> list:
         file.warnings.add("it is no list but an object of annotations by id; its values taken", "'annotations'")
         return list(annotations.values())
     if annotations is not None and not isinstance(annotations, list):
-        raise SourceError(f"{name} is not a COCO instance file: its 'annotations' is no list; export it again")
+        raise SourceError(f"{name} is not COCO instance JSON: its 'annotations' is no list; export it again")
     return annotations or []
 
 

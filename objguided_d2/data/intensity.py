@@ -58,7 +58,8 @@ class IntensityMapping:
         low, high = self.low, self.high
         if self.kind == "percentile":
             low, high = np.percentile(finite, [low, high])
-        scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+        with np.errstate(over="ignore", invalid="ignore"):  # values at the end of the scale, infinite ones
+            scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
         return np.rint(np.nan_to_num(scaled, nan=0.0).clip(0, 255)).astype(np.uint8)
 
 

@@ -216,7 +216,7 @@ REFUSED = {
     "no such label folder": (with_good(labels=Path("nowhere")), "nowhere does not exist", "give the"),
     "damaged archive": (broken_zip, "labels.zip is not a complete zip archive", "download it again"),
     "every file broken": (all_broken, "no image of the source could be used", "img3.png is empty"),
-    "COCO without images": (coco(images=None), "coco.json is not a COCO instance file", "export it again"),
+    "COCO without images": (coco(images=None), "coco.json is not COCO instance JSON", "export it again"),
     "COCO with one name twice": (
         coco(images=[{"id": 1, "file_name": "a/img0.png"}, {"id": 2, "file_name": "b/img0.png"}]),
         "coco.json has several images called img0",
