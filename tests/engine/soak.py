@@ -121,9 +121,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         differing = kill_and_resume(Path(folder) / "kills", data, kills=args.kills, iterations=40 * args.kills)
-        lines.append(
-            f"{args.kills} times SIGKILL: {f'{differing} differ' if differing else 'weights equal in every bit'}"
-        )
+        outcome = f"{differing} differ" if differing else "weights equal in every bit"
+        lines.append(f"{args.kills} times SIGKILL: {outcome}")
         failed |= bool(differing)
         for number in (1, 2, 3):
             difference = processes_against_one(Path(folder) / str(number), data, number, iterations=20)
