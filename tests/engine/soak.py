@@ -117,16 +117,18 @@ def main() -> int:
         output, data, iterations = args.train
         train_here(Path(output), Path(data), int(iterations))
         return 0
-    failed = False
+    lines, failed = [], False
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         differing = kill_and_resume(Path(folder) / "kills", data, kills=args.kills, iterations=40 * args.kills)
-        print(f"{args.kills} times SIGKILL: {f'{differing} differ' if differing else 'weights equal in every bit'}")
+        outcome = f"{differing} differ" if differing else "weights equal in every bit"
+        lines.append(f"{args.kills} times SIGKILL: {outcome}")
         failed |= bool(differing)
         for number in (1, 2, 3):
             difference = processes_against_one(Path(folder) / str(number), data, number, iterations=20)
-            print(f"{number} process(es) against one on the joined batch: {difference:.1e}")
+            lines.append(f"{number} process(es) against one on the joined batch: {difference:.1e}")
             failed |= difference > 1e-5
+    print("\n".join(lines))  # After the log of the runs.
     return int(failed)
 
 
