@@ -99,10 +99,15 @@ class FilePipeline:
         predictor: of the model.
         output: folder of the outputs.
         settings: of the outputs.
+
+    Raises:
+        ValueError: if the settings ask of the model what it does not know.
     """
 
     def __init__(self, predictor: Predictor, output: Path, settings: PredictSettings) -> None:
         self.predictor, self.output, self.settings = predictor, output, settings
+        if settings.diameter is not None and settings.scale is None:
+            predictor.check_knows_diameter()
         self.description = describe(predictor, settings)
         self.records = Records(output, fingerprint(self.description))
 
@@ -201,7 +206,8 @@ class FilePipeline:
         if result.status == "done":
             self.records.write(frame.path, frame.relative, result)
         else:
-            tqdm.write(f"{frame.path}: {result.reason}", file=sys.stderr)
+            named = result.reason if str(frame.path) in result.reason else f"{frame.path}: {result.reason}"
+            tqdm.write(named, file=sys.stderr)
         results[frame.relative.as_posix()] = result
         bar.update()
 

@@ -20,7 +20,7 @@ class ModelSpec:
     device: str | None = None
     score_threshold: float | None = None
     tile: int = TILE
-    halo: int = HALO
+    halo: int | str = HALO
     tile_batch: int = 1
 
     def load(self) -> Predictor:

@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             summary = _predict_on_cluster(args, settings, options)
         else:
             run = watch_files if args.watch else predict_files
-            summary = run(args.input, _model(args).load(), args.output, settings, **options)
+            predictor = _model(args).load()
+            if args.halo == "full":
+                print(f"halo of the whole receptive field: {predictor.halo} pixels of the network")
+            summary = run(args.input, predictor, args.output, settings, **options)
     except (ValueError, SourceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -104,7 +107,13 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     run.add_argument(
         "--tile", type=int, default=TILE, help=f"side of tiles of large images (default: {TILE}; 0: no tiles)"
     )
-    run.add_argument("--halo", type=int, default=HALO, help=f"pixels read around a tile (default: {HALO})")
+    run.add_argument(
+        "--halo",
+        type=_halo,
+        default=HALO,
+        metavar="PIXELS",
+        help=f"read around a tile (default: {HALO}; full: the receptive field, for the results of an untiled run)",
+    )
     run.add_argument("--tile-batch", type=int, default=1, metavar="N", help="tiles in the network at once (default: 1)")
     run.add_argument("--workers", type=_count, metavar="N", help="processes of this machine, or jobs of --cluster")
     run.add_argument("--scheduler", metavar="URL", help="use a running dask cluster, as tcp://host:8786")
@@ -171,6 +180,12 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number of processes")
     return int(text)
+
+
+def _halo(text: str) -> int | str:
+    if text != "full" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of pixels nor full")
+    return text if text == "full" else int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:

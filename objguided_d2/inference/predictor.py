@@ -25,6 +25,7 @@ from .model_info import ModelInfo
 from .prediction import Prediction, as_pair
 from .prefetch import prefetch
 from .preparation import ArraySource, PixelSource, Preparation, as_pixels
+from .receptive_field import receptive_field
 from .tile_size import HALO, TILE
 from .tiling import predict_tiles, tile_grid
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 # Reduction by the config beyond which small objects are at risk.
 _STRONG_REDUCTION = 0.5
+# What a full halo adds for objects that reach from their center into it.
+_OBJECT_REACH = 64
 # Windows that the diameter of objects is estimated in, and the scales that are tried there.
 _ESTIMATE_SIDE, _ESTIMATE_SCALES = 1024, (0.25, 0.5, 1.0, 2.0)
 
@@ -68,8 +71,8 @@ class Predictor:
         score_threshold: instances below it are left out; None takes the model's own. 0 gives all down to
             MODEL.ROI_HEADS.SCORE_THRESH_TEST, which COCO AP is measured with.
         tile, halo: sides in the network's pixels; images larger than ``tile + 2 halo`` squared are predicted in tiles
-            of ``tile``, and a tile reads ``halo`` around it. ``receptive_field(model)`` is the halo beyond which
-            nothing counts. ``tile=0`` predicts every image in one piece.
+            of ``tile``, and a tile reads ``halo`` around it. ``halo="full"`` is the receptive field and a typical
+            object: what is found is then what an untiled run finds. ``tile=0`` predicts every image in one piece.
         tile_batch: tiles that go through the network at once.
     """
 
@@ -81,16 +84,19 @@ class Predictor:
         info: ModelInfo | None = None,
         score_threshold: float | None = None,
         tile: int = TILE,
-        halo: int = HALO,
+        halo: int | str = HALO,
         tile_batch: int = 1,
     ) -> None:
         self.cfg, self.model = cfg, model.eval()
         self.info = info or ModelInfo.from_config(cfg)
         self.score_threshold = self.info.score_threshold if score_threshold is None else score_threshold
+        if halo == "full":
+            halo = receptive_field(model) + _OBJECT_REACH
+            logger.info("Tiles read the whole receptive field around them: %d pixels", halo)
         for name, value, valid in (
             ("score_threshold", self.score_threshold, 0 <= self.score_threshold <= 1),
             ("tile", tile, tile >= 0),
-            ("halo", halo, halo >= 0),
+            ("halo", halo, not isinstance(halo, str) and halo >= 0),
             ("tile_batch", tile_batch, tile_batch >= 1),
         ):
             if not valid:
@@ -188,6 +194,8 @@ class Predictor:
         """The part of a prediction that needs no network, for another thread; arguments are those of a call."""
         if hasattr(image, "read") and hasattr(image, "sample"):
             source = image
+            if getattr(image, "num_channels", 1) not in (1, 3):
+                raise ValueError(f"the image has {image.num_channels} channels; choose 1 or 3 of them")
         else:
             image = as_pixels(image, channel_axis)
             source = ArraySource(image)
@@ -246,6 +254,14 @@ class Predictor:
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def check_knows_diameter(self) -> None:
+        """Raise ValueError if the diameter of the training objects, which ``diameter`` is compared with, is unknown."""
+        if self.info.object_diameter is None:
+            raise ValueError(
+                "the model does not know the diameter of its training objects; give a scale, or export it where its "
+                "training dataset is"
+            )
+
     def _needs_tiles(self, size: tuple[int, int]) -> bool:
         side = self.tile + 2 * self.halo
         if self.tile == 0 or size[0] * size[1] <= side * side:
@@ -303,23 +319,16 @@ class Predictor:
             return as_pair(scale)
         if diameter is not None:
             (value, _) = as_pair(diameter)
-            factor = self._trained_diameter() / value
+            self.check_knows_diameter()
+            factor = self.info.object_diameter / value
             return factor, factor
         if pixel_size is not None and self.info.network_pixel_size is not None:
             return tuple(side / self.info.network_pixel_size for side in pixel_size)
         return None
 
-    def _trained_diameter(self) -> float:
-        if self.info.object_diameter is None:
-            raise ValueError(
-                "the model does not know the diameter of its training objects; give a scale, or export it where its "
-                "training dataset is"
-            )
-        return self.info.object_diameter
-
     def _estimate_diameter(self, source: PixelSource, intensity: IntensityMapping | None) -> float:
         """Median diameter, in the image's pixels, of what is found in its central window at the best of some scales."""
-        self._trained_diameter()
+        self.check_knows_diameter()
         height, width = source.shape
         side = min(_ESTIMATE_SIDE, height), min(_ESTIMATE_SIDE, width)
         top, left = (height - side[0]) // 2, (width - side[1]) // 2

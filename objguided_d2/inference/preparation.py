@@ -160,7 +160,7 @@ class Preparation:
         values = self.to_network_values(as_pixels(source.read(0, 0, *source.shape)), mapping)
         if values.shape[:2] != size:
             values = T.ResizeTransform(*values.shape[:2], *size).apply_image(values)
-        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+        return torch.from_numpy(values.transpose(2, 0, 1).copy())
 
     def part(
         self, source: PixelSource, mapping: IntensityMapping | None, size: tuple[int, int], region: Region
@@ -177,7 +177,7 @@ class Preparation:
             return self.to_network_values(_without_single_channel(source.read(*window)), mapping)
 
         resized = resize_region(read, tuple(source.shape), size, region)
-        return torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        return torch.from_numpy(resized.transpose(2, 0, 1).copy())
 
 
 def _without_single_channel(pixels: np.ndarray) -> np.ndarray:

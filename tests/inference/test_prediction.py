@@ -57,6 +57,10 @@ def test_an_open_source_gives_the_objects_and_pixel_size_of_its_file(busy_run, t
         found = predictor(source)
         assert found.objects.boxes.tolist() == predictor(image).objects.boxes.tolist()
         assert found.objects.pixel_size == pytest.approx((0.5, 0.5))
+    tifffile.imwrite(tmp_path / "two.ome.tif", np.zeros((2, 40, 48), np.uint8), metadata={"axes": "CYX"})
+    with open_image(tmp_path / "two.ome.tif", channels="0,1") as source:
+        with pytest.raises(ValueError, match="2 channels; choose 1 or 3"):
+            predictor(source)
     (streamed,) = predictor.predict_stream([tmp_path / "a.tif"])
     assert streamed.objects.boxes.tolist() == found.objects.boxes.tolist()
 

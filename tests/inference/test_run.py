@@ -211,6 +211,8 @@ def test_missing_inputs_and_unknown_formats_are_told(predictor, tmp_path):
         PredictSettings(save=("jpeg",))
     with pytest.raises(ValueError, match="diameter: .* above 0"):
         PredictSettings(diameter=-3)
+    with pytest.raises(ValueError, match="does not know the diameter"):
+        predict_files([tmp_path], predictor, tmp_path / "out", PredictSettings(diameter="auto"), progress=False)
 
 
 def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, capsys):
@@ -229,6 +231,8 @@ def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, caps
         (["--scale", "big"], 2, "--scale takes a number or config, not big"),
         (["--diameter", "-1"], 2, "diameter"),
         (["--shard", "3/2"], 2, "3/2 is not I/N"),
+        (["--halo", "all"], 2, "all is neither a number of pixels nor full"),
+        (["--watch", "--workers", "2"], 2, "--watch runs in one process"),
         (["--save", "jpeg"], 2, "invalid choice"),
         ([], 1, "no_such_model"),
     ],

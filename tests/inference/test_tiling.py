@@ -76,9 +76,8 @@ def test_a_tiled_run_finds_the_instances_of_an_untiled_one(model, shape, scale, 
     cfg, network = model
     network.postprocessor.paste_mode = paste_mode
     image = textured_image(*shape)
-    halo = receptive_field(network) + 32
     untiled = Predictor(cfg, network, score_threshold=0.3, tile=0)(image, scale=scale)
-    predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo=halo)
+    predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo="full")
     # Every image above one tile is cut up here, whatever its halo.
     predictor._needs_tiles = lambda size: True
     tiles = []
@@ -102,6 +101,15 @@ def test_a_tiled_run_finds_the_instances_of_an_untiled_one(model, shape, scale, 
     assert differing <= 1e-3 * sum(mask.sum() for mask in untiled.objects.masks)
 
 
+def test_images_above_a_tile_and_its_halos_alone_are_predicted_in_tiles(model):
+    cfg, network = model
+    predictor = Predictor(cfg, network, score_threshold=0.3, tile=32, halo=32)
+    tiles = []
+    for shape in ((96, 96), (96, 97)):
+        predictor(textured_image(*shape), on_tile=lambda done, total: tiles.append((done, total)))
+    assert tiles == [(done, 12) for done in range(1, 13)]
+
+
 def test_objects_larger_than_the_halo_are_counted_and_told(model, caplog):
     cfg, network = model
     network.postprocessor.paste_mode = "bilinear"
@@ -119,7 +127,7 @@ def test_percentiles_of_a_tiled_image_are_those_of_the_whole(model):
     image = textured_image(32, 700)[..., 0].astype(np.uint16)
     image[:, 350:] *= 50
     untiled = Predictor(cfg, network, score_threshold=0.3, tile=0)(image)
-    predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo=receptive_field(network) + 32)
+    predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo="full")
     predictor._needs_tiles = lambda size: True
     tiled = predictor(image)
     assert len(tiled) == len(untiled) > 0
