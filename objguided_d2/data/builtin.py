@@ -113,7 +113,7 @@ def _load(name: str, fix: str) -> list[dict]:
     if errors := file.all_errors():
         more = f"; {len(errors) - 1} more kind(s) of error" if len(errors) > 1 else ""
         raise ValueError(
-            f"Dataset {name!r}: {json_file}: {errors[0]}{more}; `python -m objguided_d2.data.check {json_file}` lists "
+            f"Dataset {name!r}: {json_file}: {errors[0]}{more}; `objguided check {json_file}` lists "
             "all, and preparing the file (datasets/README.md) leaves out what cannot be used"
         )
     for line in file.warnings.lines():

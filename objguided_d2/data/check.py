@@ -1,4 +1,4 @@
-"""``python -m objguided_d2.data.check NAME|JSON``: is this COCO file fit for training, and what does it hold?"""
+"""Is a COCO file fit for training, and what does it hold? The command is ``objguided check NAME|JSON``."""
 
 import sys
 from collections import Counter

@@ -1,6 +1,7 @@
 """The predictions of one method on one dataset, wherever they come from."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,17 @@ from pycocotools.coco import COCO
 
 from ..config import get_cfg
 from ..data.converters.conversion import ConversionNotes
+from ..data.converters.label_files import LOSSY_SUFFIXES
 from ..data.converters.label_objects import label_objects
-from ..data.converters.labelmaps import LABEL_ENDINGS
+from ..data.converters.pairing import find_label_file
+from ..data.label_plausibility import implausible_labels
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
 from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, weights_in
 from ..utils.rle import encode_mask
+
+logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "coco_instances_results.json"
 
@@ -206,21 +211,24 @@ def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
 def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
     """Every object of a label image as a prediction of the first class with score 1."""
     files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES}
+    names = {stem: file.name for stem, file in files.items()}
     category_id = min(ground_truth.cats)
     results, missing = {}, []
     for image_id, image in ground_truth.imgs.items():
         stem = Path(image["file_name"]).stem
-        # The bare name goes first.
-        file = next((files[stem + end] for end in reversed(LABEL_ENDINGS) if stem + end in files), None)
-        if file is None:
+        name = find_label_file(stem, names)
+        if name is None:
             missing.append(stem)
             continue
+        file = path / name
         try:
             labels = read_label_pixels(lambda name: Path(name).read_bytes(), str(file))
         except SourceError as error:
             raise RunError(f"run {path}: {error}") from error
         if labels.shape != (image["height"], image["width"]):
             raise RunError(f"run {path}: {file.name} is {labels.shape}, its image {(image['height'], image['width'])}")
+        for text in implausible_labels(labels, is_lossy=file.suffix.lower() in LOSSY_SUFFIXES):
+            logger.warning("run %s, %s: %s", path, name, text)
         results[image_id] = [
             _result(image_id, category_id, mask) for _, mask in label_objects(labels, file.name, ConversionNotes())
         ]

@@ -114,3 +114,23 @@ def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):
     for stem, array in (("a", CELLS[1:]), ("b", CELLS)):
         tifffile.imwrite(wrong / f"{stem}.tif", array)
     refuse(wrong, r"run .*wrong: a.tif is \(23, 40\), its image \(24, 40\)")
+
+
+def test_label_images_beat_copies_of_the_images_in_their_folder(tmp_path, ground_truth):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for stem in ("a", "b"):
+        tifffile.imwrite(folder / f"{stem}.tif", np.full((HEIGHT, WIDTH), 7, np.uint8))
+        tifffile.imwrite(folder / f"{stem}_labels.tif", CELLS.astype(np.uint16))
+    run = load_run(folder, "other", "cells_val", ground_truth)
+    assert [len(results) for results in run.results.values()] == [2, 2]
+
+
+def test_label_images_that_may_be_none_are_told_with_numbers(tmp_path, ground_truth, caplog):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    binary = 255 * labels((0, 0, 6, 6), (10, 0, 20, 6), (0, 10, 6, 20), (12, 12, 20, 20)).astype(bool).astype(np.uint8)
+    for stem in ("a", "b"):
+        tifffile.imwrite(folder / f"{stem}.tif", binary)
+    load_run(folder, "other", "cells_val", ground_truth)
+    assert "a.tif: a binary mask rather than labels: 4 separate pieces" in caplog.text

@@ -185,7 +185,7 @@ def test_image_without_nuclei_is_kept_and_one_without_masks_is_not(clean, tmp_pa
 
 def test_ids_of_another_set_are_pointed_to_the_general_converter(tmp_path, splits):
     write_sample(tmp_path / "own", "mine", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
-    with pytest.raises(SourceError, match="none of the 12 ids .* run `prepare_labelmaps.py --images .*own"):
+    with pytest.raises(SourceError, match="none of the 12 ids .* run `objguided prepare labelmaps --images .*own"):
         convert_dsb2018(tmp_path / "own", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
