@@ -46,7 +46,9 @@ def test_a_local_cluster_gives_the_outputs_of_one_process_when_a_worker_is_kille
         killer.join()
         again = predict_on_cluster([images], spec, output, settings, client=client, progress=False, threads=threads)
 
-    assert (summary.count("done"), summary.count("failed"), summary.exit_code) == (6, 1, 2)
+    # A file whose worker died between its record and its report is found done by the next one.
+    assert summary.count("done") + summary.count("skipped") == 6
+    assert (summary.count("failed"), summary.exit_code) == (1, 2)
     assert "empty" in summary.files["broken.png"].reason
     assert again.count("skipped") == 6
     one, many = (
