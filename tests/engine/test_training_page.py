@@ -1,4 +1,4 @@
-"""The README's example of a custom dataset, in one process and in two."""
+"""The example of a custom dataset in docs/training.md, in one process and in two."""
 
 import json
 import re
@@ -23,15 +23,15 @@ SMALL = [
 
 
 def block(language: str, containing: str) -> str:
-    """The code block of the README that has some text in it."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The code block of the page that has some text in it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
     (found,) = [text for text in blocks if containing in text]
     return found
 
 
 @pytest.fixture
 def script(toy_data, tmp_path, monkeypatch):
-    """The README's files, and data of two categories where they want it."""
+    """The page's files, and data of two categories where they want it."""
     cells = tmp_path / "cells"
     shutil.copytree(toy_data / "toy_train", cells / "images")
     content = json.loads((cells / "images/annotations.json").read_text())
