@@ -10,7 +10,7 @@ import cv2
 import imagecodecs
 import numpy as np
 from detectron2.data import detection_utils
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .decode_limit import check_pixels, max_pixels
 from .intensity import IntensityMapping, to_rgb8
@@ -108,6 +108,8 @@ def _decode(read: Callable[[str], bytes], name: str, as_labels: bool) -> np.ndar
         raise SourceError(f"{name} does not exist; put it there or correct its name") from error
     except MemoryError as error:
         raise SourceError(f"{name} does not fit into memory; cut it into tiles") from error
+    except UnidentifiedImageError as error:  # its own text has an address in memory
+        raise SourceError(f"{name} cannot be read (it is no image of a known kind); {_advice(name)}") from error
     # Decoders of damaged files raise whatever they stumble over: struct.error, KeyError, IndexError, their own types.
     except Exception as error:
         reason = str(error) or type(error).__name__

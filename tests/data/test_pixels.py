@@ -197,3 +197,8 @@ def test_preview_of_a_camera_image_is_not_a_second_frame():
     file = io.BytesIO()
     image.save(file, "MPO", save_all=True, append_images=[image.resize((12, 8))])
     assert read_image_pixels(lambda _: file.getvalue(), "a.jpg").shape == (32, 48, 3)
+
+
+def test_reason_for_what_is_no_image_is_the_same_every_time(tmp_path):
+    with pytest.raises(SourceError, match="it is no image of a known kind"):
+        read_image_pixels(lambda name: b"not an image", "text.tif")
