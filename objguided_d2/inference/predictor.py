@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..data.intensity import IntensityMapping
 from ..engine.amp import autocast_dtype
 from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN, ragged_masks
+from ..utils.allocator import keep_freed_memory
 from .instances import to_objects
 from .model_info import ModelInfo
 from .prediction import Prediction, as_pair
@@ -74,6 +75,8 @@ class Predictor:
             of ``tile``, and a tile reads ``halo`` around it. ``halo="full"`` is the receptive field and a typical
             object: what is found is then what an untiled run finds. ``tile=0`` predicts every image in one piece.
         tile_batch: tiles that go through the network at once.
+
+    Making one lets freed memory stay with the process, see :func:`..utils.allocator.keep_freed_memory`.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Predictor:
         halo: int | str = HALO,
         tile_batch: int = 1,
     ) -> None:
+        keep_freed_memory()
         self.cfg, self.model = cfg, model.eval()
         self.info = info or ModelInfo.from_config(cfg)
         self.score_threshold = self.info.score_threshold if score_threshold is None else score_threshold
