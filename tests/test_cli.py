@@ -122,7 +122,7 @@ def test_weights_of_another_model_are_told_in_one_line(toy_data, tmp_path, capsy
     options = ["DATASETS.TEST", "('toy_val',)", "OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu"]
     options += ["MODEL.ROI_HEADS.NUM_CLASSES", "1", "MODEL.META_ARCHITECTURE", "ToyDetector"]
     options += ["MODEL.WEIGHTS", str(tmp_path / "other.pth")]
-    assert "nothing in it fits the model" in error_line(["train", "--eval-only", *options], capsys)
+    assert "nothing in them fits the model" in error_line(["train", "--eval-only", *options], capsys)
 
 
 def test_source_that_cannot_be_converted_fails_with_one_line(tmp_path, capsys):

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from objguided_d2.profiling import model_benchmark
 from objguided_d2.profiling.benchmark import TRAINING_STEPS, main
-from tests.engine.toy import register_toy_dataset, toy_cfg
+from tests.engine.toy import toy_cfg
 from tests.modeling.models import small_cfg
 
 PEAK_MEGABYTES = 7.0
@@ -48,8 +48,7 @@ def test_inference_of_two_models_gives_a_table_and_their_numbers(tmp_path, capsy
     assert "images/s" in text and "| 1.00 x" in text and text in capsys.readouterr().out
 
 
-def test_training_steps_of_a_dataset_are_measured(tmp_path):
-    register_toy_dataset(tmp_path)
+def test_training_steps_of_a_dataset_are_measured(toy_data, tmp_path):
     cfg = toy_cfg(tmp_path)
     cfg.defrost()
     cfg.INPUT.SQUARE_CROP.OUTPUT_SIZE = 64

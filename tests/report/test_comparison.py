@@ -195,7 +195,7 @@ def test_command_names_a_file_that_is_no_coco_json(cells, tmp_path, unregistered
     command = [cells[2][2], "--output", tmp_path / "o", "--dataset", unregistered_name, "--annotations"]
     command = [*map(str, command), str(tmp_path / "list.json")]
     assert main([*command, "--images", str(tmp_path / "val")]) == 1
-    assert "list.json is not a COCO instance file" in capsys.readouterr().err.splitlines()[-1]
+    assert "list.json is not COCO instance JSON" in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(SystemExit, match="2"):
         main(command)
     assert "--annotations and --images go together" in capsys.readouterr().err
