@@ -71,8 +71,14 @@ class ModelInfo:
             for name in cfg.DATASETS.TRAIN:
                 register_prepared(name)
             records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
-        except (KeyError, OSError, ValueError) as error:
-            logger.warning("Sizes of training objects are unknown, their dataset cannot be read: %s", error)
+        except KeyError:  # its text lists every dataset that there is
+            logger.warning(
+                "Sizes and classes of training objects are unknown: %s is not registered here",
+                " or ".join(cfg.DATASETS.TRAIN),
+            )
+            return self
+        except (OSError, ValueError) as error:
+            logger.warning("Sizes and classes of training objects are unknown: %s", error)
             return self
         names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []) if cfg.DATASETS.TRAIN else []
         preparation, scales, diameters = Preparation(cfg), [], []

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..data.source_error import SourceError
@@ -67,7 +68,12 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     model.add_argument("--device", help="as cpu or cuda:1 (default: CUDA where there is any)")
     what = parser.add_argument_group("results")
     what.add_argument(
-        "--save", nargs="+", default=["labels", "table"], choices=list(WRITERS), help="(default: labels table)"
+        "--save",
+        nargs="+",
+        type=_formats,
+        default=[["labels", "table"]],
+        metavar="FORMAT",
+        help=f"some of {', '.join(WRITERS)}; spaces or commas between them (default: labels table)",
     )
     what.add_argument("--parquet", action="store_true", help="tables as Parquet instead of CSV")
     what.add_argument(
@@ -122,6 +128,15 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def _formats(text: str) -> list[str]:
+    """The names of some output formats with commas between them."""
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in WRITERS:
+            raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from {', '.join(WRITERS)})")
+    return names
+
+
 def _model(args: argparse.Namespace) -> "ModelSpec":
     from .model_spec import ModelSpec
 
@@ -149,7 +164,7 @@ def _settings(args: argparse.Namespace) -> "PredictSettings":
     from .filters import Filters
 
     return PredictSettings(
-        save=tuple(dict.fromkeys(args.save)),
+        save=tuple(dict.fromkeys(chain.from_iterable(args.save))),
         filters=Filters(
             largest_piece=args.largest_piece,
             fill_holes=args.fill_holes,

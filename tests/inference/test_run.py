@@ -218,10 +218,10 @@ def test_missing_inputs_and_unknown_formats_are_told(predictor, tmp_path):
 def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, capsys):
     _, _, folder = busy_run
     arguments = [str(images), "--model", str(folder), "--output", str(tmp_path / "out"), "--device", "cpu", "--quiet"]
-    assert main([*arguments, "--save", "labels", "--score", "0.5"]) == 0
+    assert main([*arguments, "--save", "labels,table", "--score", "0.5"]) == 0
     assert "3 files predicted" in capsys.readouterr().out
     (images / "bad.png").write_bytes(b"")
-    assert main([*arguments, "--save", "labels", "--score", "0.5"]) == 2
+    assert main([*arguments, "--save", "labels", "table", "--score", "0.5"]) == 2
     assert "3 done before, 1 failed" in capsys.readouterr().out
 
 
