@@ -8,6 +8,7 @@ authors' released program sets. Keys that Detectron2 has already keep their mean
 
 import os
 
+import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 from detectron2.projects.point_rend import add_pointrend_config
@@ -16,6 +17,15 @@ from detectron2.projects.point_rend import add_pointrend_config
 from . import modeling  # noqa: F401
 from .config_files import get_config_file
 from .data import builtin  # noqa: F401
+
+# What Detectron2 and YAML raise for a config that cannot be read or whose keys and values do not fit.
+CONFIG_ERRORS = (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError)
+
+
+def config_error_reason(error: Exception) -> str:
+    """The first line of what one of ``CONFIG_ERRORS`` says."""
+    # The text of a KeyError is the repr of its message.
+    return str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
 
 
 def get_cfg(config_file: str | os.PathLike | None = None) -> CN:

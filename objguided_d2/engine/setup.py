@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 
-from ..config import get_cfg
+from ..config import CONFIG_ERRORS, get_cfg
 from ..config_files import UnknownConfigError, get_config_file
 from .amp import autocast_dtype
 from .dataset_checks import check_best_metric, check_datasets, is_annotated
@@ -75,7 +74,7 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
 def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name: str) -> None:
     try:
         merge(source)
-    except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
+    except CONFIG_ERRORS as error:
         message = str(error.args[0] if isinstance(error, KeyError) else error)
         hint = ""
         if message.startswith("Non-existent"):

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .. import __version__
-from ..config import get_cfg
+from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from .model_info import ModelInfo
 
 FORMAT, VERSION = "objguided_d2 bundle", 1
@@ -195,8 +195,8 @@ def _read_config(path: str | os.PathLike, data: bytes, device: str) -> CfgNode:
         if not isinstance(values, dict):
             raise ValueError("it holds no keys")
         cfg.merge_from_other_cfg(CfgNode(values))
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, ValueError, AssertionError) as error:
-        reason = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
+    except CONFIG_ERRORS as error:
+        reason = config_error_reason(error)
         raise BundleError(f"bundle {path}: {_CONFIG} does not fit objguided_d2 {__version__}: {reason}") from error
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, ""
     cfg.freeze()

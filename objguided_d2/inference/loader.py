@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from ..config import get_cfg
+from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..config_files import UnknownConfigError
 from ..engine.weights import WeightsError, load_weights
 
@@ -104,9 +103,8 @@ def _read_config(config: Path, options: Sequence[object]) -> CfgNode:
         cfg.merge_from_list(list(options))
     except UnknownConfigError as error:
         raise LoadError(f"{error}, and there is no such run folder") from error
-    except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
-        reason = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
-        raise LoadError(f"config {config} cannot be used: {reason}") from error
+    except CONFIG_ERRORS as error:
+        raise LoadError(f"config {config} cannot be used: {config_error_reason(error)}") from error
     return cfg
 
 

@@ -138,18 +138,15 @@ def _specs(args: argparse.Namespace) -> "list[ModelSpec]":
 
 
 def _config_file(name: str) -> Path:
-    import yaml
-
-    from ..config import get_cfg
+    from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 
     try:
         path = Path(get_config_file(name))
         get_cfg(path)
     except UnknownConfigError as error:
         raise BenchmarkError(f"--config-file: {error}") from error
-    except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
-        reason = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
-        raise BenchmarkError(f"--config-file {path} cannot be used: {reason}") from error
+    except CONFIG_ERRORS as error:
+        raise BenchmarkError(f"--config-file {path} cannot be used: {config_error_reason(error)}") from error
     return path
 
 
