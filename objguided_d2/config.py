@@ -142,6 +142,9 @@ def _add_mask_head(cfg: CN) -> None:
     head.PASTE_MODE = "hough"
     # Recompute each box from its mask (released).
     head.BOXES_FROM_MASKS = True
+    # An instance's score is that of its center times the soft IoU of its mask to this power, 0 = the center's alone
+    # (III-B). Ours: a center says that there is an object, and AP asks for the best masks first.
+    head.SCORE_SOFT_IOU_POWER = 0.0
     # Suppress an instance whose mask has more IoU than this with a better one of its class; 1 = off (released: 0.2).
     head.MASK_NMS_THRESH = 0.2
 
@@ -165,6 +168,9 @@ def _add_input(cfg: CN) -> None:
     # (released, 0.6-1.4) or "shorter" (ours: keeps the scale of INPUT.MIN_SIZE_TEST). Zeros fill what lies outside.
     crop.RELATIVE_TO = "longer"
     crop.RANGE = [0.6, 1.4]
+    # Most object sizes (median over the image's objects of the root of width x height) that the reference side may
+    # have, 0 = no bound. Ours: in a large image of small objects, these keep a size that can be learned.
+    crop.MAX_OBJECTS_PER_SIDE = 0.0
     crop.OUTPUT_SIZE = 512
     # INPUT.RANDOM_FLIP is Detectron2's (horizontal or vertical, one of the two). These come in addition; all three
     # together give every rotation by a right angle.

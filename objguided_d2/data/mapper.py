@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 
 from .coco_validation import size_mismatch
 from .copy_paste import paste_instances
@@ -17,7 +17,7 @@ from .intensity import IntensityMapping
 from .label_layers import pack_masks, transform_layer, unpack_masks
 from .pixels import read_image
 from .segmentation import segmentation_to_rle
-from .transforms import build_augmentation
+from .transforms import ObjectSizeAugInput, build_augmentation
 
 Value = TypeVar("Value")
 
@@ -170,7 +170,7 @@ class InstanceMapper:
             load=lambda: self._decode(sample, objects, crowds),
             num_bytes=lambda value: value.num_bytes,
         )
-        augmented = T.AugInput(decoded.image)
+        augmented = ObjectSizeAugInput(decoded.image, median_object_size(objects))
         transforms = self.augmentations(augmented)
         image_size = augmented.image.shape[:2]
         if not self.is_train:
@@ -201,6 +201,16 @@ class InstanceMapper:
             pack_masks(rles, height, width) if needs_layers else [],
             merge_crowds(crowd_rles, rles) if crowds else None,
         )
+
+
+def median_object_size(annotations: Sequence[dict]) -> float:
+    """Median over ``annotations`` of the root of their boxes' width x height, in pixels; 0 for none."""
+    boxes = [
+        BoxMode.convert(a["bbox"], BoxMode(a.get("bbox_mode", BoxMode.XYXY_ABS)), BoxMode.XYWH_ABS)
+        for a in annotations
+        if "bbox" in a
+    ]
+    return float(np.median([np.sqrt(width * height) for _, _, width, height in boxes])) if boxes else 0.0
 
 
 def _to_rles(name: str, annotations: list[dict], height: int, width: int) -> list[dict]:

@@ -74,6 +74,19 @@ class TransposeTransform(T.Transform):
         return coords[:, ::-1]
 
 
+class ObjectSizeAugInput(T.AugInput):
+    """Detectron2's input of augmentations for an image whose objects have the median size ``object_size``.
+
+    Args:
+        image: (H, W, C).
+        object_size: pixels, the root of width x height; 0 where there are no objects.
+    """
+
+    def __init__(self, image: np.ndarray, object_size: float) -> None:
+        super().__init__(image)
+        self.object_size = object_size
+
+
 class RandomSquareCrop(T.Augmentation):
     """A square crop of random size and position, resampled to a fixed size (III-C).
 
@@ -84,20 +97,38 @@ class RandomSquareCrop(T.Augmentation):
         relative_to: which side of the image the factor refers to, "longer" or "shorter".
         scale_range: bounds of the uniform factor.
         output_size: side of the result in pixels.
+        max_objects_per_side: bounds the side that the factor refers to by this many times the size of the image's
+            objects, where an :class:`ObjectSizeAugInput` tells it; 0 = no bound.
     """
 
-    def __init__(self, relative_to: str, scale_range: tuple[float, float], output_size: int) -> None:
+    def __init__(
+        self,
+        relative_to: str,
+        scale_range: tuple[float, float],
+        output_size: int,
+        max_objects_per_side: float = 0.0,
+    ) -> None:
         super().__init__()
         if relative_to not in ("longer", "shorter"):
             raise ValueError(f"INPUT.SQUARE_CROP.RELATIVE_TO is {relative_to!r}; use 'longer' or 'shorter'")
         low, high = scale_range
         if not 0 < low <= high:
             raise ValueError(f"INPUT.SQUARE_CROP.RANGE is {scale_range}; use two factors, 0 < low <= high")
+        if max_objects_per_side < 0:
+            raise ValueError(f"INPUT.SQUARE_CROP.MAX_OBJECTS_PER_SIDE is {max_objects_per_side}; use 0 or more")
         self.relative_to, self.scale_range, self.output_size = relative_to, scale_range, output_size
+        self.max_objects_per_side = max_objects_per_side
 
-    def get_transform(self, image: np.ndarray) -> SquareCropTransform:
+    def __call__(self, aug_input: T.AugInput) -> T.Transform:
+        transform = self.get_transform(aug_input.image, getattr(aug_input, "object_size", 0.0))
+        aug_input.transform(transform)
+        return transform
+
+    def get_transform(self, image: np.ndarray, object_size: float = 0.0) -> SquareCropTransform:
         height, width = image.shape[:2]
         reference = max(height, width) if self.relative_to == "longer" else min(height, width)
+        if object_size > 0 and self.max_objects_per_side > 0:
+            reference = min(reference, self.max_objects_per_side * object_size)
         side = max(1, round(reference * np.random.uniform(*self.scale_range)))
         x0, y0 = (_random_offset(size - side) for size in (width, height))
         return SquareCropTransform(x0, y0, side, self.output_size)
@@ -122,7 +153,10 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     resize, *augmentations = resize_and_flip
     square = cfg.INPUT.SQUARE_CROP
     if square.ENABLED:
-        augmentations.insert(0, RandomSquareCrop(square.RELATIVE_TO, tuple(square.RANGE), square.OUTPUT_SIZE))
+        crop = RandomSquareCrop(
+            square.RELATIVE_TO, tuple(square.RANGE), square.OUTPUT_SIZE, square.MAX_OBJECTS_PER_SIDE
+        )
+        augmentations.insert(0, crop)
     else:
         augmentations.insert(0, resize)
         if cfg.INPUT.CROP.ENABLED:

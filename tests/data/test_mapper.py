@@ -13,7 +13,7 @@ from detectron2.structures import BoxMode
 
 from objguided_d2 import get_cfg
 from objguided_d2.data import InstanceMapper, datasets_root
-from objguided_d2.data.mapper import BoundedCache
+from objguided_d2.data.mapper import BoundedCache, median_object_size
 from objguided_d2.data.source_error import SourceError
 from objguided_d2.data.transforms import RandomSquareCrop, SquareCropTransform, TransposeTransform
 
@@ -296,3 +296,22 @@ def test_cache_without_memory_keeps_nothing():
     for _ in range(2):
         cache.get("key", lambda: loaded.append(1), num_bytes=lambda _: 1)
     assert loaded == [1, 1]
+
+
+def test_object_size_is_the_median_root_of_width_times_height():
+    boxes = [([10, 20, 14, 29], BoxMode.XYXY_ABS), ([3, 5, 2, 8], BoxMode.XYWH_ABS), ([0, 0, 90, 10], BoxMode.XYXY_ABS)]
+    annotations = [{"bbox": box, "bbox_mode": mode} for box, mode in boxes]
+    assert median_object_size(annotations) == pytest.approx(6.0)
+    assert median_object_size([]) == 0
+
+
+def test_the_crop_follows_the_size_of_the_objects(image_file):
+    sample = make_dict(image_file, "bitmask")
+    for annotation in sample["annotations"]:
+        annotation["bbox"] = [4, 4, 8, 8]
+    crop = RandomSquareCrop("shorter", (1.0, 1.0), 24, max_objects_per_side=6.0)
+    image = make_mapper([crop])(sample)["image"].numpy()
+    source = cv2.imread(image_file).transpose(2, 0, 1)
+    # 6 objects of 4 px are 24 px: the crop is a piece of the image, pixel by pixel.
+    windows = np.lib.stride_tricks.sliding_window_view(source, image.shape)
+    assert (windows == image).all(axis=(-3, -2, -1)).any()

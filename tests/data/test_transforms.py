@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from objguided_d2 import get_cfg
 from objguided_d2.data.transforms import (
+    ObjectSizeAugInput,
     RandomSquareCrop,
     RandomTranspose,
     SquareCropTransform,
@@ -199,3 +200,15 @@ def test_a_fixed_test_size_does_not_keep_the_aspect():
     (resize,) = build_augmentation(cfg, is_train=False)
     image = np.zeros((40, 40, 3), dtype=np.uint8)
     assert resize.get_transform(image).apply_image(image).shape == (20, 50, 3)
+
+
+@pytest.mark.parametrize(
+    ("object_size", "bound", "side"),
+    [(8.0, 5.0, 40), (8.0, 0.0, 80), (8.0, 20.0, 80), (0.0, 5.0, 80)],
+    ids=["small objects in a large image", "no bound", "large objects", "no objects"],
+)
+def test_a_crop_holds_no_more_objects_side_by_side_than_the_bound(object_size, bound, side):
+    augmentation = RandomSquareCrop("shorter", (1.0, 1.0), 32, max_objects_per_side=bound)
+    aug_input = ObjectSizeAugInput(np.zeros((80, 120, 3), np.uint8), object_size)
+    transform = augmentation(aug_input)
+    assert transform.side == side and aug_input.image.shape == (32, 32, 3)
