@@ -18,6 +18,7 @@ class ObjectGuidedROIHeads(nn.Module):
         mask_head: see :class:`ObjectGuidedMaskHead`.
         num_classes: K; with one, proposals need not have classes.
         max_detections: best proposals kept per image.
+        mask_thresh, score_soft_iou_power: see ``config.py``.
 
     Attributes:
         mask_on: False leaves masks out at test time, as of Detectron2's heads.
@@ -26,13 +27,24 @@ class ObjectGuidedROIHeads(nn.Module):
     mask_on = True
 
     @configurable
-    def __init__(self, *, mask_head: nn.Module, num_classes: int, max_detections: int):
+    def __init__(
+        self,
+        *,
+        mask_head: nn.Module,
+        num_classes: int,
+        max_detections: int,
+        mask_thresh: float = 0.5,
+        score_soft_iou_power: float = 0.0,
+    ):
         super().__init__()
+        if score_soft_iou_power < 0:
+            raise ValueError(f"MODEL.ROI_MASK_HEAD.SCORE_SOFT_IOU_POWER must be at least 0, not {score_soft_iou_power}")
         if max_detections < 1:
             raise ValueError(f"TEST.DETECTIONS_PER_IMAGE must be at least 1, not {max_detections}")
         self.mask_head = mask_head
         self.num_classes = num_classes
         self.max_detections = max_detections
+        self.mask_thresh, self.score_soft_iou_power = mask_thresh, score_soft_iou_power
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -40,6 +52,8 @@ class ObjectGuidedROIHeads(nn.Module):
             "mask_head": build_mask_head(cfg, input_shape),
             "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "mask_thresh": cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH,
+            "score_soft_iou_power": cfg.MODEL.ROI_MASK_HEAD.SCORE_SOFT_IOU_POWER,
         }
 
     def forward(
@@ -49,11 +63,22 @@ class ObjectGuidedROIHeads(nn.Module):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """In training the losses and no instances; else detections with masks and no losses."""
+        """In training the losses and no instances; else detections with masks and no losses.
+
+        The scores of detections with masks follow ``score_soft_iou_power``; given boxes keep theirs.
+        """
         if self.training:
             return [], self.mask_head.losses(self._mask_features(features), targets)
         detections = [self.select(p) for p in proposals]
-        return self.forward_with_given_boxes(features, detections) if self.mask_on else detections, {}
+        if not self.mask_on:
+            return detections, {}
+        detections = self.forward_with_given_boxes(features, detections)
+        if self.score_soft_iou_power > 0:
+            for instances in detections:
+                instances.scores = instances.scores * (
+                    instances.pred_masks.soft_iou(self.mask_thresh) ** self.score_soft_iou_power
+                )
+        return detections, {}
 
     def select(self, proposals: Instances) -> Instances:
         """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``.

@@ -263,6 +263,17 @@ class RaggedROIMasks(ROIMasks):
         boxes = self.boxes[index.to(self.device)]
         return RaggedROIMasks(self.probabilities[source], grid, boxes, self.spacing, self.image_size)
 
+    @_in_chunks(torch.cat)
+    def soft_iou(self, threshold: float) -> Tensor:
+        """How certain each mask is: sum(p [p > threshold]) / sum(max(p, [p > threshold])), (R,) float32 in [0, 1].
+
+        The IoU of the binary mask with the probabilities p of its ROI; zero for a mask without a pixel.
+        """
+        p = self.probabilities.float()
+        inside = p > threshold
+        intersection, union = self.grid.mean(torch.stack([p * inside, p.masked_fill(inside, 1.0)], 1)).unbind(1)
+        return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+
     def to_bitmasks(self, boxes: Boxes, height: int, width: int, threshold: float = 0.5) -> BitMasks:
         """Detectron2's interface: ``boxes`` are ignored in favor of the unclipped ones that were cropped."""
         return self.paste((height, width), threshold, "bilinear").to_bitmasks()

@@ -136,3 +136,16 @@ def test_the_paste_of_a_flipped_roi_is_the_flipped_paste(mode, spacing):
         for p, b in ((probability, box), (probability.flip(1), flipped_box))
     )
     assert pasted.any() and torch.equal(pasted.flip(2), flipped)
+
+
+@given(rectangles, st.integers(0, 1000), st.sampled_from([0.3, 0.5, 1.0]))
+@settings(deadline=None, max_examples=40)
+def test_soft_iou_is_that_of_each_mask_with_its_probabilities(windows, seed, threshold):
+    heights, widths = (torch.tensor([window[side] for window in windows]) for side in (2, 3))
+    grid = RaggedGrid(heights, widths, torch.device("cpu"))
+    probabilities = torch.rand(grid.num_pixels, generator=torch.Generator().manual_seed(seed))
+    masks = RaggedROIMasks(probabilities, grid, torch.zeros(len(windows), 4), "centers", (HEIGHT, WIDTH))
+    for soft_iou, p in zip(masks.soft_iou(threshold), grid.split(probabilities[:, None])):
+        bits = (p > threshold).float()
+        expected = torch.minimum(p, bits).sum() / torch.maximum(p, bits).sum()
+        torch.testing.assert_close(soft_iou, expected)
