@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..modeling.center_targets import inside_cells
+from ..modeling.orientations import detect
 from ..structures.ragged_masks import RaggedMasks
 from .prefetch import prefetch
 from .resample import Region
@@ -129,16 +130,13 @@ def _batches(inputs: Iterable[tuple[Tile, Tensor]], batch_size: int) -> Iterator
 def _detect(model: nn.Module, tiles: list[Tile], inputs: list[Tensor]) -> list[Instances]:
     """What the model finds in the tiles' cores, in each tile's own pixels, with ``RaggedROIMasks``."""
     images = model.preprocess_image([{"image": image} for image in inputs])
-    features = model.backbone(images.tensor)
-    generator = model.proposal_generator
-    feature = features[generator.in_feature]
-    heatmap = generator.head(feature).float()
-    height, width = heatmap.shape[-2:]
-    inside = inside_cells(images.image_sizes, height, width, generator.stride, heatmap.device)
-    heatmap = heatmap.masked_fill(~inside[:, None], -torch.inf)
-    proposals = generator.propose(_peaks_in_cores(heatmap, tiles, generator.stride), feature, images.image_sizes)
-    detections, _ = model.roi_heads(images, features, proposals)
-    return detections
+    stride = model.proposal_generator.stride
+
+    def select_peaks(heatmap: Tensor) -> Tensor:
+        inside = inside_cells(images.image_sizes, *heatmap.shape[-2:], stride, heatmap.device)
+        return _peaks_in_cores(heatmap.masked_fill(~inside[:, None], -torch.inf), tiles, stride)
+
+    return detect(model, images, model.orientations, select_peaks)
 
 
 def _peaks_in_cores(heatmap: Tensor, tiles: list[Tile], stride: int) -> Tensor:

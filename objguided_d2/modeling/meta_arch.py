@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from .orientations import ORIENTATIONS, detect
 from .postprocess import InstancePostprocessor
 
 # Rows and columns of a dense mask over a box, where there is no post-processing.
@@ -37,15 +38,19 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
 
     Args:
         postprocessor: see :class:`InstancePostprocessor`.
+        orientations: 1, 2, 4 or 8: how many of ``orientations.ORIENTATIONS`` a prediction averages.
         Others: those of ``GeneralizedRCNN``.
     """
 
     mask_format = "dense"
 
     @configurable
-    def __init__(self, *, postprocessor: InstancePostprocessor, **kwargs):
+    def __init__(self, *, postprocessor: InstancePostprocessor, orientations: int = 1, **kwargs):
         super().__init__(**kwargs)
+        if orientations not in (1, 2, 4, 8):
+            raise ValueError(f"TEST.ORIENTATIONS must be 1, 2, 4 or 8, not {orientations}")
         self.postprocessor = postprocessor
+        self.orientations = ORIENTATIONS[:orientations]
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -55,6 +60,7 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
             "postprocessor": InstancePostprocessor(
                 head.MASK_THRESH, head.PASTE_MODE, head.BOXES_FROM_MASKS, head.MASK_NMS_THRESH
             ),
+            "orientations": cfg.TEST.ORIENTATIONS,
         }
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
@@ -106,8 +112,12 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
             raise NotImplementedError(_NO_TRACE)
         results: list = [None] * len(batched_inputs)
         for indices in _by_padded_size(batched_inputs, self.backbone.size_divisibility):
-            given = None if detected_instances is None else [detected_instances[i] for i in indices]
-            batch = super().inference([batched_inputs[i] for i in indices], given, do_postprocess=False)
+            inputs = [batched_inputs[i] for i in indices]
+            if detected_instances is None and len(self.orientations) > 1:
+                batch = detect(self, self.preprocess_image(inputs), self.orientations)
+            else:
+                given = None if detected_instances is None else [detected_instances[i] for i in indices]
+                batch = super().inference(inputs, given, do_postprocess=False)
             for i, instances in zip(indices, batch):
                 results[i] = instances
         if not do_postprocess:

@@ -1,5 +1,8 @@
 """Object centers as proposals: head, targets, losses and decoding (II-A)."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -134,7 +137,7 @@ class CenterKeypointProposals(nn.Module):
         feature = features[self.in_feature]
         heatmap = self.head(feature)
         if not self.training:
-            return self.propose(heatmap, feature, images.image_sizes), {}
+            return self.propose(heatmap, partial(self.head.wh_and_offset, feature), images.image_sizes), {}
         targets = self.targets(heatmap.shape, gt_instances)
         wh, offset = self.head.wh_and_offset(feature, targets.cell)
         ignored = None if ignore_region is None else ignored_cells(ignore_region, self.stride)
@@ -171,10 +174,20 @@ class CenterKeypointProposals(nn.Module):
         return {name: loss * self.loss_weights[name] for name, loss in losses.items()}
 
     @torch.no_grad()
-    def propose(self, heatmap: Tensor, feature: Tensor, image_sizes: list[tuple[int, int]]) -> list[Instances]:
+    def propose(
+        self,
+        heatmap: Tensor,
+        wh_and_offset: Callable[[Tensor], tuple[Tensor, Tensor]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[Instances]:
         """Decode the heatmap's peaks above the score threshold into one ``Instances`` per image (II-A.4).
 
         Cells in the padding of the batch are no centers. Boxes are not clipped.
+
+        Args:
+            heatmap: logits (N, K, H, W).
+            wh_and_offset: gives both, (M, 2) each, at flat indices (M,) into N * H * W, as ``CenterHead`` does.
+            image_sizes: (height, width) of the images in input pixels.
         """
         inside = inside_cells(image_sizes, *heatmap.shape[-2:], self.stride, heatmap.device)
         heatmap = heatmap.float().masked_fill(~inside[:, None], -torch.inf)
@@ -184,7 +197,7 @@ class CenterKeypointProposals(nn.Module):
         image = torch.arange(len(image_sizes), device=cell.device)[:, None].expand_as(cell)[kept]
         logits, classes, cell = logits[kept], classes[kept], cell[kept]
         height, width = heatmap.shape[-2:]
-        wh, offset = self.head.wh_and_offset(feature, image * (height * width) + cell)
+        wh, offset = wh_and_offset(image * (height * width) + cell)
         boxes = decode(cell, wh.float(), offset.float(), width, self.stride)
         return [
             Instances(size, proposal_boxes=Boxes(b), objectness_logits=s, proposal_classes=c)

@@ -7,6 +7,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, build_mask_head
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from ..structures.ragged_masks import RaggedROIMasks
 from ..structures.roi_atlas import clip_boxes
 
 
@@ -72,13 +73,7 @@ class ObjectGuidedROIHeads(nn.Module):
         detections = [self.select(p) for p in proposals]
         if not self.mask_on:
             return detections, {}
-        detections = self.forward_with_given_boxes(features, detections)
-        if self.score_soft_iou_power > 0:
-            for instances in detections:
-                instances.scores = instances.scores * (
-                    instances.pred_masks.soft_iou(self.mask_thresh) ** self.score_soft_iou_power
-                )
-        return detections, {}
+        return self.rescore(self.forward_with_given_boxes(features, detections)), {}
 
     def select(self, proposals: Instances) -> Instances:
         """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``.
@@ -109,12 +104,24 @@ class ObjectGuidedROIHeads(nn.Module):
 
         A mask is made from the part of its box that lies in the image.
         """
-        masks = self.mask_head(
-            self._mask_features(features), [i.pred_boxes for i in instances], [i.image_size for i in instances]
-        )
+        masks = self.masks_of_boxes(features, [i.pred_boxes for i in instances], [i.image_size for i in instances])
         for image_instances, image_masks in zip(instances, masks):
             image_instances.pred_masks = image_masks
         return instances
+
+    def masks_of_boxes(
+        self, features: dict[str, Tensor], boxes: list[Boxes], image_sizes: list[tuple[int, int]]
+    ) -> list[RaggedROIMasks]:
+        """See :meth:`ObjectGuidedMaskHead.forward`; the features are those of the backbone."""
+        return self.mask_head(self._mask_features(features), boxes, image_sizes)
+
+    def rescore(self, detections: list[Instances]) -> list[Instances]:
+        """Multiply ``scores`` by the power ``score_soft_iou_power`` of the soft IoU of ``pred_masks``, in place."""
+        if self.score_soft_iou_power > 0:
+            for instances in detections:
+                soft_iou = instances.pred_masks.soft_iou(self.mask_thresh)
+                instances.scores = instances.scores * soft_iou**self.score_soft_iou_power
+        return detections
 
     def _mask_features(self, features: dict[str, Tensor]) -> list[Tensor]:
         return [features[name] for name in self.mask_head.in_features]

@@ -298,12 +298,28 @@ class RaggedROIMasks(ROIMasks):
         """Probabilities at points (K, 2), x first, in continuous coordinates of the input: (K,), zero outside."""
         boxes = (to_index(self.boxes, 1, self.spacing) + 0.5).index_select(0, roi)
         fraction = (points - boxes[:, :2]) / (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-6)
+        return self.at_fractions(roi, fraction) * ((fraction >= 0) & (fraction <= 1)).all(1)
+
+    def at_fractions(self, roi: Tensor, fraction: Tensor) -> Tensor:
+        """Probabilities by bilinear interpolation, (K,) float32.
+
+        Args:
+            roi: (K,) int64.
+            fraction: (K, 2), x first, of the ROI's box from edge to edge; beyond 0 and 1 the border is repeated.
+        """
         size = torch.stack([self.grid.device_widths, self.grid.device_heights], 1).index_select(0, roi)
         position = fraction_to_index(fraction, size, self.spacing)
         corner_y, corner_x, weight = bilinear_corners(position[:, 0], position[:, 1], size[:, 0], size[:, 1])
         index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
-        values = weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
-        return values * ((fraction >= 0) & (fraction <= 1)).all(1)
+        return weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
+
+    def pixel_fractions(self) -> Tensor:
+        """Where each pixel lies in its ROI's box, as a fraction from edge to edge: (P, 2), x first."""
+        roi, row, column = self.grid.pixels
+        zeros, ones = torch.zeros_like(roi), torch.ones_like(roi)
+        widths, heights = self.grid.device_widths[roi], self.grid.device_heights[roi]
+        x = point_positions(zeros, ones, widths, column, self.spacing)
+        return torch.stack([x, point_positions(zeros, ones, heights, row, self.spacing)], 1)
 
     def _slice(self, begin: int, end: int) -> RaggedROIMasks:
         grid, pixels = self.grid.slice(begin, end)

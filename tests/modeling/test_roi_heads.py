@@ -1,5 +1,7 @@
 """The score of an instance."""
 
+from functools import partial
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -27,7 +29,7 @@ def scored(power, seed=3):
 def proposals(model, features):
     generator = model.proposal_generator
     feature = features[generator.in_feature]
-    return generator.propose(generator.head(feature), feature, [(64, 96)])
+    return generator.propose(generator.head(feature), partial(generator.head.wh_and_offset, feature), [(64, 96)])
 
 
 def test_the_score_is_the_centers_times_a_power_of_the_soft_iou():
