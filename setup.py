@@ -37,6 +37,7 @@ setup(
     package_data={
         "objguided_d2": [
             "py.typed",
+            "data/converters/splits/*/*.tsv",
             "data/converters/splits/*/*.txt",
             "report/*.html",
             "report/*.css",
