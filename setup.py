@@ -43,6 +43,9 @@ setup(
             "report/*.css",
             "report/*.js",
             "napari/napari.yaml",
+            "samples/README.md",
+            "samples/samples.tsv",
+            "samples/**/*.png",
         ]
     },
     cmdclass={"build_py": BuildWithConfigs},
