@@ -37,11 +37,15 @@ setup(
     package_data={
         "objguided_d2": [
             "py.typed",
+            "data/converters/splits/*/*.tsv",
             "data/converters/splits/*/*.txt",
             "report/*.html",
             "report/*.css",
             "report/*.js",
             "napari/napari.yaml",
+            "samples/README.md",
+            "samples/samples.tsv",
+            "samples/**/*.png",
         ]
     },
     cmdclass={"build_py": BuildWithConfigs},

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert the 2018 Data Science Bowl, stage 1 training set to COCO JSON: see datasets/README.md."""
+"""Convert the 2018 Data Science Bowl, stage 1, to COCO JSON: see datasets/README.md."""
 
 import sys
 

@@ -55,7 +55,7 @@ def objguided(installed, tmp_path):
 
 def test_package_holds_all_that_it_reads(installed):
     package = installed / "objguided_d2"
-    for name in ("configs", "data/converters/splits", "report"):
+    for name in ("configs", "data/converters/splits", "report", "samples"):
         here, there = (ROOT / name if name == "configs" else ROOT / "objguided_d2" / name), package / name
         files = {path.relative_to(here) for path in here.rglob("*") if path.is_file() and path.suffix != ".pyc"}
         assert files <= {path.relative_to(there) for path in there.rglob("*")}

@@ -33,6 +33,8 @@ CTC_BORDERS = {
 # Files: <root>/<dataset>/<split>/*.png, <root>/<dataset>/annotations/<dataset>_<split>.json.
 _DATASETS = {
     "dsb2018": (("train", "val", "test"), ["nucleus"], "dsb2018 --source <download>"),
+    "dsb2018_extra": (("train",), ["nucleus"], "dsb2018 --stage1-test <download>"),
+    "bbbc039": (("train",), ["nucleus"], "bbbc039 --source <download>"),
     "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "synthetic"),
     "plant": (("train", "val", "test"), ["leaf"], "plant --source <download>"),
     "lsc": (("train", "val", "test"), ["leaf"], "plant --name lsc --source <download>"),

@@ -79,6 +79,7 @@ def test_what_is_not_coco_is_named(content, tmp_path, forget):
 def test_every_preparation_script_has_its_names(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     names = {"plant_test", "lsc_val", "custom_train", "ctc_Fluo-N2DL-HeLa_train", "ctc_PhC-C2DH-U373_val"}
+    names |= {"bbbc039_train", "dsb2018_extra_train"}
     assert names <= set(DatasetCatalog)
     with pytest.raises(FileNotFoundError, match="prepare ctc --source <download>/PhC-C2DL-PSC"):
         DatasetCatalog.get("ctc_PhC-C2DL-PSC_val")

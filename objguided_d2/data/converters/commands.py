@@ -56,13 +56,41 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _declare_dsb2018(parser: ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, required=True, help="stage1_train.zip or the folder it unpacks to")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--source", type=Path, help="stage1_train.zip or the folder it unpacks to")
+    source.add_argument(
+        "--stage1-test", type=Path, help="stage1_test with its masks, folder or zip archive: makes dsb2018_extra_train"
+    )
 
 
 def _convert_dsb2018(args: Namespace) -> ConversionNotes:
-    from .dsb2018 import convert_dsb2018
+    from .dsb2018 import convert_dsb2018, convert_dsb2018_extra
 
+    if args.stage1_test:
+        return convert_dsb2018_extra(args.stage1_test, args.output / "dsb2018_extra")
     return convert_dsb2018(args.source, args.output / "dsb2018")
+
+
+def _declare_bbbc039(parser: ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, required=True, help="folder or zip archive with images/ and masks/")
+    parser.add_argument("--keep-dsb2018", action="store_true", help="keep the 43 images that are also in DSB2018")
+    parser.add_argument(
+        "--min-area", type=int, default=0, help="ignore smaller objects, in pixels: micronuclei (default: %(default)s)"
+    )
+    parser.add_argument("--intensity", help="how 16 bits become 8 (default: percentile:0.1,99.9)")
+
+
+def _convert_bbbc039(args: Namespace) -> ConversionNotes:
+    from ..intensity import DEFAULT
+    from .bbbc039 import convert_bbbc039
+
+    return convert_bbbc039(
+        args.source,
+        args.output / "bbbc039",
+        keep_dsb2018=args.keep_dsb2018,
+        min_area=args.min_area,
+        intensity=args.intensity or DEFAULT,
+    )
 
 
 def _declare_plant(parser: ArgumentParser) -> None:
@@ -174,7 +202,8 @@ def _convert_synthetic(args: Namespace) -> None:
 
 
 PREPARATIONS = {
-    "dsb2018": Preparation("2018 Data Science Bowl, stage 1 training set", _declare_dsb2018, _convert_dsb2018),
+    "dsb2018": Preparation("2018 Data Science Bowl, stage 1", _declare_dsb2018, _convert_dsb2018),
+    "bbbc039": Preparation("BBBC039, fluorescent nuclei of U2OS cells", _declare_bbbc039, _convert_bbbc039),
     "plant": Preparation("Plant Phenotyping or Leaf Segmentation Challenge images", _declare_plant, _convert_plant),
     "ctc": Preparation("a 2D dataset of the Cell Tracking Challenge", _declare_ctc, _convert_ctc),
     "labelmaps": Preparation(

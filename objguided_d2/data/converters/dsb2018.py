@@ -1,8 +1,9 @@
-"""2018 Data Science Bowl, stage 1 train (BBBC038): Kaggle's layout to COCO JSON.
+"""2018 Data Science Bowl, stage 1 (BBBC038): Kaggle's layout to COCO JSON.
 
 Kaggle stores ``<id>/images/<id>.png`` and one ``<id>/masks/<name>.png`` for each nucleus, zero outside of it.
 """
 
+import csv
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ def read_split_ids(split: str) -> list[str]:
     """Image ids of the paper's ``split``, sorted."""
     path = resources.files(__package__) / "splits" / "dsb2018" / f"{split}.txt"
     return sorted(path.read_text().split())
+
+
+def read_names_in_dsb2018(dataset: str) -> set[str]:
+    """Names (without ending) of those images of ``dataset`` that are also in the paper's splits, so far as is known."""
+    path = resources.files(__package__) / "splits" / dataset / "in_dsb2018.tsv"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {row["image"] for row in csv.DictReader(lines, delimiter="\t")}
 
 
 def convert_dsb2018(source: Path, output: Path) -> ConversionNotes:
@@ -59,10 +67,46 @@ def convert_dsb2018(source: Path, output: Path) -> ConversionNotes:
         )
     for image_id in sorted(kaggle.images.keys() - listed):
         notes.leave_out(kaggle.images[image_id], kind="image in no split list, left out")
-    for image_id in sorted(kaggle.masks.keys() - kaggle.images.keys()):
-        notes.leave_out(image_id, kind="masks without their image, left out")
+    _note_masks_without_image(kaggle, notes)
     write_instance_dataset(output, readers, ["nucleus"], notes)
     return notes
+
+
+def convert_dsb2018_extra(source: Path, output: Path) -> ConversionNotes:
+    """Convert the competition's ``stage1_test`` with its masks to one split, ``train``.
+
+    Not to be confused with the paper's test split, which is a part of ``stage1_train``. Images that are also in the
+    paper's training or validation split are not taken.
+
+    Args:
+        source: as for :func:`convert_dsb2018`. Kaggle's own ``stage1_test.zip`` has no masks.
+        output: the dataset's folder.
+
+    Returns:
+        notes on what was unusual and left out.
+    Raises:
+        SourceError: ``source`` is missing, damaged, laid out in another way or has ids of the paper's splits.
+    """
+    kaggle = KaggleFolder.open(source)
+    if listed := sorted(kaggle.images.keys() & {name for split in SPLITS for name in read_split_ids(split)}):
+        raise SourceError(
+            f"{source} holds {len(listed)} images of stage1_train, as {listed[0]}; give stage1_train as --source, and "
+            "stage1_test alone as --stage1-test"
+        )
+    notes = ConversionNotes()
+    _note_masks_without_image(kaggle, notes)
+    in_dsb2018 = kaggle.images.keys() & read_names_in_dsb2018("dsb2018_extra")
+    for image_id in sorted(in_dsb2018):
+        notes.add("image that is also in stage1_train, not taken", image_id)
+    ids = sorted(kaggle.images.keys() - in_dsb2018)
+    readers = {"train": [partial(_read_sample, kaggle, image_id, notes) for image_id in ids]}
+    write_instance_dataset(output, readers, ["nucleus"], notes)
+    return notes
+
+
+def _note_masks_without_image(kaggle: "KaggleFolder", notes: ConversionNotes) -> None:
+    for image_id in sorted(kaggle.masks.keys() - kaggle.images.keys()):
+        notes.leave_out(image_id, kind="masks without their image, left out")
 
 
 @dataclass
@@ -92,7 +136,7 @@ class KaggleFolder:
         if not images or not masks:
             raise SourceError(
                 f"{source} holds no <id>/images/<id>.png with <id>/masks/*.png; "
-                "give stage1_train.zip or the folder it unpacks to"
+                "give stage1_train.zip, or stage1_test with its masks, or the folder it unpacks to"
             )
         return cls(images, masks, read)
 

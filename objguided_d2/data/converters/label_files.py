@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..label_plausibility import implausible_labels
@@ -16,7 +15,7 @@ from .cellpose import read_npy_labels
 from .conversion import ConversionNotes
 from .geojson import geojson_classes, is_geojson, read_geojson
 from .imagej_roi import read_rois
-from .label_objects import clean_mask, label_objects
+from .label_objects import clean_mask, label_objects, label_pieces
 from .labelme import is_labelme, labelme_classes, read_labelme
 from .pairing import LabelFile
 from .text_files import read_json, read_text
@@ -146,17 +145,7 @@ def _read_label_image(context: LabelContext, name: str, size: tuple[int, int], n
     for text in implausible_labels(labels, is_lossy=is_lossy):
         kind, _, numbers = text.partition(": ")
         notes.add(f"labels that may be none, kept: {kind}", f"{name}: {numbers}")
-    return _components(labels) if context.split_components else labels
-
-
-def _components(labels: np.ndarray) -> np.ndarray:
-    """Every connected piece (edges and corners) of every label as an object."""
-    result, total = np.zeros(labels.shape, np.int64), 0
-    for value in np.unique(labels[labels != 0]):
-        count, pieces = cv2.connectedComponents((labels == value).astype(np.uint8), connectivity=8)
-        result[pieces > 0] = pieces[pieces > 0] + total
-        total += count - 1
-    return result
+    return label_pieces(labels) if context.split_components else labels
 
 
 def _read_labeled(

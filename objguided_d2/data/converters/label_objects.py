@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from scipy import ndimage
+from skimage import measure
 
 from .conversion import ConversionNotes
 
@@ -38,6 +39,11 @@ def label_objects(labels: np.ndarray, name: str, notes: ConversionNotes) -> Iter
             whole = np.zeros(labels.shape, bool)
             whole[box] = mask
             yield value, whole
+
+
+def label_pieces(labels: np.ndarray) -> np.ndarray:
+    """Number every connected piece of every label of (H, W) integers; 0 stays the background."""
+    return measure.label(labels, background=0, connectivity=2)
 
 
 def clean_mask(mask: np.ndarray, name: str, notes: ConversionNotes) -> np.ndarray | None:

@@ -13,7 +13,12 @@ import pytest
 
 from objguided_d2.data import datasets_root
 from objguided_d2.data.converters import coco_writer, dsb2018
-from objguided_d2.data.converters.dsb2018 import convert_dsb2018, read_split_ids
+from objguided_d2.data.converters.dsb2018 import (
+    convert_dsb2018,
+    convert_dsb2018_extra,
+    read_names_in_dsb2018,
+    read_split_ids,
+)
 from objguided_d2.data.source_error import SourceError
 from tests.data.sources import read_split
 
@@ -181,6 +186,34 @@ def test_image_without_nuclei_is_kept_and_one_without_masks_is_not(clean, tmp_pa
     printed = capsys.readouterr().out
     assert "image without objects, kept: 1\n  a2" in printed
     assert "a3/images/a3.png has no readable mask file" in printed
+
+
+def test_stage1_test_is_a_training_set_by_itself(clean, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "download" / "stage1_test"
+    write_sample(
+        folder, "x1", random_image(HEIGHT, WIDTH, 4), {"m": rectangle(2, 3, 5, 9), "n": rectangle(6, 0, 12, 2)}
+    )
+    write_sample(folder, "w0", random_image(HEIGHT, WIDTH, 3), {"m": rectangle(1, 1, 2, 4)})
+    write_sample(folder, "orphan", random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
+    (folder / "orphan" / "images" / "orphan.png").unlink()
+    known = min(read_names_in_dsb2018("dsb2018_extra"))
+    write_sample(folder, known, random_image(HEIGHT, WIDTH), {"m": rectangle(0, 0, 3, 3)})
+    assert run_script(monkeypatch, "--stage1-test", folder.parent, "--output", tmp_path / "root") == 2
+    printed = capsys.readouterr().out
+    assert "masks without their image, left out: 1\n  orphan" in printed
+    assert f"image that is also in stage1_train, not taken: 1\n  {known}" in printed
+    output = tmp_path / "root" / "dsb2018_extra"
+    content = read_split(output, "train")
+    assert [image["file_name"] for image in content["images"]] == ["w0.png", "x1.png"]
+    assert [annotation["area"] for annotation in content["annotations"]] == [3, 18, 12]
+    convert_dsb2018_extra(zip_folder(folder.parent, tmp_path / "a.zip"), tmp_path / "zip" / "dsb2018_extra")
+    assert file_bytes(tmp_path / "zip" / "dsb2018_extra") == file_bytes(output)
+
+
+def test_images_of_the_papers_splits_are_no_extra_ones(clean, tmp_path):
+    with pytest.raises(SourceError, match="holds 3 images of stage1_train, as a0; give stage1_train as --source"):
+        convert_dsb2018_extra(clean, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_ids_of_another_set_are_pointed_to_the_general_converter(tmp_path, splits):

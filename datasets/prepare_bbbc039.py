@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Convert BBBC039 to COCO JSON: see datasets/README.md."""
+
+import sys
+
+from objguided_d2.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["prepare", "bbbc039", *sys.argv[1:]]))
