@@ -133,7 +133,8 @@ def _detect(model: nn.Module, tiles: list[Tile], inputs: list[Tensor]) -> list[I
     stride = model.proposal_generator.stride
 
     def select_peaks(heatmap: Tensor) -> Tensor:
-        inside = inside_cells(images.image_sizes, *heatmap.shape[-2:], stride, heatmap.device)
+        height, width = heatmap.shape[-2:]
+        inside = inside_cells(images.image_sizes, height, width, stride, heatmap.device)
         return _peaks_in_cores(heatmap.masked_fill(~inside[:, None], -torch.inf), tiles, stride)
 
     return detect(model, images, model.orientations, select_peaks)
