@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .config import add_objguided_config, get_cfg
     from .config_files import get_config_file
     from .data.builtin import register_objguided_instances
+    from .finetuning.finetune import finetune
     from .inference.loader import load_model
     from .inference.predictor import Predictor
 
@@ -24,6 +25,7 @@ __getattr__ = lazy_attributes(
     {
         "Predictor": ".inference.predictor",
         "add_objguided_config": ".config",
+        "finetune": ".finetuning.finetune",
         "get_cfg": ".config",
         "get_config_file": ".config_files",
         "load_model": ".inference.loader",
@@ -35,6 +37,7 @@ __all__ = [
     "Predictor",
     "__version__",
     "add_objguided_config",
+    "finetune",
     "get_cfg",
     "get_config_file",
     "load_model",

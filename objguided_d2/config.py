@@ -165,7 +165,8 @@ def _add_input(cfg: CN) -> None:
     # Train on square crops resampled to OUTPUT_SIZE, in place of Detectron2's short-edge resize and INPUT.CROP.
     crop.ENABLED = False
     # The side of a crop, in source pixels, is a random factor in RANGE times this side of the image: "longer"
-    # (released, 0.6-1.4) or "shorter" (ours: keeps the scale of INPUT.MIN_SIZE_TEST). Zeros fill what lies outside.
+    # (released, 0.6-1.4) or "shorter" (ours: keeps the scale of INPUT.MIN_SIZE_TEST), or "pixels" (ours: RANGE is the
+    # side itself, as for INPUT.TEST_SCALE). Zeros fill what lies outside.
     crop.RELATIVE_TO = "longer"
     crop.RANGE = [0.6, 1.4]
     # Most object sizes (median over the image's objects of the root of width x height) that the reference side may
@@ -195,6 +196,9 @@ def _add_input(cfg: CN) -> None:
     # Height and width that test images are resized to, whatever their aspect (released: 512, 512). Empty = keep the
     # aspect, by INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
     cfg.INPUT.TEST_SIZE = []
+    # Pixels in the network per pixel of a test image, in place of any size. Ours: for images of one magnification and
+    # of any size. 0 = off.
+    cfg.INPUT.TEST_SCALE = 0.0
     # Keep decoded training images and annotations in memory up to this many MiB per loader process. Ours: a small
     # dataset is decoded once instead of every epoch. 0 = off.
     cfg.INPUT.CACHE_MEGABYTES = 0
@@ -208,7 +212,8 @@ def _add_solver(cfg: CN) -> None:
     # The learning rate then follows the elapsed fraction, and MAX_ITER stays as an upper bound.
     cfg.SOLVER.MAX_MINUTES = 0.0
     # From this fraction of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
-    # batches, as it does at test time; 1 = never. Ours: with small batches the two differ (engine/batch_norm.py).
+    # batches, as it does at test time; 1 = never; 0 = from the beginning on, by the statistics of MODEL.WEIGHTS. Ours:
+    # with small batches the two differ (engine/batch_norm.py).
     cfg.SOLVER.FREEZE_BN_AT = 1.0
     # "float16" (CUDA only) or "bfloat16", used when SOLVER.AMP.ENABLED.
     cfg.SOLVER.AMP.PRECISION = "float16"

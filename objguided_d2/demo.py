@@ -33,7 +33,7 @@ class DemoResult:
 
 
 def run_demo(output: Path, model: str = MODEL, steps: int = STEPS) -> DemoResult:
-    """Everything goes into ``output``: the sheets ``nuclei.png`` and ``stained.png``, predictions, the fine-tuned model.
+    """Everything goes into ``output``: sheets ``nuclei.png`` and ``stained.png``, predictions, the fine-tuned model.
 
     Args:
         model: what ``objguided predict --model`` takes.

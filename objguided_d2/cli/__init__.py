@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "check": ("objguided_d2.data.check_command", "is a COCO dataset fit for training, and what does it hold"),
     "train": ("objguided_d2.cli.train", "train or evaluate the model of a config, or a suite of configs"),
+    "finetune": ("objguided_d2.finetuning.command", "adapt a trained model to a few labeled images of yours"),
     "predict": ("objguided_d2.inference.predict_command", "images to label images, measurements and other files"),
     "export": ("objguided_d2.inference.export_command", "a trained model as one file, for predict"),
     "compare": ("objguided_d2.report.compare_command", "tables, figures and a page of several runs on one dataset"),

@@ -156,6 +156,7 @@ def _records(file: CocoFile, image_root: Path) -> list[dict]:
                     "iscrowd": annotation["iscrowd"],
                     "bbox": annotation["bbox"],
                     "bbox_mode": BoxMode.XYWH_ABS,
+                    "area": annotation["area"],
                     "category_id": index[annotation["category_id"]],
                     "segmentation": annotation["segmentation"],
                 }

@@ -4,6 +4,8 @@ Coordinates are Detectron2's: continuous (x, y) in pixels, pixel (row i, column 
 resize scales about the corner (0, 0) of the image and a pixel is sampled at its center, (j + 0.5, i + 0.5).
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from detectron2.config import CfgNode
@@ -11,6 +13,9 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
 from .photometric import build_photometric_augmentation
+
+# RELATIVE_TO -> the length, in pixels, of an image of (height, width) that the factor multiplies.
+_REFERENCES: dict[str, Callable[[int, int], int]] = {"longer": max, "shorter": min, "pixels": lambda height, width: 1}
 
 
 class SquareCropTransform(T.Transform):
@@ -94,7 +99,7 @@ class RandomSquareCrop(T.Augmentation):
     inside the image, or, where it is the larger one, the image lies inside the crop.
 
     Args:
-        relative_to: which side of the image the factor refers to, "longer" or "shorter".
+        relative_to: which side of the image the factor refers to, "longer" or "shorter"; or "pixels", a side of 1.
         scale_range: bounds of the uniform factor.
         output_size: side of the result in pixels.
         max_objects_per_side: bounds the side that the factor refers to by this many times the size of the image's
@@ -109,8 +114,8 @@ class RandomSquareCrop(T.Augmentation):
         max_objects_per_side: float = 0.0,
     ) -> None:
         super().__init__()
-        if relative_to not in ("longer", "shorter"):
-            raise ValueError(f"INPUT.SQUARE_CROP.RELATIVE_TO is {relative_to!r}; use 'longer' or 'shorter'")
+        if relative_to not in _REFERENCES:
+            raise ValueError(f"INPUT.SQUARE_CROP.RELATIVE_TO is {relative_to!r}; use 'longer', 'shorter' or 'pixels'")
         low, high = scale_range
         if not 0 < low <= high:
             raise ValueError(f"INPUT.SQUARE_CROP.RANGE is {scale_range}; use two factors, 0 < low <= high")
@@ -126,12 +131,27 @@ class RandomSquareCrop(T.Augmentation):
 
     def get_transform(self, image: np.ndarray, object_size: float = 0.0) -> SquareCropTransform:
         height, width = image.shape[:2]
-        reference = max(height, width) if self.relative_to == "longer" else min(height, width)
+        reference = _REFERENCES[self.relative_to](height, width)
         if object_size > 0 and self.max_objects_per_side > 0:
             reference = min(reference, self.max_objects_per_side * object_size)
         side = max(1, round(reference * np.random.uniform(*self.scale_range)))
         x0, y0 = (_random_offset(size - side) for size in (width, height))
         return SquareCropTransform(x0, y0, side, self.output_size)
+
+
+class ScaleBy(T.Augmentation):
+    """Resize an image of any size by one factor, its sides rounded to whole pixels."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        if not 0 < factor < np.inf:
+            raise ValueError(f"INPUT.TEST_SCALE is {factor}; use a factor above 0, or 0 for INPUT.MIN_SIZE_TEST")
+        self.factor = factor
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        height, width = image.shape[:2]
+        new_height, new_width = (max(1, int(side * self.factor + 0.5)) for side in (height, width))
+        return T.ResizeTransform(height, width, new_height, new_width)
 
 
 class RandomTranspose(T.Augmentation):
@@ -149,6 +169,8 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Augmentation of ``cfg.INPUT``: in training crop, flips, transposition and light, in testing the resize."""
     resize_and_flip = detection_utils.build_augmentation(cfg, is_train)
     if not is_train:
+        if cfg.INPUT.TEST_SCALE != 0:
+            return [ScaleBy(cfg.INPUT.TEST_SCALE)]
         return [T.Resize(tuple(cfg.INPUT.TEST_SIZE))] if cfg.INPUT.TEST_SIZE else resize_and_flip
     resize, *augmentations = resize_and_flip
     square = cfg.INPUT.SQUARE_CROP

@@ -39,7 +39,7 @@ class FreezeBatchNorm(HookBase):
     away. They are measured once, on training batches at the weights of that moment. Scale and shift go on learning.
 
     Args:
-        fraction: of the training, in (0, 1].
+        fraction: of the training, in [0, 1]; at 0 nothing is measured, the statistics are those that the model has.
         progress: tells the fraction that is done.
         model: its BatchNorm layers, in training mode, are those that freeze.
         batches: makes the batches to measure on; called once, on the first step after ``fraction``.
@@ -59,7 +59,7 @@ class FreezeBatchNorm(HookBase):
         self._cut_short = cut_short
         self._fraction, self._progress, self._batches, self._num_iter = fraction, progress, batches, num_iter
         self._model, self._layers = model, get_bn_modules(model)
-        self._measured = False
+        self._measured = fraction == 0
 
     def before_step(self) -> None:
         if not self._layers or self._progress() < self._fraction:

@@ -12,7 +12,8 @@ class ProgressBar(HookBase):
     def before_train(self) -> None:
         # A log file gets a line every half a minute, not every tenth of a second.
         interval = 0.1 if sys.stderr.isatty() else 30
-        first, last = self.trainer.start_iter, self.trainer.max_iter
+        # Where the clock ends it, the number of steps is not known.
+        first, last = self.trainer.start_iter, None if self.trainer.clock.max_minutes > 0 else self.trainer.max_iter
         self._bar = tqdm(desc="train", unit="step", initial=first, total=last, mininterval=interval)
 
     def after_step(self) -> None:

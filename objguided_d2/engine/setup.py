@@ -39,7 +39,7 @@ def load_config(args: Namespace) -> CfgNode:
     _merge(
         cfg,
         cfg.merge_from_list,
-        _with_float_values(cfg, args.opts or []),
+        with_float_values(cfg, args.opts or []),
         "KEY VALUE pairs at the end of the command line",
     )
     if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
@@ -83,7 +83,7 @@ def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name:
         raise ConfigError(f"{source_name}: {message}{hint}") from error
 
 
-def _with_float_values(cfg: CfgNode, opts: list[str]) -> list[str]:
+def with_float_values(cfg: CfgNode, opts: list[str]) -> list[str]:
     """``SOLVER.MAX_MINUTES 15`` as ``15.0``: a float key takes no whole number otherwise."""
     values = list(opts)
     for index in range(0, len(values) - 1, 2):

@@ -203,8 +203,8 @@ class Trainer(DefaultTrainer):
 
     def _build_freeze_batch_norm(self) -> FreezeBatchNorm:
         fraction = self.cfg.SOLVER.FREEZE_BN_AT
-        if fraction <= 0:
-            raise ValueError(f"SOLVER.FREEZE_BN_AT is {fraction}; it must be above 0, and 1 is never")
+        if fraction < 0:
+            raise ValueError(f"SOLVER.FREEZE_BN_AT is {fraction}; it must be 0 or more, and 1 is never")
         return FreezeBatchNorm(
             fraction,
             lambda: max(self.clock.fraction, self.iter / self.cfg.SOLVER.MAX_ITER),

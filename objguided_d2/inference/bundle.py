@@ -143,6 +143,8 @@ def model_card(cfg: CfgNode, model: nn.Module, info: ModelInfo) -> str:
     unknown = "unknown"
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     size = list(cfg.INPUT.TEST_SIZE) or f"{cfg.INPUT.MIN_SIZE_TEST} pixels on the shorter side"
+    if cfg.INPUT.TEST_SCALE > 0:
+        size = f"{cfg.INPUT.TEST_SCALE:g} pixels per pixel of the image"
     rows = {
         "classes": ", ".join(info.class_names),
         "architecture": f"{cfg.MODEL.META_ARCHITECTURE}, ResNet-{cfg.MODEL.RESNETS.DEPTH}, {parameters:.1f} M weights",

@@ -209,7 +209,8 @@ class Predictor:
             diameter = self._estimate_diameter(source, intensity)
         factors = self._scale(scale, diameter, pixel_size)
         size = self.preparation.network_size(*source.shape, factors)
-        if factors is None and size[0] < _STRONG_REDUCTION * source.shape[0] and scale != "config":
+        is_given = factors is not None or scale == "config" or self.cfg.INPUT.TEST_SCALE > 0
+        if not is_given and size[0] < _STRONG_REDUCTION * source.shape[0]:
             logger.warning(
                 "An image of %d x %d is reduced to %d x %d as the model's config says; give a scale, pixel size or "
                 "diameter if its objects get too small",

@@ -1,6 +1,7 @@
-"""A sheet of predictions beside the truth, for a registered dataset."""
+"""A sheet of predictions beside the truth, for a registered dataset, of one model or of several."""
 
 import os
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -33,27 +34,37 @@ def draw_prediction_sheet(
         model: any Detectron2 model with ``pred_masks``.
         num_images: images spread evenly over the dataset.
     """
-    score_thresh = cfg.TEST.LABEL_MAP_SCORE_THRESH
     chosen = evenly_spaced(DatasetCatalog.get(dataset_name), num_images)
+    draw_predictions(cfg, {"predicted": model}, chosen, path)
+
+
+def draw_predictions(
+    cfg: CfgNode, models: Mapping[str, nn.Module], records: list[dict], path: str | os.PathLike
+) -> None:
+    """As :func:`draw_prediction_sheet`, of some dataset dicts, with a column for each of several models of one config.
+
+    Args:
+        models: by the name that stands above their predictions.
+    """
+    score_thresh = cfg.TEST.LABEL_MAP_SCORE_THRESH
     mapper = InstanceMapper(cfg, is_train=False)
     tiles = []
-    with torch.no_grad(), inference_context(model):
-        for record in chosen:
-            instances = model([mapper(record)])[0]["instances"].to("cpu")
+    for record in records:
+        image = cv2.cvtColor(cv2.imread(record["file_name"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        height, width = image.shape[:2]
+        objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+        rles = [segmentation_to_rle(a["segmentation"], height, width) for a in objects]
+        truth = decode_masks(rles, height, width)
+        zoom = max(1, 512 // max(height, width))
+        plain = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+        tiles += [
+            Tile(plain, os.path.basename(record["file_name"])),
+            Tile(draw_instances(image, truth, zoom=zoom), f"truth: {len(truth)} objects"),
+        ]
+        for name, model in models.items():
+            with torch.no_grad(), inference_context(model):
+                instances = model([mapper(record)])[0]["instances"].to("cpu")
             instances = instances[instances.scores >= score_thresh]
-            image = cv2.cvtColor(cv2.imread(record["file_name"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-            height, width = image.shape[:2]
-            objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
-            rles = [segmentation_to_rle(a["segmentation"], height, width) for a in objects]
-            truth = decode_masks(rles, height, width)
-            zoom = max(1, 512 // max(height, width))
-            plain = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
-            tiles += [
-                Tile(plain, os.path.basename(record["file_name"])),
-                Tile(draw_instances(image, truth, zoom=zoom), f"truth: {len(truth)} objects"),
-                Tile(
-                    draw_instances(image, np.asarray(instances.pred_masks), zoom=zoom),
-                    f"predicted: {len(instances)} with score >= {score_thresh}",
-                ),
-            ]
-    contact_sheet(tiles, 3, path)
+            picture = draw_instances(image, np.asarray(instances.pred_masks), zoom=zoom)
+            tiles.append(Tile(picture, f"{name}: {len(instances)} with score >= {score_thresh}"))
+    contact_sheet(tiles, 2 + len(models), path)

@@ -57,6 +57,24 @@ def test_shrinking_by_hand():
     assert crop.apply_segmentation(image).tolist() == [[image[2, 2], 0], [0, 0]]
 
 
+def test_a_crop_of_so_many_pixels_whatever_the_image():
+    image = np.zeros((30, 50, 3), np.uint8)
+    assert RandomSquareCrop("pixels", (12, 12), 24).get_transform(image).side == 12
+
+
+def test_test_images_of_any_size_are_resized_by_one_factor():
+    cfg = get_cfg()
+    cfg.INPUT.TEST_SCALE = 0.5
+    (resize,) = build_augmentation(cfg, is_train=False)
+    for height, width in ((31, 50), (1000, 3), (1, 1)):
+        transform = resize.get_transform(np.zeros((height, width, 3), np.uint8))
+        expected = tuple(max(1, int(side / 2 + 0.5)) for side in (height, width))
+        assert (transform.new_h, transform.new_w) == expected
+    cfg.INPUT.TEST_SCALE = -1.0
+    with pytest.raises(ValueError, match="INPUT.TEST_SCALE is -1.0"):
+        build_augmentation(cfg, is_train=False)
+
+
 def test_zeros_outside_on_every_side():
     image = np.full((2, 4, 3), 7, np.uint8)
     crop = SquareCropTransform(x0=-1, y0=-2, side=6, output_size=6)

@@ -81,5 +81,11 @@ def test_model_without_batch_norm_is_left_alone():
 
 
 def test_fraction_that_makes_no_sense_is_refused(tmp_path, toy_data):
-    with pytest.raises(ValueError, match="SOLVER.FREEZE_BN_AT is 0"):
-        Trainer(toy_cfg(tmp_path, "SOLVER.FREEZE_BN_AT", 0.0))
+    with pytest.raises(ValueError, match="SOLVER.FREEZE_BN_AT is -0.5"):
+        Trainer(toy_cfg(tmp_path, "SOLVER.FREEZE_BN_AT", -0.5))
+
+
+def test_at_zero_the_statistics_of_the_weights_stay_from_the_first_step_on(model):
+    hook, made = freeze(model, fraction=0.0)
+    step(hook, 0.0)
+    assert not made and not any(layer.training for layer in model)

@@ -35,7 +35,7 @@ from .splitting import SPLITS, split_groups
 from .text_files import read_json
 from .yolo import read_class_names
 
-__all__ = ["LABEL_ENDINGS", "convert_labelmaps"]
+__all__ = ["LABEL_ENDINGS", "convert_labelmaps", "image_groups"]
 
 
 def convert_labelmaps(
@@ -49,6 +49,7 @@ def convert_labelmaps(
     groups: str | None = None,
     classes: Path | None = None,
     intensity: str | None = None,
+    default_intensity: str | None = None,
     split_components: bool = False,
 ) -> ConversionNotes:
     """Pair images and labels by name and write them as a dataset.
@@ -64,7 +65,8 @@ def convert_labelmaps(
             path of a CSV file with columns ``image`` and ``group``. Images of one group stay in one split.
         classes: CSV file with columns ``label`` and ``class``, and ``image`` where a label means different things in
             different images. For label images.
-        intensity: see :mod:`..intensity`; None takes 8-bit images as they are and leaves out others.
+        intensity: see :mod:`..intensity`; None takes 8-bit images as they are, and leaves out others or
+        default_intensity: maps those, as a prediction does.
         split_components: make each connected piece of a label an object, for binary masks.
 
     Returns:
@@ -75,6 +77,7 @@ def convert_labelmaps(
         ValueError: for a mapping or fractions that make no sense.
     """
     mapping = IntensityMapping.parse(intensity) if intensity else None
+    default = IntensityMapping.parse(default_intensity) if default_intensity else None
     notes = ConversionNotes()
     image_names, read_image = open_source(images)
     if labels.suffix.lower() == ".json" and labels.is_file():
@@ -105,7 +108,7 @@ def convert_labelmaps(
             "labels <stem>.png, <stem>_mask.png, <stem>.json or <stem>/*.png, e.g. for "
             f"{next(iter(pairing.images.values()))}{_indented(notes)}"
         )
-    group_of = dict(zip(paired, _groups(groups, paired)))
+    group_of = dict(zip(paired, image_groups(groups, paired)))
     info = {"intensity": str(mapping)} if mapping else None
     unusable: dict[str, str] = {}
     while True:
@@ -118,7 +121,7 @@ def convert_labelmaps(
         readers: dict[str, list] = {split: [] for split in SPLITS if split in split_of.values()}
         for key in usable:
             source = pairing.images[key], key, objects_of[key]
-            read = partial(_read_pair, read_image, *source, mapping, categories, attempt)
+            read = partial(_read_pair, read_image, *source, (mapping, default), categories, attempt)
             readers[split_of[key]].append(partial(_recorded, read, key, found))
         try:
             write_instance_dataset(output, readers, categories, attempt, info)
@@ -232,13 +235,14 @@ def _read_pair(
     image_name: str,
     key: str,
     read_objects: ReadObjects,
-    mapping: IntensityMapping | None,
+    mappings: tuple[IntensityMapping | None, IntensityMapping | None],
     categories: Sequence[str],
     notes: ConversionNotes,
 ) -> LabeledImage:
     pixels = read_image_pixels(read, image_name)
+    of_all, of_deep = mappings
     try:
-        image = to_rgb8(pixels, mapping)
+        image = to_rgb8(pixels, of_all or (None if pixels.dtype in (np.uint8, bool) else of_deep))
     except ValueError as error:
         raise SourceError(f"{image_name}: {error}; give it as --intensity") from error
     if count := num_not_finite(pixels):
@@ -269,8 +273,16 @@ def _read_classes(path: Path | None) -> dict[tuple[str, int], str]:
         raise SourceError(f"{path}: a label is not a whole number ({error})") from error
 
 
-def _groups(groups: str | None, stems: Sequence[str]) -> list[str]:
-    """The group of each image; an image alone is its own."""
+def image_groups(groups: str | None, stems: Sequence[str]) -> list[str]:
+    """The group of each image; without any, an image is its own.
+
+    Args:
+        groups: see :func:`convert_labelmaps`.
+        stems: names of the images.
+
+    Raises:
+        SourceError: if an image has no group, or the CSV file is missing or lacks a column.
+    """
     if groups is None:
         return list(stems)
     if groups.lower().endswith(".csv"):

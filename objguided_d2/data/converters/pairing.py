@@ -14,8 +14,9 @@ from pathlib import PurePosixPath
 from ..pixels import IMAGE_SUFFIXES
 from .conversion import ConversionNotes
 
-# What programs append to an image's name for its labels; a name with an ending beats the bare one.
-LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "_seg", "_rois", "")
+# What programs append to an image's name for its labels, `objguided predict` those with a dot; a name with an ending
+# beats the bare one.
+LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "_seg", "_rois", ".labels", ".rois", "")
 # Pictures that segmentation programs leave beside their labels.
 _BYPRODUCT_ENDINGS = ("_cp_outlines", "_cp_output", "_cp_flows", "_outlines", "_flows", "_overlay", "_dP", "_cellprob")
 # Endings of image names that their labels do not have.

@@ -3,10 +3,14 @@ import runpy
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 
+from objguided_d2.data.converters.conversion import ConversionNotes
 from objguided_d2.data.converters.labelmaps import convert_labelmaps
+from objguided_d2.data.converters.pairing import pair_files
 from objguided_d2.data.source_error import SourceError
 from tests.data.sources import labels, masks_of, random_image, read_split, write
 
@@ -54,6 +58,28 @@ def test_32_bit_labels_and_gray_16_bit_images(tmp_path):
     contents = convert(tmp_path, intensity="percentile:1,99")
     assert contents["train"]["info"] == {"intensity": "percentile:1,99"}
     assert len(masks_of(contents["train"], stems(contents["train"])[0])) == 2
+
+
+def test_images_of_more_than_8_bits_may_have_a_mapping_of_their_own(tmp_path):
+    for number in range(4):
+        kind = np.uint16 if number < 2 else np.uint8
+        write(tmp_path / "images" / f"img{number}.tif", random_image(24, 40, dtype=kind))
+        write(tmp_path / "labels" / f"img{number}.tif", CELLS)
+    output = tmp_path / "out" / "cells"
+    convert_labelmaps(
+        tmp_path / "images", tmp_path / "labels", output, val_fraction=0.0, default_intensity="range:0,65535"
+    )
+    for number in range(4):
+        original = tifffile.imread(tmp_path / "images" / f"img{number}.tif").astype(float)
+        written = cv2.imread(str(output / "train" / f"img{number}.png"))[..., 0]
+        assert np.array_equal(written, np.rint(original / 257) if number < 2 else original)
+
+
+@pytest.mark.parametrize("name", ["{}.labels.tif", "{}.rois.zip"])
+def test_files_that_predict_writes_are_labels(name):
+    notes = ConversionNotes()
+    pairing = pair_files(["a.b.png"], [name.format("a.b"), "a.b.csv"], False, notes)
+    assert [file.name for file in pairing.labels["a.b"]] == [name.format("a.b")]
 
 
 def test_one_mask_file_an_object(tmp_path):

@@ -1,0 +1,206 @@
+"""From a model and a few images to a bundle: end to end with a tiny model."""
+
+import json
+import os
+import shutil
+import signal
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from objguided_d2 import Predictor, finetune
+from objguided_d2.cli import main
+from objguided_d2.finetuning.finetune import FinetuneTrainer
+from objguided_d2.inference.bundle import load_bundle, read_parts
+from tests.finetuning.images import SIZE, write_images
+
+
+def ap_of(values):
+    """Stands in for the evaluation: one AP after the other."""
+    given = iter(values)
+
+    def test(cfg, model, evaluators=None):
+        ap = next(given)
+        return {"segm": {"AP": ap, "AP50": ap}, "matching": {"f150": ap}}
+
+    return test
+
+
+def weights(bundle):
+    _, model, _ = load_bundle(bundle, device="cpu")
+    return model.state_dict()
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_one_image_is_trained_on_and_nothing_is_measured(run_folder, tmp_path):
+    images, labels = write_images(tmp_path, 1)
+    report = finetune(run_folder, images, labels, tmp_path / "mine.zip", steps=2)
+    assert report.split.train == ("img0",) and not report.split.held_out
+    assert report.steps == 2 and report.after is None and report.is_better is None
+    assert "too few to hold any out" in report.verdict()
+    predictor = Predictor.from_pretrained(tmp_path / "mine.zip", device="cpu")
+    prediction = predictor(cv2.imread(str(images / "img0.png")))
+    assert prediction.labels.shape == (SIZE, SIZE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "labels", "mine.json", "mine.png", "mine.zip"]
+
+
+def test_held_out_images_tell_before_and_after_and_the_bundle_has_the_models_own_preparation(run_folder, tmp_path):
+    images, labels = write_images(tmp_path, 5)
+    options = ("SOLVER.WEIGHT_DECAY", "0")
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=2, pixel_size=0.5, options=options)
+    assert len(report.split.train) == 4 and len(report.split.held_out) == 1
+    assert report.before.keys() == report.after.keys() == {"AP", "AP50", "F1@0.5"}
+    assert [entry["step"] for entry in report.history] == [1, 2]
+    content = json.loads((tmp_path / "mine" / "report.json").read_text())
+    assert content["split"]["held_out"] == list(report.split.held_out) and content["verdict"] == report.verdict()
+    assert cv2.imread(str(tmp_path / "mine" / "before_after.png")).shape[1] > 4 * SIZE
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "before_after.png",
+        "model.zip",
+        "report.json",
+    ]
+    cfg, _, info = load_bundle(report.bundle, device="cpu")
+    assert cfg.INPUT.INTENSITY == "percentile:1,99" and cfg.INPUT.FORMAT == "RGB" and cfg.INPUT.TEST_SCALE == 1
+    # A further fine-tuning begins from the same rate.
+    assert cfg.SOLVER.BASE_LR == 0.001 and cfg.SOLVER.IMS_PER_BATCH == 2
+    assert info.class_names == ("object",) and info.pixel_size == 0.5 and info.training_scale == 1
+    assert 9 < info.object_diameter < 18
+    assert b"Fine-tuned" in read_parts(report.bundle)["model_card.md"]
+
+
+def test_training_that_makes_it_worse_leaves_the_model_as_it_was(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([50.0, 40.0, 49.0, 30.0, 20.0]))
+    images, labels = write_images(tmp_path, 4)
+    command = ["finetune", "--model", str(run_folder), "--images", str(images), "--labels", str(labels)]
+    assert main([*command, "--output", str(tmp_path / "mine"), "--steps", "9", "--device", "cpu"]) == 1
+    report = json.loads((tmp_path / "mine" / "report.json").read_text())
+    assert report["kept_step"] == 0 and report["ended"] == "early" and report["steps"] == 4
+    assert "no better" in capsys.readouterr().out
+    assert report["before"]["AP"] == 50 and report["after"]["AP"] == 49
+    trained = torch.load(run_folder / "model_final.pth")["model"]
+    for name, value in weights(tmp_path / "mine" / "model.zip").items():
+        if name in trained and "refinement" not in name and value.dim() < 2:
+            assert torch.equal(value, trained[name]), name
+
+
+def test_the_best_model_is_kept_not_the_last(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 60.0, 30.0]))
+    images, labels = write_images(tmp_path, 4)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=3)
+    assert report.kept_step == 2 and report.after["AP"] == 60 and report.is_better
+    assert "AP 10.0 -> 60.0" in report.verdict()
+
+
+def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 25.0, 30.0, 35.0] * 2))
+    images, labels = write_images(tmp_path, 4)
+    whole = finetune(run_folder, images, labels, tmp_path / "whole", steps=4)
+    train_step = FinetuneTrainer.run_step
+
+    def stopped(trainer):
+        if trainer.iter == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        train_step(trainer)
+
+    command = ["finetune", "--model", str(run_folder), "--images", str(images), "--labels", str(labels)]
+    command += ["--output", str(tmp_path / "parts"), "--steps", "4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(FinetuneTrainer, "run_step", stopped)
+        assert main(command) == 130
+    assert "--resume" in capsys.readouterr().err and not (tmp_path / "parts" / "model.zip").exists()
+    assert main([*command, "--resume", "--steps", "5"]) == 1
+    assert "steps 5 (was 4)" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    report = json.loads((tmp_path / "parts" / "report.json").read_text())
+    assert report["steps"] == 4 and [entry["step"] for entry in report["history"]] == [1, 2, 3, 4]
+    assert_same(weights(whole.bundle), weights(tmp_path / "parts" / "model.zip"))
+
+
+def test_minutes_end_it_after_the_step_at_work(run_folder, tmp_path):
+    images, labels = write_images(tmp_path, 1)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", minutes=0.001)
+    assert report.ended == "minutes" and 1 <= report.steps < 1000
+
+
+def test_predicted_labels_that_were_corrected_are_labels(run_folder, tmp_path):
+    images, labels = write_images(tmp_path, 1)
+    results = tmp_path / "results"
+    command = ["predict", str(images), "--model", str(run_folder), "--output", str(results), "--quiet"]
+    assert main([*command, "--save", "coco,labels", "--device", "cpu"]) == 0
+    (predicted,) = results.glob("*.labels.tif")
+    corrected = tifffile.imread(predicted)
+    numbers = np.unique(corrected[corrected > 0])
+    corrected[corrected > 3] = 0  # what napari's Labels layer saves
+    tifffile.imwrite(predicted, corrected)
+    report = finetune(run_folder, images, results, tmp_path / "mine", steps=1)
+    assert len(numbers) > 3 >= report.split.num_train_objects > 0
+    # Without the label images, the COCO file beside them holds all that was predicted.
+    predicted.unlink()
+    report = finetune(run_folder, images, results, tmp_path / "mine", steps=1)
+    assert report.split.num_train_objects >= len(numbers)
+
+
+def test_a_new_class_starts_anew_and_a_known_one_keeps_its_weights(run_folder, tmp_path, capsys):
+    images, labels = write_images(tmp_path, 4)
+    for path in labels.iterdir():
+        values = tifffile.imread(path)
+        for name, kept in (("object", values < 3), ("debris", values >= 3)):
+            (labels / name).mkdir(exist_ok=True)
+            tifffile.imwrite(labels / name / path.name, np.where(kept, values, 0))
+    for path in labels.glob("*.tif"):
+        path.unlink()
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=1, options=("SOLVER.BASE_LR", "1e-30"))
+    assert report.classes == ("debris", "object") and report.new_classes == ("debris",)
+    assert "debris" in capsys.readouterr().out and report.before is None and report.after is not None
+    heatmap = "proposal_generator.head.heatmap.2.bias"
+    former = torch.load(run_folder / "model_final.pth")["model"][heatmap]
+    now = weights(report.bundle)[heatmap]
+    assert now[1] == former[0] and now[0] != former[0]
+
+
+def _no_labels(images, labels):
+    for path in labels.iterdir():
+        path.unlink()
+
+
+def _other_size(images, labels):
+    for path in labels.iterdir():
+        tifffile.imwrite(path, np.ones((10, 10), np.uint8))
+
+
+def _no_objects(images, labels):
+    for path in labels.iterdir():
+        tifffile.imwrite(path, np.zeros((SIZE, SIZE), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (_no_labels, [], "none of the 1 images in"),
+        (_other_size, [], "img0.tif is (10, 10), its image (48, 48)"),
+        (_no_objects, [], "there is no object in the labels"),
+        (lambda images, labels: shutil.rmtree(labels), [], "labels do not exist"),
+        (None, ["--model", "no_such_model"], "no_such_model"),
+        (None, ["--steps", "0"], "steps must be 1 or more, not 0"),
+        (None, ["--minutes", "-1"], "minutes must be a number above 0"),
+        (None, ["--held-out", "2"], "held_out_fraction must be in [0, 1), not 2"),
+        (None, ["--output", __file__], "give a folder, or a file that ends in .zip"),
+        (None, ["SOLVER.BASE_LRR", "1"], "KEY VALUE pairs: Non-existent key: SOLVER.BASE_LRR"),
+    ],
+)
+def test_what_cannot_work_is_told_in_one_line(run_folder, tmp_path, capsys, spoil, options, message):
+    images, labels = write_images(tmp_path, 1)
+    if spoil:
+        spoil(images, labels)
+    command = ["--model", str(run_folder), "--images", str(images), "--labels", str(labels)]
+    assert main(["finetune", *command, "--output", str(tmp_path / "mine"), "--device", "cpu", *options]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("train:")]
+    assert line.startswith("error: ") and message in line
+    assert not (tmp_path / "mine").exists()
