@@ -1,16 +1,13 @@
 """Training runs as a user starts them, on data drawn here."""
 
 import json
-from math import nan
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
 
 from objguided_d2.data import register_objguided_instances
 from objguided_d2.data.synthetic import write_synthetic_dataset
-from objguided_d2.demo import STEPS, run_demo, verdict
 from objguided_d2.engine import Trainer, argument_parser, load_config
 
 ITERATIONS = {"objguided_small_R_18": 70, "mask_rcnn_R_18_FPN_256": 45, "pointrend_rcnn_R_18_FPN_256": 60}
@@ -60,20 +57,3 @@ def test_every_method_overfits_four_images(method, four_images, tmp_path):
         assert results["segm"]["AP50"] >= 75
         written = json.loads((tmp_path / "inference/four_images/metrics.json").read_text())
         assert written["results"]["segm/AP50"] == results["segm"]["AP50"] and written["num_images"] == 4
-
-
-def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    results = run_demo(tmp_path, steps=2, num_train=4, num_val=3)
-    assert {"bbox", "segm", "voc_dec", "voc_seg"} <= set(results)
-    sheet = np.asarray(Image.open(tmp_path / "predictions.png"))
-    assert sheet.shape[1] > 3 * 160 and sheet.std() > 10
-    printed = capsys.readouterr()
-    assert "segm/AP50" in printed.out and "predictions.png" in printed.out
-    assert "2/2" in printed.err and "loss=" in printed.err
-    assert f"after 2 steps; the demo's own {STEPS}" in printed.out
-
-
-@pytest.mark.parametrize(("ap50", "words"), [(93.0, "as it should be"), (15.0, "something is wrong"), (nan, "wrong")])
-def test_demo_says_what_its_result_is_worth(ap50, words):
-    assert words in verdict(ap50, STEPS)

@@ -1,0 +1,43 @@
+"""The demo, with a model that has learned nothing."""
+
+from dataclasses import replace
+from math import nan
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from objguided_d2 import samples
+from objguided_d2.demo import EXPECTED_F1, DemoResult, f1, main, verdict
+from tests.finetuning.models import save_tiny_run
+
+
+def test_f1_counts_the_objects_of_all_images():
+    sample = samples.nuclei()[0]
+    labels = sample.labels.copy()
+    count = labels.max()
+    assert f1([(sample, labels)]) == 100 and f1([(sample, 0 * labels)]) == 0
+    labels[labels > count // 2] = 0
+    found = count // 2
+    assert f1([(sample, labels)]) == pytest.approx(100 * 2 * found / (found + count))
+    assert f1([(sample, sample.labels), (sample, labels)]) == pytest.approx(200 * (count + found) / (3 * count + found))
+
+
+def test_the_demo_predicts_fine_tunes_and_draws(tmp_path, monkeypatch, capsys):
+    few = [replace(s, image=s.image[:96, :96], labels=s.labels[:96, :96]) for s in samples.nuclei()[:2]]
+    monkeypatch.setattr(samples, "nuclei", lambda: few)
+    monkeypatch.setattr(samples, "stained", lambda split: few[:1])
+    model = save_tiny_run(tmp_path / "model")
+    assert main(["--output", str(tmp_path / "demo"), "--model", str(model), "--steps", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert few[1].name in printed and "before" in printed and "stained.zip" in printed
+    for name in ("nuclei.png", "stained.png"):
+        assert np.asarray(Image.open(tmp_path / "demo" / name)).std() > 10
+    for ending in (".labels.tif", ".csv", ".overlay.png"):
+        assert (tmp_path / "demo/predictions" / f"{few[0].name}{ending}").is_file()
+    assert (tmp_path / "demo/stained.zip").is_file()
+
+
+@pytest.mark.parametrize(("value", "words"), [(EXPECTED_F1, "as it should be"), (15.0, "wrong"), (nan, "wrong")])
+def test_the_demo_says_what_its_result_is_worth(value, words):
+    assert words in verdict(DemoResult(value, 0.0, 0.0))
