@@ -10,6 +10,8 @@ from hypothesis import settings
 torch.set_num_threads(2)
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no_deadline", deadline=None)
+# ``make soak``: the tests that leave their number of examples open take many.
+settings.register_profile("soak", deadline=None, max_examples=100)
 settings.load_profile("no_deadline")
 
 GOLDEN = Path(__file__).parent / "golden"
