@@ -29,6 +29,7 @@ def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: in
     from .config import get_cfg
     from .data.builtin import register_objguided_instances
     from .data.synthetic import write_synthetic_dataset
+    from .engine.errors import Interruption
     from .engine.progress_bar import ProgressBar
     from .engine.trainer import Trainer
     from .evaluation import format_results
@@ -60,7 +61,7 @@ def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: in
     trainer.resume_or_load(resume=False)
     results = trainer.train()
     if trainer.interrupted:
-        raise KeyboardInterrupt
+        raise Interruption(trainer.stop.received)
 
     loaded = load_model(run_dir, "model_final.pth")
     draw_prediction_sheet(loaded.cfg, loaded.model, VAL, sheet)

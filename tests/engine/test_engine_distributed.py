@@ -176,7 +176,7 @@ def test_sigterm_to_the_launcher_stops_all_processes_with_a_checkpoint(toy_data,
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=30) == 143
     finally:
         process.kill()
     assert torch.load(last_checkpoint(tmp_path))["iteration"] >= 19
