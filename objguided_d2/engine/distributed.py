@@ -63,6 +63,7 @@ def _launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) ->
         try:
             _run_in_group(placement, main_func, main_args)
         except Interruption as interruption:
+            _end_process_groups()
             # torchrun ends the others once one has failed, and the first of them may still be saving.
             if placement.rank == 0 or not interruption.at_once:
                 raise
@@ -170,8 +171,11 @@ def _run_process(
 
 
 def _exit_at_once() -> NoReturn:
-    """End this process as Python ends a forked one. Taking apart all that was imported may take longer than whoever
-    sent the signal waits, on a machine that is busy with the other processes doing the same."""
+    """End this process as Python ends a forked one.
+
+    Taking apart all that was imported may take longer than whoever sent the signal waits, on a machine that is busy
+    with the other processes doing the same.
+    """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -200,16 +204,14 @@ def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], ma
     comm.create_local_process_group(placement.local_world_size)
     # Else a process that comes late may run into a timeout of the group's first use.
     comm.synchronize()
-    interruption = None
     try:
         main_func(*main_args)
-    except Interruption as error:
-        interruption = error
-    if interruption is None or not interruption.at_once:
-        comm.synchronize()
+    except Interruption as interruption:
+        if not interruption.at_once:
+            comm.synchronize()
+        raise
+    comm.synchronize()
     _end_process_groups()
-    if interruption is not None:
-        raise interruption
 
 
 def _end_process_groups() -> None:
