@@ -71,10 +71,15 @@ class WatchMemory(HookBase):
             self.samples.append(resident_megabytes())
 
 
-def train_on_and_on(folder: Path, steps: int) -> list[float]:
-    """Memory in MiB while a narrow model is trained on images of several sizes."""
-    register_toy_dataset(folder / "data")
-    trainer = Trainer(training_cfg(folder / "run", steps))
+def train_on_and_on(output: Path, data: Path, steps: int) -> list[float]:
+    """Memory in MiB while a narrow model is trained on images of several sizes.
+
+    Args:
+        output: for the run.
+        data: folder of the toy datasets, which are made if they are not there.
+    """
+    register_toy_dataset(data)
+    trainer = Trainer(training_cfg(output, steps))
     watch = WatchMemory(max(1, steps // SAMPLES))
     trainer.register_hooks([watch])
     trainer.resume_or_load(resume=False)
@@ -103,7 +108,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         trials = {
             "predictions": predict_again_and_again(args.steps),
-            "training steps": train_on_and_on(Path(folder), args.steps),
+            "training steps": train_on_and_on(Path(folder) / "run", Path(folder) / "data", args.steps),
         }
     failed = False
     for name, samples in trials.items():

@@ -29,6 +29,6 @@ def test_growth_of_memory_is_told_from_its_warm_up_and_from_temporaries():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is told by Linux's /proc")
-def test_memory_is_sampled_over_predictions_and_training_steps(tmp_path):
-    for samples in (predict_again_and_again(6), train_on_and_on(tmp_path, 6)):
+def test_memory_is_sampled_over_predictions_and_training_steps(toy_data, tmp_path):
+    for samples in (predict_again_and_again(6), train_on_and_on(tmp_path, toy_data, 6)):
         assert len(samples) == 6 and min(samples) > 50
