@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DETECTRON2 ?= wheel
+TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed-$(DETECTRON2)
 TEST_STAMP := $(VENV)/.installed-test
 LOG := $(VENV)/install.log
@@ -44,12 +45,15 @@ lint: install $(TEST_STAMP)
 	$(BIN)/mypy
 
 test: install $(TEST_STAMP)
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal tests
 
-# What takes too long for the tests: damaged files by the thousand, runs that are killed again and again.
+# What takes too long for the tests: damaged files by the thousand, runs that are killed again and again, memory over
+# thousands of steps, images and boxes of any size.
 soak: install $(TEST_STAMP)
 	$(BIN)/python -m benchmarks.fuzz_readers --count 100000
 	$(BIN)/python -m tests.engine.soak --kills 10
+	$(BIN)/python -m tests.engine.soak_memory --steps 2000
+	$(BIN)/python -m pytest -q --hypothesis-profile soak tests/modeling/test_properties.py
 
 clean:
 	rm -rf demo output build .pytest_cache .mypy_cache .ruff_cache .hypothesis

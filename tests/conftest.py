@@ -1,5 +1,6 @@
 """What all tests share: the device, the golden values and the toy datasets."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,15 @@ import pytest
 import torch
 from hypothesis import settings
 
-torch.set_num_threads(2)
+if "PYTEST_XDIST_WORKER" in os.environ:  # One of several, which share the cores; so do the processes that it starts.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+else:
+    torch.set_num_threads(2)
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no_deadline", deadline=None)
+# ``make soak``: the tests that leave their number of examples open take many.
+settings.register_profile("soak", deadline=None, max_examples=100)
 settings.load_profile("no_deadline")
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -4,7 +4,8 @@ A command is a function ``main(argv, prog) -> int`` of the arguments after its n
 Detectron2 and NumPy after it has parsed them, so that help comes at once. Its exit status is 0 if all is well; 1 if it
 could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check with errors or a
 target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one line with
-``error:``. ``prepare`` and ``predict`` also end with 2 when they have finished but had to leave something out.
+``error:``. ``prepare`` and ``predict`` also end with 2 when they have finished but had to leave something out. One that
+Ctrl-C or SIGTERM stops ends with 130 or 143; a training has saved its state then.
 """
 
 import argparse
@@ -57,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     try:
         return importlib.import_module(module).main(args.arguments, f"objguided {args.command}")
-    except (KeyboardInterrupt, Interruption):
+    except KeyboardInterrupt:
         return 130
+    except Interruption as interruption:
+        return interruption.exit_status
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

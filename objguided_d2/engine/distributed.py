@@ -1,5 +1,6 @@
 """Training processes on GPUs or, where there are none, on CPU cores."""
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing.queues import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from detectron2.engine import create_ddp_model as create_cuda_ddp_model
@@ -38,10 +39,18 @@ def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> 
     The processes know the datasets that this one has registered from COCO files. If one dies, all end.
 
     Raises:
+        SystemExit: with 130 or 143, if SIGINT or SIGTERM ended the run, see :class:`.errors.Interruption`.
         ConfigError: if more GPUs are asked for than there are, or the environment and ``args`` contradict each other.
         EngineError: what ``main_func`` raised in any of the processes.
         ProcessError: if a process was killed.
     """
+    try:
+        _launch(main_func, args, main_args)
+    except Interruption as interruption:
+        sys.exit(interruption.exit_status)
+
+
+def _launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> None:
     num_processes = max(1, args.num_gpus)
     placement = placement_from_environment(os.environ)
     if placement is not None and placement.world_size > 1:
@@ -51,14 +60,17 @@ def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> 
                 f"{placement.world_size} that torchrun or srun has started; leave out one of the two"
             )
         _check_gpus(placement.local_world_size, "LOCAL_WORLD_SIZE")
-        _run_in_group(placement, main_func, main_args)
+        try:
+            _run_in_group(placement, main_func, main_args)
+        except Interruption as interruption:
+            _end_process_groups()
+            # torchrun ends the others once one has failed, and the first of them may still be saving.
+            if placement.rank == 0 or not interruption.at_once:
+                raise
         return
     _check_gpus(num_processes, "--num-gpus")
     if num_processes * args.num_machines == 1:
-        try:
-            main_func(*main_args)
-        except Interruption:
-            pass  # The run has saved what there was to save.
+        main_func(*main_args)
         return
     if args.dist_url == "auto" and args.num_machines > 1:
         raise ConfigError("--num-machines above 1 needs --dist-url tcp://HOST:PORT of the first machine")
@@ -77,26 +89,40 @@ def _check_gpus(wanted: int, name: str) -> None:
 
 
 def _start_processes(placements: Sequence[ProcessPlacement], main_func: Callable[..., Any], main_args: tuple) -> None:
-    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    ends = multiprocessing.get_context("spawn").SimpleQueue()
     num_threads = max(1, torch.get_num_threads() // len(placements))
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, _pass_on_to_children)
+    received: list[int] = []
+
+    def pass_on_to_children(number: int, frame: object) -> None:
+        received.append(number)
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    # A terminal sends SIGINT to the children, too.
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, pass_on_to_children)
     try:
         context = start_processes(
             _run_process,
-            (placements, num_threads, registrations(), errors, main_func, main_args),
+            (placements, num_threads, registrations(), ends, main_func, main_args),
             nprocs=len(placements),
             join=False,
         )
         _wait_for_all(context)
     except (ProcessExitedException, ProcessRaisedException) as error:
-        if not errors.empty():
-            raise errors.get() from None
+        if not ends.empty():
+            raise ends.get() from None
         if isinstance(error, ProcessExitedException) and error.signal_name:
+            if received:  # Before they could wait for the end of a step.
+                raise Interruption(received[0]) from None
             raise ProcessError(
                 f"process {error.error_index} of {len(placements)} was killed by {error.signal_name} (out of memory?), "
                 "and the others were ended; go on with --resume"
             ) from error
         raise
+    else:
+        if not ends.empty():
+            raise ends.get()
     finally:
         signal.signal(signal.SIGINT, former[0])
         signal.signal(signal.SIGTERM, former[1])
@@ -121,7 +147,7 @@ def _run_process(
     placements: Sequence[ProcessPlacement],
     num_threads: int,
     datasets: Sequence[Registration],
-    errors: SimpleQueue,
+    ends: SimpleQueue,
     main_func: Callable[..., Any],
     main_args: tuple,
 ) -> None:
@@ -132,9 +158,28 @@ def _run_process(
     register_missing(datasets)
     try:
         _run_in_group(placements[index], main_func, main_args)
-    except EngineError as error:
-        errors.put(error)
+    except Interruption as interruption:
+        # Not by the exit status: once a process has failed, all others are ended, and one may still be saving.
+        ends.put(interruption)
+        _exit_at_once()
+    except KeyboardInterrupt:
+        ends.put(Interruption(signal.SIGINT))
         sys.exit(1)
+    except EngineError as error:
+        ends.put(error)
+        sys.exit(1)
+
+
+def _exit_at_once() -> NoReturn:
+    """End this process as Python ends a forked one.
+
+    Taking apart all that was imported may take longer than whoever sent the signal waits, on a machine that is busy
+    with the other processes doing the same.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], main_args: tuple) -> None:
@@ -161,10 +206,11 @@ def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], ma
     comm.synchronize()
     try:
         main_func(*main_args)
-    except Interruption:
-        pass  # No common end: the others may be at another point, and end by themselves.
-    else:
-        comm.synchronize()
+    except Interruption as interruption:
+        if not interruption.at_once:
+            comm.synchronize()
+        raise
+    comm.synchronize()
     _end_process_groups()
 
 
@@ -178,12 +224,6 @@ def _end_process_groups() -> None:
     comm.create_local_process_group.cache_clear()
     gc.collect()
     torch.distributed.destroy_process_group()
-
-
-def _pass_on_to_children(number: int, frame: object) -> None:
-    for child in multiprocessing.active_children():
-        if child.pid is not None:
-            os.kill(child.pid, number)
 
 
 def create_ddp_model(model: nn.Module) -> nn.Module:

@@ -32,7 +32,19 @@ class ProcessError(EngineError):
 
 
 class Interruption(BaseException):
-    """SIGINT or SIGTERM during an evaluation or a measurement, which end at once; raised by the signal's handler.
+    """A signal that ends a run, which can be resumed.
 
     No Exception, like KeyboardInterrupt: code that handles errors of its own must not take it for one.
+
+    Args:
+        number: of the signal.
+        at_once: the other processes of the run may be at another point, and end by themselves.
+
+    Attributes:
+        exit_status: of the process, as a shell has it: 130 for SIGINT, 143 for SIGTERM.
     """
+
+    def __init__(self, number: int, at_once: bool = False) -> None:
+        super().__init__(number, at_once)
+        self.number, self.at_once = number, at_once
+        self.exit_status = 128 + number

@@ -22,12 +22,15 @@ class StopOnSignal(HookBase):
     What may take minutes and changes nothing that a resumed run needs, as an evaluation, is run :meth:`cut_short` and
     ends at once by an :class:`.errors.Interruption`. A second signal acts at once, as without this hook. Must come
     after the hooks that update checkpointed state.
+
+    Attributes:
+        received: number of the signal, also of one that another process got; 0 before.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = 0
         self._raises = False
         self._former: dict[int, Any] = {}
 
@@ -35,7 +38,8 @@ class StopOnSignal(HookBase):
         self._former = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
     def after_step(self) -> None:
-        if any(comm.all_gather(self.received)):
+        self.received = max(comm.all_gather(self.received))
+        if self.received:
             self.trainer.interrupted = True
             self.save(self.trainer.iter)
 
@@ -49,7 +53,7 @@ class StopOnSignal(HookBase):
         self._raises = True
         try:
             if self.received:
-                raise Interruption
+                raise Interruption(self.received)
             yield
         finally:
             self._raises = False
@@ -78,11 +82,11 @@ class StopOnSignal(HookBase):
         self._former = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self.received = number
         self.restore()
         # Written past the logger, whose lock the interrupted code may hold.
         if self._raises:
             os.write(2, b"Stopping; once more to stop without a checkpoint.\n")
             self._raises = False
-            raise Interruption
+            raise Interruption(number)
         os.write(2, b"Stopping after this step; once more to stop at once.\n")

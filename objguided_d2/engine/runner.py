@@ -31,7 +31,7 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
         Results of the last evaluation, see :meth:`Trainer.test`.
     Raises:
         EngineError: if the run cannot go on, see :mod:`.errors`.
-        Interruption: after a signal, in a run of several processes that may be at different points.
+        Interruption: once a training that a signal ended has saved what a resumed run needs.
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         register_prepared(name)  # This may be another process than the one that checked the config.
@@ -48,8 +48,8 @@ def _train(cfg: CfgNode, resume: bool) -> dict:
     trainer.resume_or_load(resume=resume)
     _write_config(trainer.cfg)
     results = trainer.train()
-    if trainer.ended_at_once and comm.get_world_size() > 1:
-        raise Interruption
+    if trainer.interrupted:
+        raise Interruption(trainer.stop.received, trainer.ended_at_once)
     return results
 
 

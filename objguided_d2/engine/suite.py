@@ -1,5 +1,6 @@
 """Several configs trained one after another under the same budget."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import yaml
 
 from ..config import get_cfg
 from ..config_files import get_config_file
+from .errors import Interruption
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,20 @@ def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) ->
 
     Raises:
         subprocess.CalledProcessError: if it fails.
+        Interruption: if a signal ended it.
     """
     command = [sys.executable, "-m", "objguided_d2", "train", "--resume", "--config-file", str(config_file)]
-    subprocess.run([*command, *options, "OUTPUT_DIR", str(output_dir)], check=True)
+    # A terminal sends SIGINT to both; this process waits until the run has saved, and sees it end with 130.
+    former = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        subprocess.run([*command, *options, "OUTPUT_DIR", str(output_dir)], check=True)
+    except subprocess.CalledProcessError as error:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if error.returncode == Interruption(number).exit_status:
+                raise Interruption(number) from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:

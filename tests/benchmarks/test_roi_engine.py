@@ -23,7 +23,8 @@ def settings(monkeypatch) -> Settings:
     monkeypatch.setattr(cases, "WIDTHS", {"paper": SMALL, "small": SMALL})
     monkeypatch.setattr(cases, "CASES", (cases.Case(3, 40), cases.Case(4, 20), cases.Case(3, 24), cases.Case(2, 70)))
     monkeypatch.setattr(mask_head_rows, "convolution_peak", lambda dtype: 100.0)
-    return Settings(2, Path("configs"), Path("."), "", 0)
+    monkeypatch.setattr(cases, "IMAGE_SIZE", 128)
+    return Settings(1, Path("configs"), Path("."), "", 0)
 
 
 def test_masks_equal_those_of_the_loop(settings):

@@ -192,7 +192,6 @@ def run(monkeypatch, *arguments):
             raise
 
 
-@pytest.mark.filterwarnings("ignore:'objguided_d2.data.check' found in sys.modules")
 def test_command(dataset, tmp_path, monkeypatch, capsys):
     json_file, image_root = dataset
     run(monkeypatch, json_file, "--images", image_root, "--sheet", tmp_path / "sheet.png")

@@ -10,6 +10,7 @@ from argparse import Namespace
 import pytest
 import torch
 
+from objguided_d2.cli import main
 from objguided_d2.engine import EngineError, Trainer, run
 from objguided_d2.engine.batch_norm import FreezeBatchNorm
 from objguided_d2.engine.errors import DivergenceError
@@ -57,6 +58,23 @@ def test_signal_ends_an_evaluation_with_a_checkpoint(tmp_path, monkeypatch, capl
     resumed = train(toy_cfg(tmp_path / "parts", *options), resume=True)
     assert resumed.start_iter == 3 and resumed._last_eval_results
     assert not differing(*(weights(tmp_path / name / "model_final.pth") for name in ("whole", "parts")))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_command_that_a_signal_stops_ends_with_the_status_of_that_signal(tmp_path, monkeypatch, number, status):
+    whole_step = Trainer.run_step
+
+    def run_step(trainer):
+        if trainer.iter == 2:
+            os.kill(os.getpid(), number)
+        whole_step(trainer)
+
+    monkeypatch.setattr(Trainer, "run_step", run_step)
+    (tmp_path / "toy.yaml").write_text(toy_cfg(tmp_path, "MODEL.ROI_HEADS.NUM_CLASSES", 1).dump())
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--config-file", str(tmp_path / "toy.yaml")])
+    assert end.value.code == status
+    assert last_checkpoint(tmp_path).name == "model_0000002.pth"
 
 
 def test_signal_ends_the_evaluation_after_the_training(tmp_path, monkeypatch):

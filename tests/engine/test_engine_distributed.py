@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -32,11 +33,22 @@ def args(**changes) -> Namespace:
     return Namespace(config_file="", resume=False, eval_only=False, **(TWO_PROCESSES | changes))
 
 
+def thread_names() -> list[str]:
+    return [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+
+
+def run_toy_and_name_threads(cfg, arguments, folder: Path) -> None:
+    """Write the names of this process's threads after collective work, and again when Python exits."""
+    run_toy(cfg, arguments)
+    atexit.register(lambda: (folder / f"{os.getpid()}_exit.json").write_text(json.dumps(thread_names())))
+    (folder / f"{os.getpid()}_work.json").write_text(json.dumps(thread_names()))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
-def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
+def test_two_processes_train_and_evaluate_as_one_and_leave_no_thread(toy_data, tmp_path):
     options = "MODEL.META_ARCHITECTURE", "ToyPlainDetector", "SOLVER.OPTIMIZER", "SGD", "SOLVER.MAX_MINUTES", 5.0
     DatasetCatalog.get("toy_train")
-    launch(run_toy, args(), (toy_cfg(tmp_path / "two", *options), args()))
+    launch(run_toy_and_name_threads, args(), (toy_cfg(tmp_path / "two", *options), args(), tmp_path))
     one = Trainer(toy_cfg(tmp_path / "one", *options))
     results = flatten_results_dict(one.train())
 
@@ -45,6 +57,13 @@ def test_two_processes_train_and_evaluate_as_one(toy_data, tmp_path):
     assert 0 < results["segm/AP"] < 100
     for key, value in weights(tmp_path / "two/model_final.pth").items():
         torch.testing.assert_close(value, one.model.state_dict()[key])
+
+    if sys.platform.startswith("linux"):  # Whose /proc tells of threads.
+        for when, there in (("work", True), ("exit", False)):
+            files = list(tmp_path.glob(f"*_{when}.json"))
+            assert len(files) == 2
+            for file in files:
+                assert any("gloo" in name for name in json.loads(file.read_text())) == there
 
 
 TORCHRUN_PROGRAM = """
@@ -119,29 +138,6 @@ def test_several_machines_need_an_address():
         launch(print, args(num_machines=2), ())
 
 
-def thread_names() -> list[str]:
-    return [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
-
-
-def train_a_step_and_name_threads(folder: Path) -> None:
-    """Write the names of this process's threads after collective work, and again when Python exits."""
-    create_ddp_model(nn.Linear(2, 2))(torch.ones(1, 2)).sum().backward()
-    comm.gather(torch.ones(3))
-    atexit.register(lambda: (folder / f"{os.getpid()}_exit.json").write_text(json.dumps(thread_names())))
-    (folder / f"{os.getpid()}_work.json").write_text(json.dumps(thread_names()))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are told by Linux's /proc")
-def test_no_thread_of_a_process_group_is_left_when_python_exits(tmp_path):
-    launch(train_a_step_and_name_threads, args(), (tmp_path,))
-    for when, there in (("work", True), ("exit", False)):
-        files = list(tmp_path.glob(f"*_{when}.json"))
-        assert len(files) == 2
-        for file in files:
-            assert any("gloo" in name for name in json.loads(file.read_text())) == there
-
-
 def test_more_gpus_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -162,21 +158,23 @@ def test_model_of_a_single_process_is_not_wrapped():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CPU processes are for machines without CUDA")
 def test_sigterm_to_the_launcher_stops_all_processes_with_a_checkpoint(toy_data, tmp_path):
-    program = (
-        "from tests.engine.test_engine_distributed import *\n"
-        "import sys\n"
-        "cfg = toy_cfg(sys.argv[1], 'SOLVER.MAX_ITER', 10**6, 'SOLVER.CHECKPOINT_PERIOD', 10**6)\n"
-        "register_toy_dataset(Path(sys.argv[2]))\n"
-        "launch(run_toy, args(), (cfg, args()))\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(toy_data)])
+    metrics, ended, sent = tmp_path / "metrics.json", threading.Event(), []
+
+    def terminate_once_steps_are_made():
+        while not (metrics.exists() and metrics.stat().st_size):
+            if ended.wait(0.1):
+                return
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    cfg = toy_cfg(tmp_path, "SOLVER.MAX_ITER", 10**6, "SOLVER.CHECKPOINT_PERIOD", 10**6)
+    thread = threading.Thread(target=terminate_once_steps_are_made)
+    thread.start()
     try:
-        deadline = time.monotonic() + 200
-        while not ((tmp_path / "metrics.json").exists() and (tmp_path / "metrics.json").stat().st_size):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        with pytest.raises(SystemExit) as end:
+            launch(run_toy, args(), (cfg, args()))
     finally:
-        process.kill()
+        ended.set()
+        thread.join()
+    assert end.value.code == 143 and time.monotonic() - sent[0] < 30
     assert torch.load(last_checkpoint(tmp_path))["iteration"] >= 19

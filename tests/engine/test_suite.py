@@ -1,3 +1,4 @@
+import signal
 import subprocess
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from objguided_d2.data.builtin import _DATASETS
 from objguided_d2.engine import suite as suite_module
+from objguided_d2.engine.errors import Interruption
 from objguided_d2.engine.suite import Suite, train_suite
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -60,6 +62,19 @@ def test_failed_run_ends_the_suite_and_keeps_the_rest(commands, tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         train_suite(suite, tmp_path, minutes=1, images=None)
     assert len(commands.found) == 2 and (tmp_path / suite.configs[0].stem / "model_final.pth").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_a_run_ends_the_suite_as_that_signal(monkeypatch, tmp_path, number):
+    def run(command, check):
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C in a terminal comes here, too: the run is saving then.
+        raise subprocess.CalledProcessError(128 + number, command)
+
+    monkeypatch.setattr(suite_module.subprocess, "run", run)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interruption) as end:
+        train_suite(Suite.read(CONFIGS / "dsb2018/suite_small.yaml"), tmp_path, minutes=3, images=None)
+    assert end.value.number == number and signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.modeling.models import disk_batch, small_cfg
 def model():
     cfg = small_cfg()
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.MODEL.CENTER_HEAD.TOPK = 20
     torch.manual_seed(0)
     return build_model(cfg).train()
 

@@ -1,6 +1,5 @@
-"""Is a COCO file fit for training, and what does it hold? The command is ``objguided check NAME|JSON``."""
+"""What a COCO file and its images hold, and what training would fail or go wrong on."""
 
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +9,16 @@ import pycocotools.mask as mask_util
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
-from ..utils.evenly_spaced import evenly_spaced
-from ..utils.rle import decode_masks
-from .coco_file import CocoFile, CocoImage, Problems
-from .coco_validation import read_coco, size_mismatch
-from .intensity import IntensityMapping
-from .label_plausibility import implausible_labels
-from .pixels import read_image
-from .segmentation import segmentation_to_rle
-from .source_error import SourceError
+from ...utils.contact_sheet import Tile, contact_sheet, draw_instances
+from ...utils.evenly_spaced import evenly_spaced
+from ...utils.rle import decode_masks
+from ..coco_file import CocoFile, CocoImage, Problems
+from ..coco_validation import read_coco, size_mismatch
+from ..intensity import IntensityMapping
+from ..label_plausibility import implausible_labels
+from ..pixels import read_image
+from ..segmentation import segmentation_to_rle
+from ..source_error import SourceError
 
 MAX_LISTED = 10
 STRIDE = 4  # pixels of the input that a cell of the center map represents
@@ -196,9 +195,3 @@ def _measure(
     box = np.s_[int(y) : int(y + h), int(x) : int(x + w)]
     labels[box][mask_util.decode(rle)[box] > 0] = len(report.sizes)
     return annotation["category_id"], x + w / 2, y + h / 2
-
-
-if __name__ == "__main__":
-    from .check_command import main
-
-    sys.exit(main(prog="python -m objguided_d2.data.check"))
