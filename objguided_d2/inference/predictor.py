@@ -107,7 +107,6 @@ class Predictor:
                 raise ValueError(f"{name}={value!r} is not valid")
         self.tile, self.halo, self.tile_batch = tile, halo, tile_batch
         self.preparation = Preparation(cfg)
-        self.device = next(model.parameters()).device
         self._can_tile = isinstance(model, ObjectGuidedRCNN) and isinstance(
             model.proposal_generator, CenterKeypointProposals
         )
@@ -245,6 +244,11 @@ class Predictor:
                 kept = instances[instances.scores >= self.score_threshold]
                 predictions[index] = self._to_prediction(kept, images[index])
         return predictions
+
+    @property
+    def device(self) -> torch.device:
+        """Of the model, wherever it has been moved."""
+        return next(self.model.parameters()).device
 
     @functools.cached_property
     def model_hash(self) -> str:
