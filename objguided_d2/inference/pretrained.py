@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from ..engine.class_names import read_class_names
 from .bundle import BundleError, load_bundle, model_card, read_parts, write_bundle
 from .image_source import open_image
 from .loader import load_model
@@ -55,7 +56,9 @@ def load_pretrained(
         if Path(model).exists() or not names:
             raise
         raise type(error)(f"{error}{_shipped_hint(os.fspath(model))}") from error
-    return Pretrained(loaded.cfg, loaded.model, ModelInfo.from_config(loaded.cfg))
+    info = ModelInfo.from_config(loaded.cfg)
+    names = read_class_names(model) if Path(model).is_dir() else ()
+    return Pretrained(loaded.cfg, loaded.model, info.with_class_names(names))
 
 
 def shipped_models() -> list[str]:
