@@ -76,7 +76,7 @@ def write_bioimageio(
         license_id: of the weights, an SPDX identifier.
         authors: their names.
         test_image: (H, W) or (H, W, 3), 32 pixels or more on each side, with objects that the model finds. The package
-            takes images of its channels. By default synthetic nuclei.
+            takes images of its channels. By default synthetic nuclei, RGB.
 
     Raises:
         PackageError: if ``bioimageio.core`` is not installed, the test image is none or has no object, or the

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         "--test-image",
         metavar="FILE",
         help="the package's own test runs on it; gray makes a package for gray images, color one for color images "
-        "(default: synthetic nuclei, gray)",
+        "(default: synthetic nuclei, in color)",
     )
     args = parser.parse_args(argv)
     if args.format == "bundle" and (args.license or args.author or args.test_image):
