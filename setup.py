@@ -87,12 +87,15 @@ setup(
         "setuptools<81",
     ],
     extras_require={
+        "bioimageio": ["bioimageio.core>=0.11", "bioimageio.spec>=0.5.12"],
         "cluster": ["dask>=2024.8", "distributed>=2024.8", "dask-jobqueue>=0.9"],
         "napari": ["napari[pyqt6]>=0.5.5"],
         "parquet": ["pyarrow>=14"],
         "slides": ["tiffslide>=2.4"],
         "zarr": ['zarr>=3.0.8; python_version >= "3.11"'],
         "test": [
+            "bioimageio.core>=0.11",
+            "bioimageio.spec>=0.5.12",
             "pytest>=8.0",
             "hypothesis>=6.90",
             "stardist>=0.8.5",

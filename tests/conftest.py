@@ -12,7 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # One of several, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 else:
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no_deadline", deadline=None)
 # ``make soak``: the tests that leave their number of examples open take many.

@@ -58,7 +58,7 @@ def write_bundle(
         card: Markdown; by default :func:`model_card` makes one.
     """
     parts = {
-        _CONFIG: _shareable(cfg).dump().encode(),
+        _CONFIG: shareable_config(cfg).dump().encode(),
         _WEIGHTS: safetensors.torch.save(_stored_weights(model)),
         _INFO: _json({**asdict(info), "intensity": cfg.INPUT.INTENSITY, "objguided_d2": __version__}),
         _CARD: (card or model_card(cfg, model, info)).encode(),
@@ -167,7 +167,7 @@ def model_card(cfg: CfgNode, model: nn.Module, info: ModelInfo) -> str:
     )
 
 
-def _shareable(cfg: CfgNode) -> CfgNode:
+def shareable_config(cfg: CfgNode) -> CfgNode:
     """The config without what means something on one machine alone."""
     cfg, defaults = cfg.clone(), get_cfg()
     cfg.defrost()

@@ -1,8 +1,9 @@
-"""Runs over many processes and machines by dask.distributed: one task a file, as in one process.
+"""Runs over many processes and machines by dask.distributed: one task a file, and of a large image one a row of tiles.
 
 A task reads a file, predicts it and commits outputs and record, so it can be done again at any time: one whose worker
-dies is, on another. Each worker process loads the model once. Inputs, outputs and model must lie on a file system that
-all machines share.
+dies is, on another. A large image is planned first; then each row of its tiles is a task, and a last one merges what
+they found and commits. Each worker process loads the model once. Inputs, outputs and model must lie on a file system
+that all machines share.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from detectron2.structures import Instances
 from tqdm import tqdm
 
-from .file_pipeline import FilePipeline, PredictSettings
+from .file_pipeline import FilePipeline, PlannedImage, PredictSettings
 from .model_spec import ModelSpec
 from .records import FileResult
 from .run import Files, RunSummary, execute_and_report, list_files
@@ -100,13 +102,27 @@ def predict_on_cluster(
         from distributed import as_completed
 
         names = {}
-        for path, relative in files:
-            task = client.submit(_predict_file, model, settings, output, threads, path, relative, pure=False)
-            names[task] = relative.as_posix()
-        results = {}
+        paths = {relative.as_posix(): (path, relative) for path, relative in files}
+        for name, (path, relative) in paths.items():
+            names[client.submit(_predict_file, model, settings, output, threads, path, relative, pure=False)] = name
+        results: dict[str, FileResult] = {}
         with tqdm(total=len(files), unit="image", disable=not progress, smoothing=0.1) as bar:
-            for task in as_completed(names):
-                results[names[task]] = _result(task)
+            tasks = as_completed(names)
+            for task in tasks:
+                result = _result(task)
+                if isinstance(result, PlannedImage):
+                    path, relative = paths[names[task]]
+                    rows = [
+                        client.submit(_detect_row, model, settings, output, threads, path, result, row, pure=False)
+                        for row in range(result.num_rows)
+                    ]
+                    last = client.submit(
+                        _finish, model, settings, output, threads, path, relative, result, rows, pure=False
+                    )
+                    names[last] = names[task]
+                    tasks.add(last)
+                    continue
+                results[names[task]] = result
                 bar.update()
                 if stop():
                     client.cancel([task for task in names if names[task] not in results])
@@ -132,7 +148,7 @@ def _jobs(cluster: str) -> Any:
         ) from error
 
 
-def _result(task: Any) -> FileResult:
+def _result(task: Any) -> FileResult | PlannedImage:
     try:
         return task.result()
     except Exception as error:
@@ -152,9 +168,33 @@ def _describe(model: ModelSpec, settings: PredictSettings, output: Path, threads
 
 def _predict_file(
     model: ModelSpec, settings: PredictSettings, output: Path, threads: int | None, path: Path, relative: Path
+) -> FileResult | PlannedImage:
+    return _pipeline(model, settings, output, threads).predict_or_plan(path, relative)
+
+
+def _detect_row(
+    model: ModelSpec,
+    settings: PredictSettings,
+    output: Path,
+    threads: int | None,
+    path: Path,
+    plan: PlannedImage,
+    row: int,
+) -> list[Instances] | Exception:
+    return _pipeline(model, settings, output, threads).detect_row(path, plan, row)
+
+
+def _finish(
+    model: ModelSpec,
+    settings: PredictSettings,
+    output: Path,
+    threads: int | None,
+    path: Path,
+    relative: Path,
+    plan: PlannedImage,
+    rows: Sequence[list[Instances] | Exception],
 ) -> FileResult:
-    (result,) = _pipeline(model, settings, output, threads)([(path, relative)]).values()
-    return result
+    return _pipeline(model, settings, output, threads).finish_planned(path, relative, plan, rows)
 
 
 def default_threads(workers: int) -> int:

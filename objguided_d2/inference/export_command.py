@@ -1,4 +1,4 @@
-"""``objguided export``: a trained model as one file, for ``objguided predict --model``."""
+"""``objguided export``: a trained model as one file, for ``objguided predict --model`` or programs of bioimage.io."""
 
 import argparse
 import sys
@@ -9,31 +9,67 @@ from pathlib import Path
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog, description=__doc__)
-    parser.add_argument("run", metavar="RUN_DIR", help="OUTPUT_DIR of a training, or a config with --weights")
-    parser.add_argument("output", metavar="FILE", help="the bundle, as model.zip")
+    parser.add_argument(
+        "source", metavar="MODEL", help="OUTPUT_DIR of a training, a config with --weights, or a bundle"
+    )
+    parser.add_argument("output", metavar="FILE", help="the file to write, as model.zip")
+    parser.add_argument(
+        "--format",
+        choices=["bundle", "bioimageio"],
+        default="bundle",
+        help="bundle: for this program (default); bioimageio: a package of the BioImage Model Zoo",
+    )
     parser.add_argument("--weights", metavar="FILE", help="(default: the run's best, else last model)")
     parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometers per pixel of the training images")
     parser.add_argument(
         "--score", type=float, metavar="S", help="score threshold (default: the config's for label maps)"
     )
     parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="class names (default: those of the training dataset)"
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="class names (default: those of the bundle, or of the training dataset)",
     )
-    parser.add_argument("--card", metavar="FILE", help="model card in Markdown (default: one made from the config)")
+    parser.add_argument(
+        "--card", metavar="FILE", help="model card in Markdown (default: the bundle's, or one made from the config)"
+    )
+    zoo = parser.add_argument_group("with --format bioimageio")
+    zoo.add_argument(
+        "--license", metavar="ID", help="SPDX identifier of the license of the weights (default: Apache-2.0)"
+    )
+    zoo.add_argument("--author", nargs="+", default=[], metavar="NAME", help="who trained the model")
+    zoo.add_argument(
+        "--test-image",
+        metavar="FILE",
+        help="the package's own test runs on it; gray makes a package for gray images, color one for color images "
+        "(default: synthetic nuclei, in color)",
+    )
     args = parser.parse_args(argv)
-    from .pretrained import export_bundle
+    if args.format == "bundle" and (args.license or args.author or args.test_image):
+        parser.error("--license, --author and --test-image go with --format bioimageio")
+    from ..data.source_error import SourceError
+    from .pretrained import export_bioimageio, export_bundle
 
     try:
-        path = export_bundle(
-            args.run,
-            args.output,
-            weights=args.weights,
-            pixel_size=args.pixel_size,
-            score_threshold=args.score,
-            class_names=tuple(args.classes) if args.classes else None,
-            card=Path(args.card).read_text(encoding="utf-8") if args.card else None,
-        )
-    except (ValueError, OSError) as error:
+        options = {
+            "weights": args.weights,
+            "pixel_size": args.pixel_size,
+            "score_threshold": args.score,
+            "class_names": tuple(args.classes) if args.classes else None,
+            "card": Path(args.card).read_text(encoding="utf-8") if args.card else None,
+        }
+        if args.format == "bundle":
+            path = export_bundle(args.source, args.output, **options)
+        else:
+            path = export_bioimageio(
+                args.source,
+                args.output,
+                license_id=args.license,
+                authors=args.author,
+                test_image=args.test_image,
+                **options,
+            )
+    except (ValueError, SourceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from detectron2.structures import Instances
 from tqdm import tqdm
 
 from .filters import Filters
 from .image_source import ImageSource, open_image
 from .large_labels import writer_of
 from .prediction import Prediction, as_pair, check_formats
-from .predictor import Predictor, PreparedImage
+from .predictor import Predictor
 from .prefetch import prefetch
+from .preparation import PreparedImage
 from .records import FileResult, Records, fingerprint, remove_leftovers
 from .writers import WRITERS
 
@@ -73,8 +75,24 @@ def describe(predictor: Predictor, settings: PredictSettings) -> dict:
             "score_threshold": predictor.score_threshold,
             "tile": predictor.tile,
             "halo": predictor.halo,
+            "precision": predictor.precision,
         },
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedImage:
+    """A large image that several processes predict row by row.
+
+    Attributes:
+        prepared: without its pixels, which each process reads for itself.
+        num_rows: of tiles.
+        began: ``time.time`` at its beginning, which machines have in common.
+    """
+
+    prepared: PreparedImage
+    num_rows: int
+    began: float
 
 
 @dataclasses.dataclass
@@ -153,23 +171,83 @@ class FilePipeline:
             relative.as_posix(): results[relative.as_posix()] for _, relative in files if relative.as_posix() in results
         }
 
+    def predict_or_plan(self, path: Path, relative: Path) -> FileResult | PlannedImage:
+        """What became of a file; of one large image, what other processes need to predict its rows of tiles."""
+        try:
+            found = self.records.find(path, relative)
+            plan = None if found else self._plan(path)
+        except Exception as error:
+            # The pipeline meets it again, and reports it as that of any file.
+            logger.debug("%s cannot be planned", path, exc_info=error)
+            found = plan = None
+        if plan is not None:
+            return plan
+        return found or self([(path, relative)])[relative.as_posix()]
+
+    def _plan(self, path: Path) -> PlannedImage | None:
+        began, side = time.time(), self.predictor.tile + 2 * self.predictor.halo
+        with self._open(path) as source:
+            if source.frames or source.shape[0] * source.shape[1] <= side * side:
+                return None
+            prepared = self._prepare(source)
+            num_rows = self.predictor.num_rows(prepared)
+        if num_rows < 2:
+            return None
+        return PlannedImage(dataclasses.replace(prepared, source=None, image=None), num_rows, began)
+
+    def detect_row(self, path: Path, plan: PlannedImage, row: int) -> list[Instances] | Exception:
+        """What a row of tiles of a planned image holds, or the error that ends its file."""
+        try:
+            with self._open(path) as source:
+                image = dataclasses.replace(plan.prepared, source=source, image=source)
+                return self.predictor.detect_rows(image, slice(row, row + 1))
+        except Exception as error:
+            return error
+
+    def finish_planned(
+        self, path: Path, relative: Path, plan: PlannedImage, rows: Sequence[list[Instances] | Exception]
+    ) -> FileResult:
+        """Write the outputs and the record of a planned image from what all of its rows hold, in their order."""
+        frame = _Frame(path, relative, began=time.perf_counter() - (time.time() - plan.began))
+        prediction = None
+        try:
+            found: list[Instances] = []
+            for row in rows:
+                if isinstance(row, Exception):
+                    raise row
+                found += row
+            frame.source = self._open(path)
+            image = dataclasses.replace(plan.prepared, source=frame.source, image=frame.source)
+            prediction = self.predictor.merge_rows(image, found)
+        except Exception as error:
+            frame.error = error
+        results: dict[str, FileResult] = {}
+        self._finish(frame, prediction, FileResult("done"), results, tqdm(disable=True))
+        return results[relative.as_posix()]
+
+    def _open(self, path: Path) -> ImageSource:
+        settings = self.settings
+        return open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
+
+    def _prepare(self, source: ImageSource) -> PreparedImage:
+        settings = self.settings
+        return self.predictor.prepare(
+            source, pixel_size=settings.pixel_size, scale=settings.scale, diameter=settings.diameter
+        )
+
     def _frames(self, files: list[tuple[Path, Path]]) -> Iterator[_Frame]:
         """Open, read and prepare, in the reading thread."""
-        settings = self.settings
         for path, relative in files:
             began = time.perf_counter()
             number, source = 0, None
             names: tuple[str, ...] = ("",)
             try:
-                source = open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
+                source = self._open(path)
                 names = source.frames or ("",)
                 for number, name in enumerate(names):
                     frame = source.frame(number) if source.frames else source
-                    prepared = self.predictor.prepare(
-                        frame, pixel_size=settings.pixel_size, scale=settings.scale, diameter=settings.diameter
-                    )
                     is_last = number == len(names) - 1
-                    yield _Frame(path, relative, number, name, is_last, source, prepared, began=began)
+                    yield _Frame(path, relative, number, name, is_last, source, self._prepare(frame), began=began)
             except Exception as error:
                 yield _Frame(path, relative, number, source=source, error=error, began=began)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -65,6 +66,10 @@ class ModelInfo:
             return None
         return self.pixel_size / self.training_scale
 
+    def with_class_names(self, names: Sequence[str]) -> ModelInfo:
+        """With other names, if they are as many as the classes."""
+        return dataclasses.replace(self, class_names=tuple(names)) if len(names) == len(self.class_names) else self
+
     def with_training_sizes(self, cfg: CfgNode) -> ModelInfo:
         """With the sizes of images and objects of DATASETS.TRAIN, where they can be read."""
         try:
@@ -73,12 +78,12 @@ class ModelInfo:
             records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
         except KeyError:  # its text lists every dataset that there is
             logger.warning(
-                "Sizes and classes of training objects are unknown: %s is not registered here",
+                "Sizes of training objects are unknown: %s is not registered here",
                 " or ".join(cfg.DATASETS.TRAIN),
             )
             return self
         except (OSError, ValueError) as error:
-            logger.warning("Sizes and classes of training objects are unknown: %s", error)
+            logger.warning("Sizes of training objects are unknown: %s", error)
             return self
         names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []) if cfg.DATASETS.TRAIN else []
         preparation, scales, diameters = Preparation(cfg), [], []
@@ -89,8 +94,7 @@ class ModelInfo:
             areas = [a["area"] for a in record["annotations"] if a.get("area") and not a.get("iscrowd", 0)]
             diameters += [scale * 2 * math.sqrt(area / math.pi) for area in areas]
         return dataclasses.replace(
-            self,
-            class_names=tuple(names) if len(names) == len(self.class_names) else self.class_names,
+            self.with_class_names(names),
             training_scale=round(float(np.median(scales)), 4) if scales else None,
             object_diameter=round(float(np.median(diameters)), 2) if diameters else None,
         )

@@ -7,8 +7,8 @@ import functools
 import os
 from pathlib import Path
 
+from .options import HALO, TILE
 from .predictor import Predictor
-from .tile_size import HALO, TILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ModelSpec:
     tile: int = TILE
     halo: int | str = HALO
     tile_batch: int = 1
+    precision: str | None = None
 
     def load(self) -> Predictor:
         """Build the predictor.
@@ -37,6 +38,7 @@ class ModelSpec:
             tile=self.tile,
             halo=self.halo,
             tile_batch=self.tile_batch,
+            precision=self.precision,
         )
 
     def load_once(self) -> Predictor:

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..data.source_error import SourceError
-from .tile_size import HALO, TILE
+from .options import HALO, PRECISIONS, TILE
 from .writers import WRITERS
 
 if TYPE_CHECKING:
@@ -121,6 +121,11 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help=f"read around a tile (default: {HALO}; full: the receptive field, for the results of an untiled run)",
     )
     run.add_argument("--tile-batch", type=int, default=1, metavar="N", help="tiles in the network at once (default: 1)")
+    run.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the network (default: the model's own); bfloat16 on a CPU only where it has that",
+    )
     run.add_argument("--workers", type=_count, metavar="N", help="processes of this machine, or jobs of --cluster")
     run.add_argument("--scheduler", metavar="URL", help="use a running dask cluster, as tcp://host:8786")
     run.add_argument("--cluster", choices=["slurm", "lsf", "pbs"], help="start --workers jobs by dask-jobqueue")
@@ -141,7 +146,14 @@ def _model(args: argparse.Namespace) -> "ModelSpec":
     from .model_spec import ModelSpec
 
     return ModelSpec(
-        args.config_file or args.model, args.weights, args.device, args.score, args.tile, args.halo, args.tile_batch
+        args.config_file or args.model,
+        args.weights,
+        args.device,
+        args.score,
+        args.tile,
+        args.halo,
+        args.tile_batch,
+        args.precision,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import logging
@@ -15,20 +14,21 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.intensity import IntensityMapping
 from ..engine.amp import autocast_dtype
 from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN, ragged_masks
 from ..utils.allocator import keep_freed_memory
+from .cpu_model import has_bfloat16, prepare_for_cpu
 from .instances import to_objects
 from .model_info import ModelInfo
+from .options import HALO, PRECISIONS, TILE
 from .prediction import Prediction, as_pair
 from .prefetch import prefetch
-from .preparation import ArraySource, PixelSource, Preparation, as_pixels
+from .preparation import ArraySource, PixelSource, Preparation, PreparedImage, as_pixels
 from .receptive_field import receptive_field
-from .tile_size import HALO, TILE
-from .tiling import predict_tiles, tile_grid
+from .tiling import Tile, detect_tiles, merge_tiles, tile_grid
 
 logger = logging.getLogger(__name__)
 
@@ -40,26 +40,6 @@ _OBJECT_REACH = 64
 _ESTIMATE_SIDE, _ESTIMATE_SCALES = 1024, (0.25, 0.5, 1.0, 2.0)
 
 Scale = float | tuple[float, float] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedImage:
-    """An image that is ready for the network.
-
-    Attributes:
-        source, image: the image to read windows of, and as it was given.
-        network_size: (height, width) of the whole image in the network.
-        intensity: its mapping to 8 bits.
-        pixel_size: micrometers per pixel (height, width), None if unknown.
-        whole: (C, h, w), None for an image that is predicted in tiles.
-    """
-
-    source: PixelSource
-    image: Any
-    network_size: tuple[int, int]
-    intensity: IntensityMapping | None
-    pixel_size: tuple[float, float] | None
-    whole: Tensor | None
 
 
 class Predictor:
@@ -75,6 +55,8 @@ class Predictor:
             of ``tile``, and a tile reads ``halo`` around it. ``halo="full"`` is the receptive field and a typical
             object: what is found is then what an untiled run finds. ``tile=0`` predicts every image in one piece.
         tile_batch: tiles that go through the network at once.
+        precision: "float32", or "bfloat16", which a CPU has to compute in itself (float32 takes its place otherwise,
+            with a warning); None takes the model's own, SOLVER.AMP.
 
     Making one lets freed memory stay with the process, see :func:`..utils.allocator.keep_freed_memory`.
     """
@@ -89,6 +71,7 @@ class Predictor:
         tile: int = TILE,
         halo: int | str = HALO,
         tile_batch: int = 1,
+        precision: str | None = None,
     ) -> None:
         keep_freed_memory()
         self.cfg, self.model = cfg, model.eval()
@@ -102,12 +85,16 @@ class Predictor:
             ("tile", tile, tile >= 0),
             ("halo", halo, not isinstance(halo, str) and halo >= 0),
             ("tile_batch", tile_batch, tile_batch >= 1),
+            ("precision", precision, precision in (None, *PRECISIONS)),
         ):
             if not valid:
                 raise ValueError(f"{name}={value!r} is not valid")
         self.tile, self.halo, self.tile_batch = tile, halo, tile_batch
+        if precision == "bfloat16" and self.device.type == "cpu" and not has_bfloat16():
+            logger.warning("This processor has no bfloat16; float32 takes its place")
+            precision = "float32"
+        self.precision = precision
         self.preparation = Preparation(cfg)
-        self.device = next(model.parameters()).device
         self._can_tile = isinstance(model, ObjectGuidedRCNN) and isinstance(
             model.proposal_generator, CenterKeypointProposals
         )
@@ -119,17 +106,24 @@ class Predictor:
         *,
         weights: str | os.PathLike | None = None,
         device: str | None = None,
+        prepare: bool = True,
         **kwargs: Any,
     ) -> Predictor:
         """Load a model; see :func:`.pretrained.load_pretrained` for what names one.
 
         Args:
+            prepare: on a CPU, prepare the model for inference, see :func:`.cpu_model.prepare_for_cpu`.
             kwargs: of :class:`Predictor`.
         """
         from .pretrained import load_pretrained
 
         loaded = load_pretrained(model, weights=weights, device=device)
-        return cls(loaded.cfg, loaded.model, info=loaded.info, **kwargs)
+        predictor = cls(loaded.cfg, loaded.model, info=loaded.info, **kwargs)
+        if prepare and predictor.device.type == "cpu":
+            # The hash is that of the weights as they are stored, whatever they become here.
+            _ = predictor.model_hash
+            prepare_for_cpu(predictor.model)
+        return predictor
 
     def __call__(
         self,
@@ -247,6 +241,11 @@ class Predictor:
                 predictions[index] = self._to_prediction(kept, images[index])
         return predictions
 
+    @property
+    def device(self) -> torch.device:
+        """Of the model, wherever it has been moved."""
+        return next(self.model.parameters()).device
+
     @functools.cached_property
     def model_hash(self) -> str:
         """sha256 of all that makes the model: config, weights and class names."""
@@ -278,8 +277,28 @@ class Predictor:
         return self._can_tile
 
     def _predict_tiles(self, image: PreparedImage, on_tile: Callable[[int, int], None]) -> Prediction:
-        tiles = tile_grid(image.network_size, self.tile, self.halo, self.model.backbone.size_divisibility)
-        instances = predict_tiles(
+        return self.merge_rows(image, self.detect_rows(image, on_tile=on_tile))
+
+    def num_rows(self, image: PreparedImage) -> int:
+        """Rows of tiles of an image; 0 for one that is predicted in one piece."""
+        return 0 if image.whole is not None else len({tile.core[0] for tile in self._tiles(image)})
+
+    def detect_rows(
+        self,
+        image: PreparedImage,
+        rows: slice = slice(None),
+        on_tile: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[Instances]:
+        """What some rows of tiles hold, for :meth:`merge_rows`, see :func:`.tiling.detect_tiles`.
+
+        Args:
+            image: one with rows.
+            rows: which of them; the same in any process.
+        """
+        tiles = self._tiles(image)
+        tops = sorted({tile.core[0] for tile in tiles})[rows]
+        tiles = [tile for tile in tiles if tile.core[0] in tops]
+        return detect_tiles(
             self.model,
             tiles,
             lambda region: self.preparation.part(image.source, image.intensity, image.network_size, region),
@@ -290,6 +309,10 @@ class Predictor:
             autocast=self._precision,
             on_tile=lambda done: on_tile(done, len(tiles)),
         )
+
+    def merge_rows(self, image: PreparedImage, found: Sequence[Instances]) -> Prediction:
+        """The prediction of an image from what all of its rows hold, in their order."""
+        instances = merge_tiles(found, tuple(image.source.shape), self.model.postprocessor)
         num_cut = int(instances.is_cut.sum())
         if num_cut:
             logger.warning(
@@ -300,6 +323,9 @@ class Predictor:
             )
         return self._to_prediction(instances, image, num_cut)
 
+    def _tiles(self, image: PreparedImage) -> list[Tile]:
+        return tile_grid(image.network_size, self.tile, self.halo, self.model.backbone.size_divisibility)
+
     def _to_prediction(self, instances: Instances, image: PreparedImage, num_cut: int = 0) -> Prediction:
         if not instances.has("pred_masks"):
             raise ValueError(f"{self.cfg.MODEL.META_ARCHITECTURE} predicts no masks; set MODEL.MASK_ON to True")
@@ -309,6 +335,9 @@ class Predictor:
 
     def _precision(self) -> contextlib.AbstractContextManager:
         """Autocast as in the evaluation of a training; float16 is a GPU's, elsewhere full precision takes its place."""
+        if self.precision is not None:
+            half = self.precision == "bfloat16"
+            return torch.autocast(self.device.type, torch.bfloat16) if half else contextlib.nullcontext()
         if self.cfg.SOLVER.AMP.ENABLED and self.cfg.SOLVER.AMP.PRECISION == "float16" and self.device.type != "cuda":
             return contextlib.nullcontext()
         dtype = autocast_dtype(self.cfg)

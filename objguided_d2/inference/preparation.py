@@ -1,5 +1,6 @@
 """From pixels of any kind to what the network takes, by the model's own config: the steps of the test mapper."""
 
+import dataclasses
 import math
 from typing import Any, Protocol
 
@@ -67,6 +68,26 @@ class PixelSource(Protocol):
 
     def sample(self, max_pixels: int) -> np.ndarray:
         """Every k-th row and column, at most ``max_pixels``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedImage:
+    """An image that is ready for the network.
+
+    Attributes:
+        source, image: the image to read windows of, and as it was given; None on the way to another process.
+        network_size: (height, width) of the whole image in the network.
+        intensity: its mapping to 8 bits.
+        pixel_size: micrometers per pixel (height, width), None if unknown.
+        whole: (C, h, w), None for an image that is predicted in tiles.
+    """
+
+    source: PixelSource
+    image: Any
+    network_size: tuple[int, int]
+    intensity: IntensityMapping | None
+    pixel_size: tuple[float, float] | None
+    whole: Tensor | None
 
 
 class ArraySource:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from .bundle import BundleError, load_bundle, write_bundle
+from ..engine.class_names import read_class_names
+from .bundle import BundleError, load_bundle, model_card, read_parts, write_bundle
+from .image_source import open_image
 from .loader import load_model
 from .model_info import ModelInfo
 
@@ -41,10 +44,8 @@ def load_pretrained(
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if weights is None:
-        path = Path(model)
-        if not path.exists() and path.name == os.fspath(model) and (SHIPPED / f"{path.name}.zip").is_file():
-            path = SHIPPED / f"{path.name}.zip"
-        if path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path)):
+        path = _shipped_path(model)
+        if _is_bundle(model):
             return Pretrained(*load_bundle(path, device=device))
         if path.suffix == ".zip" and not path.exists():
             raise BundleError(f"bundle {path} does not exist{_shipped_hint(path.stem)}")
@@ -55,7 +56,9 @@ def load_pretrained(
         if Path(model).exists() or not names:
             raise
         raise type(error)(f"{error}{_shipped_hint(os.fspath(model))}") from error
-    return Pretrained(loaded.cfg, loaded.model, ModelInfo.from_config(loaded.cfg))
+    info = ModelInfo.from_config(loaded.cfg)
+    names = read_class_names(model) if Path(model).is_dir() else ()
+    return Pretrained(loaded.cfg, loaded.model, info.with_class_names(names))
 
 
 def shipped_models() -> list[str]:
@@ -72,35 +75,114 @@ def _shipped_hint(name: str) -> str:
 
 
 def export_bundle(
-    run: str | os.PathLike,
+    source: str | os.PathLike,
     out: str | os.PathLike,
+    *,
+    weights: str | os.PathLike | None = None,
+    card: str | None = None,
+    **facts: Any,
+) -> Path:
+    """Write a trained model as a bundle.
+
+    Args:
+        source: OUTPUT_DIR of a training, a config with ``weights``, or a bundle to change.
+        out: path of the bundle.
+        card: Markdown of the model card; by default that of the bundle, else one is made from the config.
+        facts: see :func:`load_for_export`.
+
+    Raises:
+        BundleError, LoadError: if the model cannot be loaded.
+        ValueError: for a pixel size, threshold or names that are none.
+    """
+    cfg, model, info = load_for_export(source, weights=weights, **facts)
+    return write_bundle(cfg, model, info, out, card=card or _own_card(source))
+
+
+def export_bioimageio(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    weights: str | os.PathLike | None = None,
+    card: str | None = None,
+    license_id: str | None = None,
+    authors: Sequence[str] = (),
+    test_image: str | os.PathLike | None = None,
+    **facts: Any,
+) -> Path:
+    """Write a trained model as a package of the BioImage Model Zoo, see :func:`.bioimageio_package.write_bioimageio`.
+
+    Args:
+        source, card, facts: see :func:`export_bundle`.
+        out: path of the package, a zip file.
+        license_id: SPDX identifier of the license of the weights.
+        test_image: file with an image that shows objects of the model's kind.
+
+    Raises:
+        SourceError: if the test image cannot be read.
+        PackageError: if the package cannot be written.
+    """
+    from .bioimageio_package import LICENSE, write_bioimageio
+
+    cfg, model, info = load_for_export(source, weights=weights, **facts)
+    pixels = None
+    if test_image is not None:
+        with open_image(Path(test_image)) as opened:
+            pixels = opened.read_all()
+    return write_bioimageio(
+        cfg,
+        model,
+        info,
+        out,
+        card=card or _own_card(source) or model_card(cfg, model, info),
+        license_id=license_id or LICENSE,
+        authors=authors,
+        test_image=pixels,
+    )
+
+
+def load_for_export(
+    source: str | os.PathLike,
     *,
     weights: str | os.PathLike | None = None,
     pixel_size: float | None = None,
     score_threshold: float | None = None,
     class_names: tuple[str, ...] | None = None,
-    card: str | None = None,
-) -> Path:
-    """Write the trained model of a run as a bundle.
+) -> Pretrained:
+    """A model on the CPU and what is to be told of it.
 
     Args:
-        run: OUTPUT_DIR of a training, or a config with ``weights``.
-        out: path of the bundle.
+        source, weights: see :func:`load_pretrained`.
         pixel_size: micrometers per pixel of the training images.
-        score_threshold: by default TEST.LABEL_MAP_SCORE_THRESH.
-        class_names: by default those of the training dataset.
-        card: Markdown of the model card; by default one is made from the config.
+        score_threshold: by default the bundle's, or TEST.LABEL_MAP_SCORE_THRESH.
+        class_names: by default the bundle's, or those of the training dataset.
 
     Raises:
-        LoadError: if the model cannot be loaded.
+        BundleError, LoadError: if the model cannot be loaded.
         ValueError: for a pixel size, threshold or names that are none.
     """
-    loaded = load_model(run, weights, device="cpu")
-    info = ModelInfo.from_config(loaded.cfg).with_training_sizes(loaded.cfg)
+    loaded = load_pretrained(source, weights=weights, device="cpu")
+    info = loaded.info if _is_bundle(source) else loaded.info.with_training_sizes(loaded.cfg)
     given: dict[str, Any] = {"pixel_size": pixel_size, "score_threshold": score_threshold, "class_names": class_names}
     info = dataclasses.replace(info, **{name: value for name, value in given.items() if value is not None})
     if len(info.class_names) != loaded.cfg.MODEL.ROI_HEADS.NUM_CLASSES:
         raise ValueError(
             f"{len(info.class_names)} class names for a model of {loaded.cfg.MODEL.ROI_HEADS.NUM_CLASSES} classes"
         )
-    return write_bundle(loaded.cfg, loaded.model, info, out, card=card)
+    return Pretrained(loaded.cfg, loaded.model, info)
+
+
+def _shipped_path(model: str | os.PathLike) -> Path:
+    """The file of a shipped model for its name, where nothing else is there under it."""
+    path = Path(model)
+    if not path.exists() and path.name == os.fspath(model) and (SHIPPED / f"{path.name}.zip").is_file():
+        return SHIPPED / f"{path.name}.zip"
+    return path
+
+
+def _is_bundle(model: str | os.PathLike) -> bool:
+    path = _shipped_path(model)
+    return path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path))
+
+
+def _own_card(source: str | os.PathLike) -> str | None:
+    return read_parts(_shipped_path(source))["model_card.md"].decode() if _is_bundle(source) else None

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import signal
 import sys
 import time
@@ -85,11 +86,12 @@ def predict_files(
 def list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, int] | None = None) -> Files:
     """(path, name under the inputs) of the images of a call, or of its shard (I, N)."""
     # Outputs of an earlier run in a folder below the inputs are no inputs.
-    own = output.resolve()
+    own = Path(os.path.realpath(output))
+    # Path.resolve raises for a loop of links, which is one bad file among others.
     return [
         (path, relative)
         for path, relative in list_inputs(inputs)
-        if _in_shard(relative, shard) and own not in path.resolve().parents
+        if _in_shard(relative, shard) and own not in Path(os.path.realpath(path)).parents
     ]
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ..modeling.center_targets import inside_cells
 from ..modeling.orientations import detect
+from ..modeling.postprocess import InstancePostprocessor
 from ..structures.ragged_masks import RaggedMasks
 from .prefetch import prefetch
 from .resample import Region
@@ -68,7 +69,7 @@ def tile_grid(size: tuple[int, int], core: int, halo: int, stride: int) -> list[
 
 
 @torch.no_grad()
-def predict_tiles(
+def detect_tiles(
     model: nn.Module,
     tiles: Sequence[Tile],
     read: Callable[[Region], Tensor],
@@ -79,24 +80,24 @@ def predict_tiles(
     batch_size: int = 1,
     autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     on_tile: Callable[[int], None] = lambda done: None,
-) -> Instances:
-    """Predict an image tile by tile.
+) -> list[Instances]:
+    """Find the objects of some tiles of an image.
 
     Args:
         model: an ``ObjectGuidedRCNN`` in eval mode.
+        tiles: in the order of :func:`tile_grid`. Whole rows of them give the same, whatever the other rows are.
         read: gives the input (C, h, w) of a region in the network's pixels; called in another thread, ahead of the
             network.
         network_size, image_size: (height, width) of the whole image in the network and of the output.
         score_threshold: instances below it are left out.
-        batch_size: tiles of one size that go through the network at once.
+        batch_size: tiles of one row and one size that go through the network at once.
         autocast: gives the context that the network runs in.
         on_tile: called with the number of tiles done.
 
     Returns:
-        On the CPU, best first: pred_boxes, pred_masks (:class:`RaggedMasks`), scores, pred_classes of the whole image,
-        and ``is_cut``, (N,) bool: the ROI reaches beyond what its tile reads, so that its mask may lack a part.
+        for each tile, on the CPU: pred_boxes, pred_masks (:class:`RaggedMasks`), scores, pred_classes of the whole
+        image, and ``is_cut``, (N,) bool: the ROI reaches beyond what its tile reads, so that its mask may lack a part.
     """
-    post = model.postprocessor
     found = []
     inputs = prefetch((tile, read(tile.reads)) for tile in tiles)
     for done, batch in _batches(inputs, batch_size):
@@ -104,8 +105,13 @@ def predict_tiles(
             detections = _detect(model, [tile for tile, _ in batch], [image for _, image in batch])
         for (tile, _), instances in zip(batch, detections):
             instances = instances[instances.scores >= score_threshold]
-            found.append(_paste(instances, tile, network_size, image_size, post))
+            found.append(_paste(instances, tile, network_size, image_size, model.postprocessor))
         on_tile(done)
+    return found
+
+
+def merge_tiles(found: Sequence[Instances], image_size: tuple[int, int], post: InstancePostprocessor) -> Instances:
+    """Objects of all tiles, in the order of the tiles -> of the image, best first, those suppressed left out."""
     instances = _cat(found, image_size)
     order = instances.scores.argsort(descending=True, stable=True)
     if post.mask_nms_thresh < 1 and len(order):
@@ -114,11 +120,15 @@ def predict_tiles(
 
 
 def _batches(inputs: Iterable[tuple[Tile, Tensor]], batch_size: int) -> Iterator[tuple[int, list]]:
-    """Consecutive tiles of one size, and how many there are with them and those before. Sizes are not mixed: padding to
-    the largest would not be that of the untiled run."""
+    """Consecutive tiles of one row and one size, and how many there are with them and those before.
+
+    Sizes are not mixed: padding to the largest would not be that of the untiled run. Rows are not, so that each of them
+    can be predicted by another process with the same result, down to the rounding of batches.
+    """
     batch, done = [], 0
     for tile, image in inputs:
-        if batch and (len(batch) == batch_size or batch[0][0].size != tile.size):
+        first = batch[0][0] if batch else tile
+        if len(batch) == batch_size or (first.size, first.core[0]) != (tile.size, tile.core[0]):
             yield done, batch
             batch = []
         batch.append((tile, image))
@@ -198,7 +208,7 @@ def _beyond(x1: int, y1: int, network_size: tuple[int, int]) -> tuple[float, flo
     return (x1 if x1 < width else math.inf), (y1 if y1 < height else math.inf)
 
 
-def _cat(found: list[Instances], image_size: tuple[int, int]) -> Instances:
+def _cat(found: Sequence[Instances], image_size: tuple[int, int]) -> Instances:
     return Instances(
         image_size,
         pred_boxes=Boxes.cat([i.pred_boxes for i in found]),

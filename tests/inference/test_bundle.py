@@ -13,7 +13,8 @@ from objguided_d2.inference import bundle as bundle_module
 from objguided_d2.inference.bundle import BundleError, load_bundle, read_parts, write_bundle
 from objguided_d2.inference.model_info import ModelInfo
 from objguided_d2.inference.predictor import Predictor
-from tests.inference.models import textured_image
+from objguided_d2.inference.pretrained import export_bundle, load_pretrained
+from tests.inference.models import save_run, textured_image
 
 INFO = ModelInfo(("nucleus",), 0.4, pixel_size=0.5, training_scale=1.5, object_diameter=12.0)
 
@@ -144,3 +145,20 @@ def test_a_part_that_unpacks_to_more_than_any_model_needs_is_refused_unread(bund
 def test_facts_that_no_model_has_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         ModelInfo(**{"class_names": ("a",), "score_threshold": 0.3, field: value})
+
+
+def test_class_names_come_from_the_run_folder_where_the_dataset_is_not(busy_run, tmp_path):
+    cfg, model, _ = busy_run
+    folder = save_run(cfg, model, tmp_path / "run")
+    assert load_pretrained(folder, device="cpu").info.class_names == ("object",)
+    (folder / "class_names.json").write_text('["nucleus"]')
+    bundle = export_bundle(folder, tmp_path / "model.zip")
+    assert load_bundle(bundle, device="cpu")[2].class_names == ("nucleus",)
+    renamed = export_bundle(bundle, tmp_path / "renamed.zip", class_names=("cell",), card="mine")
+    assert load_bundle(renamed, device="cpu")[2].class_names == ("cell",)
+    assert read_parts(export_bundle(renamed, tmp_path / "again.zip"))["model_card.md"] == b"mine"
+    for content in ("[1", "[1]", "{}"):
+        (folder / "class_names.json").write_text(content)
+        with pytest.raises(ValueError, match=r"class_names\.json .* remove it") as error:
+            load_pretrained(folder, device="cpu")
+        assert "\n" not in str(error.value)

@@ -1,12 +1,14 @@
 """Runs over processes: the outputs of one process, also when a worker dies."""
 
 import os
+import shutil
 import signal
 import threading
 import time
 
 import cv2
 import pytest
+import tifffile
 import torch
 
 dask = pytest.importorskip("dask")
@@ -26,7 +28,13 @@ def test_a_local_cluster_gives_the_outputs_of_one_process_when_a_worker_is_kille
     for i in range(6):
         cv2.imwrite(str(images / f"{i}.png"), textured_image(40, 48, i))
     (images / "broken.png").write_bytes(b"")
-    spec, settings = ModelSpec(str(folder), device="cpu"), PredictSettings(save=("labels", "table"))
+    # Three rows of tiles, which are tasks of their own; one of them cannot be read.
+    large = textured_image(160, 128, 9)
+    tifffile.imwrite(images / "large.tif", large, tile=(16, 16), compression="zlib", photometric="rgb")
+    shutil.copy(images / "large.tif", images / "large_broken.tif")
+    damage(images / "large_broken.tif", tile=-3)
+    spec = ModelSpec(str(folder), device="cpu", tile=64, halo=32, tile_batch=2)
+    settings = PredictSettings(save=("labels", "table"))
     predict_files([images], spec.load(), tmp_path / "one", settings, progress=False)
 
     output, threads = tmp_path / "many", torch.get_num_threads()
@@ -47,15 +55,23 @@ def test_a_local_cluster_gives_the_outputs_of_one_process_when_a_worker_is_kille
         again = predict_on_cluster([images], spec, output, settings, client=client, progress=False, threads=threads)
 
     # A file whose worker died between its record and its report is found done by the next one.
-    assert summary.count("done") + summary.count("skipped") == 6
-    assert (summary.count("failed"), summary.exit_code) == (1, 2)
+    assert summary.count("done") + summary.count("skipped") == 7
+    assert (summary.count("failed"), summary.exit_code) == (2, 2)
     assert "empty" in summary.files["broken.png"].reason
-    assert again.count("skipped") == 6
+    assert again.count("skipped") == 7
     one, many = (
         {path.name: path.read_bytes() for path in place.iterdir() if path.is_file() and path.name != "run.json"}
         for place in (tmp_path / "one", output)
     )
-    assert one == many and len(one) == 13
+    assert one == many and len(one) == 15
+
+
+def damage(path, tile):
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].dataoffsets[tile]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 20] = bytes(20)
+    path.write_bytes(data)
 
 
 def test_what_is_no_cluster_is_told():
