@@ -52,8 +52,8 @@ class HeldOutEvaluation(EvaluationHook):
         due = int(self._progress(steps) * self._count)
         if due <= self._num_done or steps >= self.trainer.max_iter:  # The last one comes after the training.
             return
-        self._num_done = due
         self._evaluate_after(steps)
+        self._num_done = due
         if self._num_without_gain >= self._patience:
             self.stopped_early = True
             self.trainer.max_iter = steps

@@ -2,8 +2,8 @@
 
 Labels belong to the image ``<stem>.<ending>`` by their name (pairing.py). They are one of
 
-- a label image ``<stem>.png`` or ``.tif``, also ``<stem>_label``, ``_labels``, ``_mask``, ``_masks`` or ``_cp_masks``,
-  one value or color per object;
+- a label image ``<stem>.png`` or ``.tif``, also ``<stem>_label``, ``_labels``, ``_mask``, ``_masks``, ``_cp_masks`` or
+  ``.labels``, one value or color per object;
 - a folder ``<stem>/`` or ``<stem>/masks/`` with one mask file per object;
 - a label image in each of several folders, one per class: ``<class>/<stem>.png``;
 - a LabelMe or GeoJSON file ``<stem>.json``, Cellpose's ``<stem>_seg.npy``, ImageJ's ``<stem>.zip``, YOLO's
