@@ -50,7 +50,7 @@ setup(
     },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={
-        "console_scripts": ["objguided = objguided_d2.cli:main"],
+        "console_scripts": ["objguided = objguided_d2.cli:console"],
         "napari.manifest": ["objguided_d2 = objguided_d2.napari:napari.yaml"],
     },
     install_requires=[

@@ -1,6 +1,6 @@
 """``python -m objguided_d2`` is the command ``objguided``."""
 
-from .cli import main
+from .cli import console
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    console()

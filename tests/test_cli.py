@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.engine import default_argument_parser
 
+from objguided_d2 import cli
 from objguided_d2.cli import COMMANDS, main
 from objguided_d2.data.converters import commands, ctc
 from objguided_d2.data.intensity import DEFAULT
@@ -71,6 +72,23 @@ def test_help_needs_neither_torch_nor_detectron2():
 def test_no_command_prints_the_help_and_fails(capsys):
     assert status([]) == 2
     assert "commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("end", "at_once"), [(0, []), (1, []), (130, [130]), (143, [143])])
+def test_program_ends_at_once_after_a_signal_and_in_pythons_own_way_else(end, at_once, monkeypatch):
+    ends = []
+
+    def exit_at_once(status):
+        ends.append(status)
+        raise SystemExit(status)
+
+    monkeypatch.setattr(cli, "exit_at_once", exit_at_once)
+    for stopped in (lambda: end, lambda: sys.exit(end)):
+        monkeypatch.setattr(cli, "main", stopped)
+        with pytest.raises(SystemExit) as info:
+            cli.console()
+        assert info.value.code == end
+    assert ends == 2 * at_once
 
 
 def test_version(capsys):

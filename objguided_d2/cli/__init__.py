@@ -14,10 +14,12 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .. import __version__
 from ..engine.errors import EngineError, Interruption
 from ..utils.allocator import keep_freed_memory
+from ..utils.exit_at_once import exit_at_once
 
 # name -> module with its ``main``, what it does.
 COMMANDS = {
@@ -36,6 +38,7 @@ COMMANDS = {
     "benchmark": ("objguided_d2.profiling.benchmark", "speed, memory and arithmetic of models side by side"),
     "ablate": ("objguided_d2.report.ablate_command", "sampling strategies of the refinement over several seeds"),
 }
+INTERRUPTED = (130, 143)  # exit status after SIGINT and SIGTERM
 EPILOG = """\
 objguided COMMAND --help describes each. Configs go by name, as dsb2018/objguided_small_R_18, or by path; datasets are
 below the folder that DETECTRON2_DATASETS names.
@@ -70,6 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}; `objguided doctor` says what is missing and how to get it", file=sys.stderr)
         return 1
+
+
+def console() -> NoReturn:
+    """The program: :func:`main`, whose process ends at once if a signal stopped the command."""
+    try:
+        status: str | int | None = main()
+    except SystemExit as end:
+        status = end.code
+    if isinstance(status, int) and status in INTERRUPTED:
+        exit_at_once(status)
+    sys.exit(status)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,5 @@
 """Training processes on GPUs or, where there are none, on CPU cores."""
 
-import atexit
 import gc
 import multiprocessing
 import os
@@ -11,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing.queues import SimpleQueue
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from detectron2.engine import create_ddp_model as create_cuda_ddp_model
@@ -21,6 +20,7 @@ from torch import nn
 from torch.multiprocessing import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
 from ..utils.allocator import keep_freed_memory
+from ..utils.exit_at_once import exit_at_once
 from .errors import ConfigError, EngineError, Interruption, ProcessError
 from .process_environment import ProcessPlacement, placement_from_environment
 from .registrations import Registration, register_missing, registrations
@@ -161,25 +161,13 @@ def _run_process(
     except Interruption as interruption:
         # Not by the exit status: once a process has failed, all others are ended, and one may still be saving.
         ends.put(interruption)
-        _exit_at_once()
+        exit_at_once(0)
     except KeyboardInterrupt:
         ends.put(Interruption(signal.SIGINT))
         sys.exit(1)
     except EngineError as error:
         ends.put(error)
         sys.exit(1)
-
-
-def _exit_at_once() -> NoReturn:
-    """End this process as Python ends a forked one.
-
-    Taking apart all that was imported may take longer than whoever sent the signal waits, on a machine that is busy
-    with the other processes doing the same.
-    """
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(0)
 
 
 def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], main_args: tuple) -> None:

@@ -38,8 +38,9 @@ class StopOnSignal(HookBase):
         self._former = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
     def after_step(self) -> None:
-        self.received = max(comm.all_gather(self.received))
-        if self.received:
+        # A signal that comes while this is gathered is for the next step.
+        if received := max(comm.all_gather(self.received)):
+            self.received = received
             self.trainer.interrupted = True
             self.save(self.trainer.iter)
 
