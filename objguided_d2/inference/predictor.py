@@ -23,6 +23,7 @@ from ..utils.allocator import keep_freed_memory
 from .cpu_model import has_bfloat16, prepare_for_cpu
 from .instances import to_objects
 from .model_info import ModelInfo
+from .object_limits import object_limits
 from .options import HALO, PRECISIONS, TILE
 from .prediction import Prediction, as_pair
 from .prefetch import prefetch
@@ -153,7 +154,7 @@ class Predictor:
         return self.predict_prepared([prepared], on_tile=on_tile)[0]
 
     def predict_batch(self, images: Sequence[Any], **options: Any) -> list[Prediction]:
-        """Predict images together: those that get the same size in the network go through it at once.
+        """Predict images together: those of one size go through the network at once.
 
         Args:
             options: of :meth:`__call__`, for all of them.
@@ -227,13 +228,14 @@ class Predictor:
             if image.whole is None:
                 predictions[index] = self._predict_tiles(image, on_tile)
             else:
-                by_size.setdefault(tuple(image.whole.shape), []).append(index)
+                by_size.setdefault((tuple(image.whole.shape), tuple(image.source.shape)), []).append(index)
         for indices in by_size.values():
             inputs = [
                 {"image": images[i].whole, "height": images[i].source.shape[0], "width": images[i].source.shape[1]}
                 for i in indices
             ]
-            with self._precision(), ragged_masks(self.model):
+            first = images[indices[0]]
+            with self._precision(), ragged_masks(self.model), self._room_for(first, first.network_size):
                 outputs = self.model(inputs)
             for index, output in zip(indices, outputs):
                 instances = output["instances"]
@@ -298,17 +300,19 @@ class Predictor:
         tiles = self._tiles(image)
         tops = sorted({tile.core[0] for tile in tiles})[rows]
         tiles = [tile for tile in tiles if tile.core[0] in tops]
-        return detect_tiles(
-            self.model,
-            tiles,
-            lambda region: self.preparation.part(image.source, image.intensity, image.network_size, region),
-            image.network_size,
-            tuple(image.source.shape),
-            score_threshold=self.score_threshold,
-            batch_size=self.tile_batch,
-            autocast=self._precision,
-            on_tile=lambda done: on_tile(done, len(tiles)),
-        )
+        side = self.tile + 2 * self.halo
+        with self._room_for(image, (side, side)):
+            return detect_tiles(
+                self.model,
+                tiles,
+                lambda region: self.preparation.part(image.source, image.intensity, image.network_size, region),
+                image.network_size,
+                tuple(image.source.shape),
+                score_threshold=self.score_threshold,
+                batch_size=self.tile_batch,
+                autocast=self._precision,
+                on_tile=lambda done: on_tile(done, len(tiles)),
+            )
 
     def merge_rows(self, image: PreparedImage, found: Sequence[Instances]) -> Prediction:
         """The prediction of an image from what all of its rows hold, in their order."""
@@ -322,6 +326,11 @@ class Predictor:
                 self.halo,
             )
         return self._to_prediction(instances, image, num_cut)
+
+    def _room_for(self, image: PreparedImage, size: tuple[int, int]) -> contextlib.AbstractContextManager:
+        """For the objects of a part of an image: at the size that the config gives images, those of the config."""
+        height, width = self.preparation.network_size(*image.source.shape)
+        return object_limits(self.model, size[0] * size[1] / (height * width))
 
     def _tiles(self, image: PreparedImage) -> list[Tile]:
         return tile_grid(image.network_size, self.tile, self.halo, self.model.backbone.size_divisibility)

@@ -6,7 +6,7 @@ to the border of the image, where the network pads it as it pads the whole image
 (``receptive_field.py``) and of the largest object, a tile holds the values of the untiled run.
 
 Masks are pasted in the frame of the whole image, and suppression looks at the objects of all tiles together, so that
-no seam is left there either. CENTER_HEAD.TOPK and TEST.DETECTIONS_PER_IMAGE bound the objects of a tile.
+no seam is left there either. The model's ``topk`` and ``max_detections`` bound the objects of a tile.
 """
 
 import contextlib

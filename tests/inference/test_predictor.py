@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from objguided_d2.data import register_objguided_instances
@@ -119,6 +120,19 @@ def test_scale_pixel_size_and_diameter_size_the_image(predictor, busy_run):
     assert unknowing.prepare(image, pixel_size=1.0).network_size == (60, 80)
     with pytest.raises(ValueError, match="does not know the diameter"):
         unknowing.prepare(image, diameter=20)
+
+
+def test_a_larger_image_and_its_tiles_may_hold_more_objects_than_one_of_the_config_s_size(busy_run):
+    cfg, model, _ = busy_run
+    cfg = cfg.clone()
+    cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.CENTER_HEAD.TOPK, cfg.TEST.DETECTIONS_PER_IMAGE = 32, 3, 2
+    few = build_model(cfg).eval()
+    few.load_state_dict(model.state_dict())
+    image = textured_image(128, 96)
+    untiled, tiled = (Predictor(cfg, few, tile=tile, halo=32) for tile in (0, 32))
+    assert len(untiled(image)) <= 2
+    assert len(untiled(image, scale=1)) > 10 < len(tiled(image, scale=1))
+    assert (few.proposal_generator.topk, few.roi_heads.max_detections) == (3, 2)
 
 
 def test_the_estimated_diameter_is_that_of_the_objects_found(predictor):

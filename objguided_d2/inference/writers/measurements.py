@@ -1,4 +1,4 @@
-"""Measurements of objects by scikit-image, as a table whose headers hold the units.
+"""Measurements of objects, those of scikit-image's ``regionprops``, as a table whose headers hold the units.
 
 Lengths are in micrometers (``_um``, ``_um2``) where the pixel size is known, else in pixels (``_px``, ``_px2``).
 Centers and boxes are always in pixel corners: the center of the single pixel in row 0 and column 0 is (0.5, 0.5), its
@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from skimage.measure import regionprops
+from skimage.measure import perimeter
+from skimage.morphology import convex_hull_image
 
 from ...utils.atomic_write import atomic_write
 from ..objects import SegmentedObjects
@@ -85,22 +86,29 @@ def _is_square(pixel_size: tuple[float, float]) -> bool:
 
 def _shape_measures(mask: np.ndarray, box: np.ndarray, pixel_size: tuple[float, float] | None) -> list[float]:
     height, width = pixel_size or (1.0, 1.0)
-    is_square = _is_square((height, width))
-    side = math.sqrt(height * width) if is_square else 1.0
-    (pixels,) = regionprops(mask.astype(np.uint8))
     # scikit-image has no perimeter for pixels that are not square, but the ellipse.
-    (region,) = [pixels] if is_square else regionprops(mask.astype(np.uint8), spacing=(height, width))
-    center_y, center_x = pixels.centroid
+    side = math.sqrt(height * width) if _is_square((height, width)) else 1.0
+    y, x = np.nonzero(mask)
+    center_y, center_x = y.mean(), x.mean()
+    major, minor = _ellipse_axes((y - center_y) * height, (x - center_x) * width)
     return [
         float(box[0]) + center_x + 0.5,
         float(box[1]) + center_y + 0.5,
-        pixels.area * height * width,
-        pixels.perimeter * side,
-        region.axis_major_length * side,
-        region.axis_minor_length * side,
-        region.eccentricity,
-        pixels.solidity,
+        len(y) * height * width,
+        perimeter(mask) * side,
+        major,
+        minor,
+        math.sqrt(max(0.0, 1 - (minor / major) ** 2)) if major else 0.0,
+        len(y) / np.count_nonzero(convex_hull_image(mask)),
     ]
+
+
+def _ellipse_axes(y: np.ndarray, x: np.ndarray) -> tuple[float, float]:
+    """Major and minor axis of the ellipse with the second moments of points around their center, as ``regionprops``
+    has them, which computes every moment up to the third: half of the time of a table."""
+    yy, xx, xy = (float(np.mean(product)) for product in (y * y, x * x, x * y))
+    middle, spread = (yy + xx) / 2, math.hypot((yy - xx) / 2, xy)
+    return 4 * math.sqrt(middle + spread), 4 * math.sqrt(max(0.0, middle - spread))
 
 
 def _mean_intensity(values: np.ndarray) -> np.ndarray:

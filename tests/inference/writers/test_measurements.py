@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pandas
 import pytest
+from skimage.measure import regionprops
 
 from objguided_d2.inference.writers import WRITERS, measure
 from tests.inference.shapes import SHAPE, all_objects, full_masks, segmented
@@ -79,3 +80,19 @@ def test_table_is_read_back(tmp_path, suffix):
 def test_an_image_of_another_size_is_refused():
     with pytest.raises(ValueError, match="not the one of objects in 24 x 40"):
         measure(all_objects(), np.zeros((40, 24)))
+
+
+@pytest.mark.parametrize("spacing", [None, (2.0, 2.0), (0.5, 1.25)])
+def test_shapes_measure_what_regionprops_says(spacing):
+    table = measure(all_objects(spacing))
+    unit, side = ("um", spacing) if spacing else ("px", (1, 1))
+    for row, mask in zip(table.to_dict("records"), full_masks().values()):
+        (region,) = regionprops(mask.astype(np.uint8), spacing=side)
+        assert row[f"area_{unit}2"] == pytest.approx(region.area)
+        assert row[f"major_axis_{unit}"] == pytest.approx(region.axis_major_length, abs=1e-6)
+        assert row[f"minor_axis_{unit}"] == pytest.approx(region.axis_minor_length, abs=1e-6)
+        assert row["eccentricity"] == pytest.approx(region.eccentricity, abs=1e-6)
+        assert row["solidity"] == pytest.approx(region.solidity)
+        assert (row["center_y_px"], row["center_x_px"]) == pytest.approx(np.argwhere(mask).mean(0) + 0.5)
+        if side[0] == side[1]:
+            assert row[f"perimeter_{unit}"] == pytest.approx(region.perimeter)
