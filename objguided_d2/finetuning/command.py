@@ -14,14 +14,14 @@ Examples:
   %(prog)s --model output/my_run --images movie/ --labels labels/ --output mine/ --groups "^(movie\\d+)_"
 
 From four labeled images on, some are held out: the bundle has the model that was best on them. Exit status: 0, or 1
-if nothing could be done or training made the model no better, 130 stopped by Ctrl-C.
+if nothing could be done or training made the model no better, 130 or 143 stopped by Ctrl-C or SIGTERM.
 """
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; returns its exit status."""
     args = argument_parser(prog).parse_args(argv)
-    from ..engine.errors import EngineError
+    from ..engine.errors import EngineError, Interruption
     from .finetune import finetune
 
     try:
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             seed=args.seed,
             options=tuple(args.opts),
         )
-    except KeyboardInterrupt:
+    except Interruption as interruption:
         print("Stopped; the same command with --resume goes on", file=sys.stderr)
-        return 130
+        return interruption.exit_status
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -21,6 +21,7 @@ from torch import nn
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..data.seeding import seeded
 from ..engine.checkpoint import BestModel
+from ..engine.errors import Interruption
 from ..engine.progress_bar import ProgressBar
 from ..engine.setup import with_float_values
 from ..engine.weights import load_weights, read_checkpoint
@@ -68,7 +69,7 @@ def finetune(
     Raises:
         ValueError: for a model, data or settings that cannot work, in one line.
         EngineError: if the training cannot go on.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; ``resume`` goes on from there.
+        Interruption: after Ctrl-C or SIGTERM; ``resume`` goes on from there.
     """
     for name, path in (("images", images), ("labels", labels)):
         if not Path(path).exists():
@@ -196,7 +197,7 @@ def _train(cfg: CfgNode, plan: Plan, resume: bool) -> FinetuneTrainer:
         trainer.best_model.offer({METRICS[name]: value for name, value in plan.before.items()}, -1)
     trainer.train()
     if trainer.interrupted:
-        raise KeyboardInterrupt
+        raise Interruption(trainer.stop.received)
     return trainer
 
 

@@ -113,7 +113,7 @@ def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatc
     command += ["--output", str(tmp_path / "parts"), "--steps", "4"]
     with monkeypatch.context() as patch:
         patch.setattr(FinetuneTrainer, "run_step", stopped)
-        assert main(command) == 130
+        assert main(command) == 143
     assert "--resume" in capsys.readouterr().err and not (tmp_path / "parts" / "model.zip").exists()
     assert main([*command, "--resume", "--steps", "5"]) == 1
     assert "steps 5 (was 4)" in capsys.readouterr().err
