@@ -29,6 +29,7 @@ def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: in
     from .config import get_cfg
     from .data.builtin import register_objguided_instances
     from .data.synthetic import write_synthetic_dataset
+    from .engine.class_names import write_class_names
     from .engine.progress_bar import ProgressBar
     from .engine.trainer import Trainer
     from .evaluation import format_results
@@ -56,6 +57,7 @@ def run_demo(output: Path, steps: int = STEPS, num_train: int = 200, num_val: in
         setup_logger(str(run_dir), name=name, configure_stdout=False)
     print(f"Training {steps} steps on the {'CPU' if cfg.MODEL.DEVICE == 'cpu' else 'GPU'}; log: {run_dir / 'log.txt'}")
     trainer = Trainer(cfg)
+    write_class_names(cfg)
     trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=False)
     results = trainer.train()

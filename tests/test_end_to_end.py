@@ -67,7 +67,7 @@ def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
     results = run_demo(tmp_path, steps=2, num_train=4, num_val=3)
     assert {"bbox", "segm", "voc_dec", "voc_seg"} <= set(results)
     (class_names,) = tmp_path.rglob("class_names.json")
-    assert json.loads(class_names.read_text()) == ["nucleus"]
+    assert json.loads(class_names.read_text()) == ["nuclei"]
     sheet = np.asarray(Image.open(tmp_path / "predictions.png"))
     assert sheet.shape[1] > 3 * 160 and sheet.std() > 10
     printed = capsys.readouterr()
