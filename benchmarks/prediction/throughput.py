@@ -2,7 +2,7 @@
 
     python -m benchmarks.prediction.throughput --model output/my_run --images folder --threads 1 --output output/speed
 
-Calls take turns round by round in one process. Wall time says how long one waits; CPU time, which other load on the
+Calls run in interleaved rounds in one process. Wall time says how long one waits; CPU time, which other load on the
 machine does not change, how much work there is. Exits with 1 if a run over files has less than 85 % of the images/s of
 the bare model.
 """
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    # Which sizes images are reduced to is the models' matter.
+    # A warning for each image that the config makes much smaller would be no news here.
     logging.getLogger("objguided_d2").setLevel(logging.ERROR)
     files = [path for path, _ in list_inputs(args.images)]
     files = evenly_spaced(files, args.num_images)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
@@ -16,9 +15,9 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from ..data.builtin import register_prepared
-from ..utils.atomic_write import write_json, write_text
+from ..utils.atomic_write import write_text
 from .checkpoint import AtomicCheckpointer, is_full_disk, no_space_message
-from .class_names import CLASS_NAMES_FILE
+from .class_names import write_class_names
 from .errors import ConfigError, Interruption, NoSpaceError
 from .trainer import Trainer
 from .weights import load_weights
@@ -49,7 +48,8 @@ def _train(cfg: CfgNode, resume: bool) -> dict:
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
     _write_config(trainer.cfg)
-    _write_class_names(trainer.cfg)
+    if comm.is_main_process():
+        write_class_names(trainer.cfg)
     results = trainer.train()
     if trainer.interrupted:
         raise Interruption(trainer.stop.received, trainer.ended_at_once)
@@ -88,13 +88,6 @@ def _write_config(cfg: CfgNode) -> None:
     if comm.is_main_process():
         write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         logger.info("Running with full config:\n%s", cfg.dump())
-
-
-def _write_class_names(cfg: CfgNode) -> None:
-    """Beside the config, which has their number alone, for machines that the dataset is not on."""
-    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") if cfg.DATASETS.TRAIN else None
-    if names and comm.is_main_process():
-        write_json(os.path.join(cfg.OUTPUT_DIR, CLASS_NAMES_FILE), list(names))
 
 
 @contextmanager

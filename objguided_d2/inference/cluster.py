@@ -101,7 +101,7 @@ def predict_on_cluster(
     def execute(files: Files, stop: Callable[[], bool], progress: bool) -> dict[str, FileResult]:
         from distributed import as_completed
 
-        names = {}
+        names: dict[Any, str] = {}
         paths = {relative.as_posix(): (path, relative) for path, relative in files}
         for name, (path, relative) in paths.items():
             names[client.submit(_predict_file, model, settings, output, threads, path, relative, pure=False)] = name

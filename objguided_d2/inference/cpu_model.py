@@ -1,5 +1,7 @@
 """A model prepared for inference on a CPU: the same values up to rounding, with fewer passes over memory."""
 
+from typing import Any
+
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import nn
@@ -26,7 +28,7 @@ def prepare_for_cpu(model: nn.Module) -> nn.Module:
     for module in model.modules():
         # Detectron2's convolution holds its norm. One without running statistics takes those of the image.
         if isinstance(module, Conv2d) and isinstance(module.norm, _FOLDABLE) and module.norm.running_var is not None:
-            norm = module.norm
+            norm: Any = module.norm
             module.weight, module.bias = fuse_conv_bn_weights(
                 module.weight, module.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )

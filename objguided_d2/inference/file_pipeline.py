@@ -185,9 +185,10 @@ class FilePipeline:
         return found or self([(path, relative)])[relative.as_posix()]
 
     def _plan(self, path: Path) -> PlannedImage | None:
-        began, side = time.time(), self.predictor.tile + 2 * self.predictor.halo
+        began = time.time()
         with self._open(path) as source:
-            if source.frames or source.shape[0] * source.shape[1] <= side * side:
+            # A look at the size spares most files from being read twice.
+            if source.frames or source.shape[0] * source.shape[1] <= self.predictor.most_pixels_at_once:
                 return None
             prepared = self._prepare(source)
             num_rows = self.predictor.num_rows(prepared)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -268,9 +269,13 @@ class Predictor:
                 "training dataset is"
             )
 
+    @property
+    def most_pixels_at_once(self) -> float:
+        """Pixels of the largest image that is predicted in one piece."""
+        return (self.tile + 2 * self.halo) ** 2 if self.tile else math.inf
+
     def _needs_tiles(self, size: tuple[int, int]) -> bool:
-        side = self.tile + 2 * self.halo
-        if self.tile == 0 or size[0] * size[1] <= side * side:
+        if size[0] * size[1] <= self.most_pixels_at_once:
             return False
         if not self._can_tile:
             logger.warning(
@@ -319,12 +324,8 @@ class Predictor:
         instances = merge_tiles(found, tuple(image.source.shape), self.model.postprocessor)
         num_cut = int(instances.is_cut.sum())
         if num_cut:
-            logger.warning(
-                "%d of %d objects reach beyond the halo of %d pixels around their tile and may lack a part: raise halo",
-                num_cut,
-                len(instances),
-                self.halo,
-            )
+            reason = "reach beyond the halo of %d pixels around their tile and may lack a part: raise halo"
+            logger.warning(f"%d of %d objects {reason}", num_cut, len(instances), self.halo)
         return self._to_prediction(instances, image, num_cut)
 
     def _room_for(self, image: PreparedImage, size: tuple[int, int]) -> contextlib.AbstractContextManager:

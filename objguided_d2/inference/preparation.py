@@ -82,7 +82,7 @@ class PreparedImage:
         whole: (C, h, w), None for an image that is predicted in tiles.
     """
 
-    source: PixelSource
+    source: PixelSource | None
     image: Any
     network_size: tuple[int, int]
     intensity: IntensityMapping | None

@@ -52,8 +52,7 @@ def load_pretrained(
     try:
         loaded = load_model(model, weights, device=device)
     except ValueError as error:
-        names = shipped_models()
-        if Path(model).exists() or not names:
+        if Path(model).exists() or not shipped_models():
             raise
         raise type(error)(f"{error}{_shipped_hint(os.fspath(model))}") from error
     info = ModelInfo.from_config(loaded.cfg)
