@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from .inference.predictor import Predictor
     from .samples import Sample
 
@@ -91,6 +91,8 @@ def f1(images: "Sequence[tuple[Sample, np.ndarray]]") -> float:
     Args:
         images: samples with predicted label images (H, W).
     """
+    import numpy as np
+
     from .evaluation.label_map import count_overlaps
     from .evaluation.matching import MatchCounts, count_matches
     from .utils.rle import encode_mask
@@ -110,11 +112,13 @@ def verdict(result: DemoResult) -> str:
     return f"F1 on the samples is above {EXPECTED_F1:g}, as it should be."
 
 
-def _labels(predictor: "Predictor", samples: "Sequence[Sample]") -> list[np.ndarray]:
+def _labels(predictor: "Predictor", samples: "Sequence[Sample]") -> "list[np.ndarray]":
     return [predictor(sample.image).labels for sample in samples]
 
 
-def _tiles(sample: "Sample", label_images: Sequence[np.ndarray], captions: Sequence[str]) -> list:
+def _tiles(sample: "Sample", label_images: "Sequence[np.ndarray]", captions: Sequence[str]) -> list:
+    import numpy as np
+
     from .utils.contact_sheet import Tile, draw_instances
 
     zoom = max(1, _TILE[0] // max(sample.image.shape[:2]))

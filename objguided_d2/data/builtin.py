@@ -55,9 +55,10 @@ def register_objguided_instances(name: str, json_file: str, image_root: str) -> 
         json_file: COCO instance JSON with polygon or RLE segmentations.
         image_root: folder that the ``file_name`` entries are relative to.
     """
-    _FILES[name] = lambda: (Path(json_file), Path(image_root))
+    files = (Path(json_file), Path(image_root))
+    _FILES[name] = lambda: files
     fix = f"check the json_file that {name!r} was registered with"
-    DatasetCatalog.register(name, lambda: _load(name, fix))
+    DatasetCatalog.register(name, lambda: _load(name, *files, fix))
     MetadataCatalog.get(name).set(evaluator_type="coco", json_file=str(json_file), image_root=str(image_root))
 
 
@@ -100,12 +101,11 @@ def _register_builtin(dataset: str, split: str, classes: list[str] | None, comma
     if name in DatasetCatalog:
         return
     fix = f"run `objguided prepare {command}` or set DETECTRON2_DATASETS"
-    DatasetCatalog.register(name, lambda: _load(name, fix))
+    DatasetCatalog.register(name, lambda: _load(name, *files(), fix))
     MetadataCatalog.get(name).set(evaluator_type="coco", **({"thing_classes": classes} if classes else {}))
 
 
-def _load(name: str, fix: str) -> list[dict]:
-    json_file, image_root = _FILES[name]()
+def _load(name: str, json_file: Path, image_root: Path, fix: str) -> list[dict]:
     if not json_file.is_file():
         raise FileNotFoundError(f"Dataset {name!r} has no annotation file {json_file}; {fix}")
     try:

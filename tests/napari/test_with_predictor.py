@@ -29,5 +29,6 @@ def test_the_widget_adds_what_the_predictor_finds():
     assert len(expected) > 20 and widget.status.value == f"{len(expected)} objects in blobs"
     labels = viewer.layers["blobs objects"]
     assert np.array_equal(labels.data, expected.labels)
-    assert labels.features["score"].tolist() == expected.table()["score"].tolist()
+    # Rounded to six digits, and the last bits of a score depend on the thread.
+    assert labels.features["score"].tolist() == pytest.approx(expected.table()["score"].tolist(), abs=1e-5)
     widget.native.close()
