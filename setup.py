@@ -42,6 +42,7 @@ setup(
             "report/*.html",
             "report/*.css",
             "report/*.js",
+            "models/*.zip",
             "napari/napari.yaml",
             "samples/README.md",
             "samples/samples.tsv",

@@ -142,8 +142,8 @@ def _add_mask_head(cfg: CN) -> None:
     head.PASTE_MODE = "hough"
     # Recompute each box from its mask (released).
     head.BOXES_FROM_MASKS = True
-    # An instance's score is that of its center times the soft IoU of its mask to this power, 0 = the center's alone
-    # (III-B). Ours: a center says that there is an object, and AP asks for the best masks first.
+    # An instance's score is the geometric mean of that of its center and of the soft IoU of its mask to this power, 0 =
+    # the center's alone (III-B). Ours: a center says that there is an object, and AP asks for the best masks first.
     head.SCORE_SOFT_IOU_POWER = 0.0
     # Suppress an instance whose mask has more IoU than this with a better one of its class; 1 = off (released: 0.2).
     head.MASK_NMS_THRESH = 0.2

@@ -33,6 +33,7 @@ COMMANDS = {
     "train": ("objguided_d2.cli.train", "train or evaluate the model of a config, or a suite of configs"),
     "finetune": ("objguided_d2.finetuning.command", "adapt a trained model to a few labeled images of yours"),
     "predict": ("objguided_d2.inference.predict_command", "images to label images, measurements and other files"),
+    "evaluate": ("objguided_d2.inference.evaluate_command", "AP and other numbers of a trained model on a dataset"),
     "export": ("objguided_d2.inference.export_command", "a trained model as one file, for predict"),
     "compare": ("objguided_d2.report.compare_command", "tables, figures and a page of several runs on one dataset"),
     "benchmark": ("objguided_d2.profiling.benchmark", "speed, memory and arithmetic of models side by side"),

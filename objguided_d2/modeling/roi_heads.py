@@ -116,11 +116,14 @@ class ObjectGuidedROIHeads(nn.Module):
         return self.mask_head(self._mask_features(features), boxes, image_sizes)
 
     def rescore(self, detections: list[Instances]) -> list[Instances]:
-        """Multiply ``scores`` by the power ``score_soft_iou_power`` of the soft IoU of ``pred_masks``, in place."""
+        """Make ``scores`` the geometric mean of themselves and of the masks' soft IoU to ``score_soft_iou_power``.
+
+        The order is that of the product; the root keeps a threshold near what it is for scores of centers.
+        """
         if self.score_soft_iou_power > 0:
             for instances in detections:
                 soft_iou = instances.pred_masks.soft_iou(self.mask_thresh)
-                instances.scores = instances.scores * soft_iou**self.score_soft_iou_power
+                instances.scores = (instances.scores * soft_iou**self.score_soft_iou_power).sqrt()
         return detections
 
     def _mask_features(self, features: dict[str, Tensor]) -> list[Tensor]:

@@ -32,12 +32,12 @@ def proposals(model, features):
     return generator.propose(generator.head(feature), partial(generator.head.wh_and_offset, feature), [(64, 96)])
 
 
-def test_the_score_is_the_centers_times_a_power_of_the_soft_iou():
+def test_the_score_is_the_geometric_mean_of_the_centers_and_a_power_of_the_soft_iou():
     plain, linear, fourth = scored(0.0), scored(1.0), scored(4.0)
     soft_iou = plain.pred_masks.soft_iou(0.53)
     assert len(plain) > 5 and soft_iou.max() - soft_iou.min() > 0.01
-    torch.testing.assert_close(linear.scores, plain.scores * soft_iou)
-    torch.testing.assert_close(fourth.scores, plain.scores * soft_iou**4)
+    torch.testing.assert_close(linear.scores, (plain.scores * soft_iou) ** 0.5)
+    torch.testing.assert_close(fourth.scores, (plain.scores * soft_iou**4) ** 0.5)
 
 
 def test_a_negative_power_is_refused():

@@ -1,0 +1,88 @@
+"""``objguided evaluate``: AP and the other numbers of any model that ``objguided predict`` takes, on a dataset."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+_EPILOG = """\
+Examples:
+  %(prog)s --model nuclei --dataset dsb2018_val
+  %(prog)s --model mine.zip --dataset cells_val --output evaluation TEST.ORIENTATIONS 8
+
+Numbers and predictions go to OUTPUT/inference/DATASET.
+"""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog, description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="bundle file, run folder, or name of a shipped model")
+    parser.add_argument("--dataset", required=True, help="prepared or registered, as dsb2018_val")
+    parser.add_argument("--output", default="evaluation", metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument("--device", help="as cpu or cuda:1 (default: CUDA where there is any)")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="pairs over the model's config")
+    args = parser.parse_args(argv)
+    from ..engine.errors import ConfigError
+
+    try:
+        evaluate(args.model, args.dataset, args.output, device=args.device, options=args.opts)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ConfigError.exit_status if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def evaluate(
+    model: str, dataset: str, output: str, *, device: str | None = None, options: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
+    """Evaluate a model by its TEST.EVALUATORS, print the numbers and write them below ``output``.
+
+    Args:
+        model: see :func:`.pretrained.load_pretrained`.
+        dataset: a prepared or registered name.
+        device: as ``cpu`` or ``cuda:1``; by default CUDA where there is any.
+        options: pairs of keys and values over the model's config.
+
+    Returns:
+        ``{task: {metric: value}}``.
+    Raises:
+        ConfigError, BundleError, LoadError: if model, dataset and options do not fit, in one line.
+    """
+    from detectron2.modeling import build_model
+
+    from ..engine.setup import check_config
+    from ..engine.trainer import Trainer
+    from ..evaluation import format_results
+    from .pretrained import load_pretrained
+
+    loaded = load_pretrained(model, device=device)
+    cfg = loaded.cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST, cfg.OUTPUT_DIR = (dataset,), output
+    _merge(cfg, options)
+    check_config(cfg, eval_only=True, resume=True)
+    cfg.freeze()
+    network = loaded.model
+    if options:  # Some are read where the model is built.
+        network = build_model(cfg).eval()
+        network.load_state_dict(loaded.model.state_dict())
+    results = Trainer.test(cfg, network)
+    print(format_results(results))
+    return results
+
+
+def _merge(cfg: "CfgNode", options: Sequence[str]) -> None:
+    from ..config import CONFIG_ERRORS, config_error_reason
+    from ..engine.errors import ConfigError
+    from ..engine.setup import with_float_values
+
+    try:
+        cfg.merge_from_list(with_float_values(cfg, list(options)))
+    except CONFIG_ERRORS as error:
+        raise ConfigError(f"KEY VALUE pairs: {config_error_reason(error)}") from error

@@ -1,0 +1,28 @@
+"""``objguided evaluate``."""
+
+import json
+
+from objguided_d2.cli import main
+from tests.finetuning.models import save_tiny_run
+
+
+def test_the_numbers_of_a_model_are_printed_and_written(toy_data, tmp_path, capsys):
+    model = save_tiny_run(tmp_path / "model")
+    command = ["evaluate", "--model", str(model), "--dataset", "toy_val", "--output", str(tmp_path / "evaluation")]
+    assert main([*command, "TEST.ORIENTATIONS", "2", "TEST.EVALUATORS", "('coco',)"]) == 0
+    written = json.loads((tmp_path / "evaluation/inference/toy_val/metrics.json").read_text())
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["segm/AP50"])
+    assert line.split()[1] == f"{written['results']['segm/AP50']:.2f}"
+    assert (tmp_path / "evaluation/inference/toy_val/coco_instances_results.json").is_file()
+
+
+def test_what_does_not_fit_is_one_line(toy_data, tmp_path, capsys):
+    model = save_tiny_run(tmp_path / "model")
+    for arguments, words in (
+        (["--model", str(model), "--dataset", "toy_vall"], "'toy_vall' is not registered; did you mean toy_val"),
+        (["--model", str(tmp_path / "none.zip"), "--dataset", "toy_val"], "none.zip does not exist"),
+        (["--model", str(model), "--dataset", "toy_val", "TEST.ORIENTATION", "2"], "Non-existent key: TEST.ORIENTATION"),
+    ):
+        assert main(["evaluate", *arguments]) == 1
+        error = capsys.readouterr().err
+        assert words in error and error.startswith("error: ") and error.count("\n") == 1

@@ -1,0 +1,25 @@
+"""The models that come with the package do what their cards say."""
+
+import pytest
+
+from objguided_d2 import Predictor, samples
+from objguided_d2.demo import f1
+from objguided_d2.inference.bundle import read_parts
+from objguided_d2.inference.pretrained import SHIPPED, shipped_models
+
+
+def test_there_is_one_of_nuclei_that_fits_into_the_package():
+    assert shipped_models() == ["nuclei"]
+    path = SHIPPED / "nuclei.zip"
+    assert path.stat().st_size < 26e6
+    card = read_parts(path)["model_card.md"].decode()
+    for word in ("CC0", "Leak check", "objguided evaluate --model nuclei", "Limits"):
+        assert word in card
+
+
+@pytest.mark.parametrize(("name", "least"), [("fluorescence_small_64eeef16", 85), ("stained_pink_white_b214800d", 78)])
+def test_nuclei_finds_the_nuclei_of_a_sample(name, least):
+    (sample,) = (sample for sample in samples.nuclei() if sample.name == name)
+    prediction = Predictor.from_pretrained("nuclei", device="cpu")(sample.image)
+    assert f1([(sample, prediction.labels)]) > least
+    assert prediction.table()["class"].unique().tolist() == ["nucleus"]
