@@ -14,6 +14,7 @@ import torch
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from ..structures.ragged_masks import pixel_fractions
 from .proposal_generator import CenterKeypointProposals
 
 
@@ -132,10 +133,11 @@ def detect(
         oriented = heads.masks_of_boxes(features, boxes, [orientation.apply_size(size)] * len(boxes))
         for instances, masks in zip(detections, oriented):
             own = instances.pred_masks
-            fractions = orientation.apply_fractions(own.pixel_fractions())
+            fractions = orientation.apply_fractions(pixel_fractions(own.grid, own.spacing))
             own.probabilities = own.probabilities + masks.at_fractions(own.grid.pixels.roi, fractions)
-    for instances in detections:
-        instances.pred_masks.probabilities = instances.pred_masks.probabilities / len(views)
+    if len(views) > 1:
+        for instances in detections:
+            instances.pred_masks.probabilities = instances.pred_masks.probabilities / len(views)
     return heads.rescore(detections)
 
 

@@ -194,6 +194,14 @@ def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor
     return torch.arange(length, device="cpu")[item.cpu() if isinstance(item, Tensor) else item]
 
 
+def pixel_fractions(grid: RaggedGrid, spacing: str) -> Tensor:
+    """Where each pixel of ``grid`` lies in its ROI's box, as a fraction from edge to edge: (P, 2), x first."""
+    roi, row, column = grid.pixels
+    zeros, ones = torch.zeros_like(roi), torch.ones_like(roi)
+    x = point_positions(zeros, ones, grid.device_widths.index_select(0, roi), column, spacing)
+    return torch.stack([x, point_positions(zeros, ones, grid.device_heights.index_select(0, roi), row, spacing)], 1)
+
+
 class RaggedROIMasks(ROIMasks):
     """Mask probabilities of one image, each in its own ROI; ``ROIMasks`` for masks that are not square.
 
@@ -313,14 +321,6 @@ class RaggedROIMasks(ROIMasks):
         index = self.grid.starts.index_select(0, roi)[:, None] + corner_y * size[:, :1] + corner_x
         return weighted_gather(self.probabilities.float()[:, None], index, weight)[:, 0]
 
-    def pixel_fractions(self) -> Tensor:
-        """Where each pixel lies in its ROI's box, as a fraction from edge to edge: (P, 2), x first."""
-        roi, row, column = self.grid.pixels
-        zeros, ones = torch.zeros_like(roi), torch.ones_like(roi)
-        widths, heights = self.grid.device_widths[roi], self.grid.device_heights[roi]
-        x = point_positions(zeros, ones, widths, column, self.spacing)
-        return torch.stack([x, point_positions(zeros, ones, heights, row, self.spacing)], 1)
-
     def _slice(self, begin: int, end: int) -> RaggedROIMasks:
         grid, pixels = self.grid.slice(begin, end)
         return RaggedROIMasks(self.probabilities[pixels], grid, self.boxes[begin:end], self.spacing, self.image_size)
@@ -347,19 +347,7 @@ class RaggedROIMasks(ROIMasks):
         if torch.equal(full, sizes):
             return self
         grid = RaggedGrid(full[0].contiguous(), full[1].contiguous(), self.device)
-        roi, row, column = grid.pixels
-        corners, counts = [], []
-        for index, count, new_count in (
-            (column, self.grid.device_widths, grid.device_widths),
-            (row, self.grid.device_heights, grid.device_heights),
-        ):
-            ones, count = torch.ones_like(roi), count.index_select(0, roi)
-            fraction = point_positions(0 * ones, ones, new_count.index_select(0, roi), index, self.spacing)
-            corners.append(fraction_to_index(fraction, count, self.spacing))
-            counts.append(count)
-        corner_y, corner_x, weight = bilinear_corners(*corners, *counts)
-        source = self.grid.starts.index_select(0, roi)[:, None] + corner_y * counts[0][:, None] + corner_x
-        values = weighted_gather(self.probabilities.float()[:, None], source, weight)[:, 0]
+        values = self.at_fractions(grid.pixels.roi, pixel_fractions(grid, self.spacing))
         return RaggedROIMasks(values, grid, self.boxes, self.spacing, self.image_size)
 
     def _windows(self, low: Tensor, high: Tensor, image_size: tuple[int, int]) -> tuple[RaggedGrid, Tensor, Tensor]:
