@@ -25,12 +25,14 @@ Value = TypeVar("Value")
 class DecodedImage(NamedTuple):
     """An image, (H, W, C) uint8, and its instances as label layers (see label_layers.py); no layers for polygons.
 
-    ``crowd`` is the (H, W) uint8 region of crowd_region.py, if the image has any crowd.
+    ``crowd`` is the (H, W) uint8 region of crowd_region.py, if the image has any crowd; ``object_size`` that of
+    :func:`median_object_size`.
     """
 
     image: np.ndarray
     layers: list[np.ndarray]
     crowd: np.ndarray | None
+    object_size: float
 
     @property
     def num_bytes(self) -> int:
@@ -170,7 +172,7 @@ class InstanceMapper:
             load=lambda: self._decode(sample, objects, crowds),
             num_bytes=lambda value: value.num_bytes,
         )
-        augmented = ObjectSizeAugInput(decoded.image, median_object_size(objects))
+        augmented = ObjectSizeAugInput(decoded.image, decoded.object_size)
         transforms = self.augmentations(augmented)
         image_size = augmented.image.shape[:2]
         if not self.is_train:
@@ -190,9 +192,10 @@ class InstanceMapper:
             stated = sample["height"], sample["width"]
             message = f"image {sample['file_name']} {size_mismatch(image.shape[:2], stated)}"
             raise detection_utils.SizeMismatchError(message) from error
+        object_size = median_object_size(objects)
         needs_layers = self.is_train and self.mask_format == "bitmask"
         if not needs_layers and not crowds:
-            return DecodedImage(image, [], None)
+            return DecodedImage(image, [], None, object_size)
         height, width = image.shape[:2]
         rles = _to_rles(f"{sample['file_name']}, annotation", objects, height, width)
         crowd_rles = _to_rles(f"{sample['file_name']}, crowd region", crowds, height, width)
@@ -200,6 +203,7 @@ class InstanceMapper:
             image,
             pack_masks(rles, height, width) if needs_layers else [],
             merge_crowds(crowd_rles, rles) if crowds else None,
+            object_size,
         )
 
 
