@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,12 +36,7 @@ def load_config(args: Namespace) -> CfgNode:
             raise ConfigError(f"--config-file: {error}") from error
         args.config_file = file
         _merge(cfg, cfg.merge_from_file, file, f"config file {file}")
-    _merge(
-        cfg,
-        cfg.merge_from_list,
-        with_float_values(cfg, args.opts or []),
-        "KEY VALUE pairs at the end of the command line",
-    )
+    merge_options(cfg, args.opts or [])
     if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     check_config(cfg, eval_only=args.eval_only, resume=args.resume)
@@ -69,6 +64,16 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
         autocast_dtype(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:
+    """Merge KEY VALUE pairs of a command line.
+
+    Raises:
+        ConfigError: for unknown keys, with those that are alike, and values that do not fit.
+    """
+    values = with_float_values(cfg, list(options))
+    _merge(cfg, cfg.merge_from_list, values, "KEY VALUE pairs at the end of the command line")
 
 
 def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name: str) -> None:

@@ -3,10 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from detectron2.config import CfgNode
 
 _EPILOG = """\
 Examples:
@@ -56,7 +52,7 @@ def evaluate(
     """
     from detectron2.modeling import build_model
 
-    from ..engine.setup import check_config
+    from ..engine.setup import check_config, merge_options
     from ..engine.trainer import Trainer
     from ..evaluation import format_results
     from .pretrained import load_pretrained
@@ -65,7 +61,7 @@ def evaluate(
     cfg = loaded.cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TEST, cfg.OUTPUT_DIR = (dataset,), output
-    _merge(cfg, options)
+    merge_options(cfg, options)
     check_config(cfg, eval_only=True, resume=True)
     cfg.freeze()
     network = loaded.model
@@ -75,14 +71,3 @@ def evaluate(
     results = Trainer.test(cfg, network)
     print(format_results(results))
     return results
-
-
-def _merge(cfg: "CfgNode", options: Sequence[str]) -> None:
-    from ..config import CONFIG_ERRORS, config_error_reason
-    from ..engine.errors import ConfigError
-    from ..engine.setup import with_float_values
-
-    try:
-        cfg.merge_from_list(with_float_values(cfg, list(options)))
-    except CONFIG_ERRORS as error:
-        raise ConfigError(f"KEY VALUE pairs: {config_error_reason(error)}") from error
