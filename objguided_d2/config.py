@@ -178,11 +178,14 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.VERTICAL_FLIP = False
     cfg.INPUT.TRANSPOSE = False
     # Strengths of random changes of training images, 0 = off (the paper has none): gamma exp(+-GAMMA), factors
-    # 1 +- BRIGHTNESS and CONTRAST, blur up to BLUR pixels, noise up to NOISE gray values (standard deviations).
+    # 1 +- BRIGHTNESS, CONTRAST and SATURATION, colors turned by up to HUE degrees (both keep gray images gray),
+    # blur up to BLUR pixels, noise up to NOISE gray values (standard deviations).
     light = cfg.INPUT.PHOTOMETRIC = CN()
     light.GAMMA = 0.0
     light.BRIGHTNESS = 0.0
     light.CONTRAST = 0.0
+    light.SATURATION = 0.0
+    light.HUE = 0.0
     light.BLUR = 0.0
     light.NOISE = 0.0
     # Chance that half of the objects of another training image are pasted over this one. Ours, for small datasets.

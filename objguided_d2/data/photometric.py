@@ -29,6 +29,20 @@ class GammaTransform(_ImageTransform):
         return table[img]
 
 
+class HueTransform(_ImageTransform):
+    """Turns the colors of an RGB or BGR image by ``angle`` radians around the gray axis."""
+
+    def __init__(self, angle: float) -> None:
+        super().__init__()
+        self.angle = angle
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        if img.ndim != 3 or img.shape[2] != 3:
+            return img
+        axis = np.full(3, 1 / np.sqrt(3)) * self.angle
+        return cv2.transform(img, cv2.Rodrigues(axis)[0])
+
+
 class GaussianBlurTransform(_ImageTransform):
     """Gaussian blur by ``sigma`` pixels."""
 
@@ -63,6 +77,17 @@ class RandomGamma(T.Augmentation):
         return GammaTransform(float(np.exp(np.random.uniform(-self.strength, self.strength))))
 
 
+class RandomHue(T.Augmentation):
+    """Colors turned by an angle uniform in +-``max_angle`` degrees."""
+
+    def __init__(self, max_angle: float) -> None:
+        super().__init__()
+        self.max_angle = max_angle
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        return HueTransform(np.deg2rad(np.random.uniform(-self.max_angle, self.max_angle)))
+
+
 class RandomGaussianBlur(T.Augmentation):
     """Blur by a sigma uniform in 0 to ``max_sigma`` pixels."""
 
@@ -89,18 +114,18 @@ def build_photometric_augmentation(cfg: CfgNode) -> list[T.Augmentation]:
     """What ``INPUT.PHOTOMETRIC`` switches on, in the order in which light, optics and camera act.
 
     Raises:
-        ValueError: for a negative strength, or a brightness or contrast of 1 or more.
+        ValueError: for a negative strength, or a brightness, contrast or saturation of 1 or more.
     """
     keys = cfg.INPUT.PHOTOMETRIC
     for name, value in keys.items():
-        if value < 0 or (name in ("BRIGHTNESS", "CONTRAST") and value >= 1):
-            raise ValueError(
-                f"INPUT.PHOTOMETRIC.{name} is {value}; it must be at least 0, brightness and contrast under 1"
-            )
+        if value < 0 or (name in ("BRIGHTNESS", "CONTRAST", "SATURATION") and value >= 1):
+            raise ValueError(f"INPUT.PHOTOMETRIC.{name} is {value}; it must be 0 or more, and for factors under 1")
     switches = (
         (keys.GAMMA, lambda value: RandomGamma(value)),
         (keys.BRIGHTNESS, lambda value: T.RandomBrightness(1 - value, 1 + value)),
         (keys.CONTRAST, lambda value: T.RandomContrast(1 - value, 1 + value)),
+        (keys.SATURATION, lambda value: T.RandomSaturation(1 - value, 1 + value)),
+        (keys.HUE, lambda value: RandomHue(value)),
         (keys.BLUR, lambda value: RandomGaussianBlur(value)),
         (keys.NOISE, lambda value: RandomGaussianNoise(value)),
     )
