@@ -6,11 +6,16 @@ Glossary: M rows, S source rows, K rows gathered per output, C channels, R segme
 ``embedding_bag`` is the workhorse: it is a fused weighted sum of rows, on CPU and CUDA, and both directions of every
 linear map here can be written as one call of it. Its own backward scatters row by row, which took ten times longer
 than the forward; the functions below run the transposed map as a forward instead, which also makes it deterministic.
+A CUDA thread sums a whole bag, one row after the other, so that long bags are summed there in parts.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+# Rows that one CUDA thread sums: a bag of thousands, an ROI's pixels say, made it take 90 % of a training step.
+ROWS_PER_PART = 32
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -92,9 +97,30 @@ def segment_norm_relu(
     return _SegmentNormRelu.apply(values, cells, starts, roi, weight, bias, eps)
 
 
-def _segment_sums(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-    """(R, C): sum of ``values[rows[i]]`` over the entries i of each segment."""
-    return F.embedding_bag(rows, values, starts, mode="sum", include_last_offset=True)
+def _segment_sums(values: Tensor, rows: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tensor:
+    """(R, C): sum of ``weight[i] * values[rows[i]]`` over the entries i of each segment."""
+    if values.is_cuda:
+        return sums_in_parts(values, rows, starts, weight)
+    return F.embedding_bag(rows, values, starts, mode="sum", include_last_offset=True, per_sample_weights=weight)
+
+
+def sums_in_parts(values: Tensor, rows: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Sums of segments of any length, each cut into parts of at most ``ROWS_PER_PART`` entries that are summed first.
+
+    Args:
+        values: (S, C) float.
+        rows: (M,) int64, the row of each entry.
+        starts: (R + 1,) int64, segment r having the entries [starts[r], starts[r + 1]); the last is M.
+        weight: (M,) of each entry, dtype of ``values``, or None.
+
+    Returns:
+        (R, C), dtype of ``values``; zeros for empty segments.
+    """
+    every = torch.arange(0, len(rows), ROWS_PER_PART, device=rows.device)
+    cuts = torch.cat([starts, every]).sort().values
+    parts = F.embedding_bag(rows, values, cuts, mode="sum", include_last_offset=True, per_sample_weights=weight)
+    index = torch.arange(len(parts), device=rows.device)
+    return F.embedding_bag(index, parts, torch.searchsorted(cuts, starts), mode="sum", include_last_offset=True)
 
 
 class _WeightedGather(torch.autograd.Function):
@@ -112,14 +138,8 @@ class _WeightedGather(torch.autograd.Function):
         count = torch.zeros(ctx.num_rows + 1, dtype=torch.int64, device=flat.device)
         count.scatter_add_(0, flat + 1, torch.ones_like(flat))
         # Zero weights mark samples outside a map; they stay in the bags, where they add nothing.
-        grad_source = F.embedding_bag(
-            order // index.shape[1],
-            grad.contiguous(),
-            count.cumsum(0),
-            mode="sum",
-            include_last_offset=True,
-            per_sample_weights=weight.reshape(-1).index_select(0, order).to(grad.dtype),
-        )
+        weight = weight.reshape(-1).index_select(0, order).to(grad.dtype)
+        grad_source = _segment_sums(grad.contiguous(), order // index.shape[1], count.cumsum(0), weight)
         return grad_source, None, None
 
 

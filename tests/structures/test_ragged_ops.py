@@ -8,6 +8,7 @@ from objguided_d2.structures.ragged_ops import (
     segment_mean,
     segment_norm_relu,
     segment_sum,
+    sums_in_parts,
     weighted_gather,
 )
 
@@ -58,6 +59,18 @@ def test_segment_sum_and_mean_handle_empty_runs(device):
     torch.testing.assert_close(mean, expected / LENGTHS.clamp(min=1)[:, None].to(device))
     assert mean[1].tolist() == [0, 0]
     assert torch.autograd.gradcheck(lambda v: segment_mean(v, starts, segment), values)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("lengths", [[0, 100, 0, 31, 32, 33, 0], [], [0, 0], [64, 64], [1] * 70])
+def test_sums_in_parts_are_sums(lengths, weighted, device):
+    values = double(20, 3).to(device)
+    rows = torch.randint(0, 20, (sum(lengths),), generator=torch.Generator().manual_seed(1)).to(device)
+    weight = double(len(rows)).to(device) if weighted else None
+    entries = values[rows] if weight is None else values[rows] * weight[:, None]
+    expected = torch.stack([part.sum(0) for part in entries.split(lengths)]) if lengths else values[:0]
+    starts = torch.tensor([0, *lengths], device=device).cumsum(0)
+    torch.testing.assert_close(sums_in_parts(values, rows, starts, weight), expected)
 
 
 # The rows of the runs above in another order, with two rows of no run between them.
