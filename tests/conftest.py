@@ -13,6 +13,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # One of several, which share the cores
     torch.set_num_threads(1)
 else:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+# Expected values are those of float32.
+torch.backends.cudnn.allow_tf32 = False
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no_deadline", deadline=None)
 # ``make soak``: the tests that leave their number of examples open take many.

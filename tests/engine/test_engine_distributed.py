@@ -133,7 +133,8 @@ def test_processes_that_do_not_meet_say_where(monkeypatch):
         _run_in_group(ProcessPlacement(3, 4, 0, 1, "tcp://node0:1234"), print, ())
 
 
-def test_several_machines_need_an_address():
+def test_several_machines_need_an_address(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="--num-machines above 1 needs --dist-url"):
         launch(print, args(num_machines=2), ())
 

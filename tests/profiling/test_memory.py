@@ -6,11 +6,12 @@ from objguided_d2.profiling.memory import peak_megabytes
 
 
 def prepare(before: int, during: int) -> Callable[[], object]:
-    """Holds ``before`` MiB, and the call takes ``during`` MiB for a while."""
-    held = torch.ones(before, 2**18)
+    """Holds ``before`` MiB, and the call takes ``during`` MiB for a while; of the device if there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    held = torch.ones(before, 2**18, device=device)
 
     def call() -> None:
-        torch.ones(during, 2**18)
+        torch.ones(during, 2**18, device=device)
         held.sum()
 
     return call
