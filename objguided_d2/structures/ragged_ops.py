@@ -4,15 +4,15 @@ Glossary: M rows, S source rows, K rows gathered per output, C channels, R segme
 ``roi_canvas``.
 
 ``embedding_bag`` is the workhorse: it is a fused weighted sum of rows, on CPU and CUDA, and both directions of every
-linear map here can be written as one call of it. Its own backward scatters row by row, which took ten times longer
-than the forward; the functions below run the transposed map as a forward instead, which also makes it deterministic.
-A CUDA thread sums a whole bag, one row after the other, so that long bags are summed there in parts.
+linear map here can be written as one call of it. Its own backward scatters row by row, which on a CPU took ten times
+longer than the forward; the functions below run the transposed map as a forward instead, which also makes it
+deterministic. A CUDA thread sums a whole bag, one row after the other: there, long bags are summed in parts, and the
+transposed map adds by atomics, as that of Detectron2's ROIAlign does.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
 
 # Rows that one CUDA thread sums: a bag of thousands, an ROI's pixels say, made it take 90 % of a training step.
 ROWS_PER_PART = 32
@@ -97,28 +97,27 @@ def segment_norm_relu(
     return _SegmentNormRelu.apply(values, cells, starts, roi, weight, bias, eps)
 
 
-def _segment_sums(values: Tensor, rows: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tensor:
-    """(R, C): sum of ``weight[i] * values[rows[i]]`` over the entries i of each segment."""
+def _segment_sums(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """(R, C): sum of ``values[rows[i]]`` over the entries i of each segment."""
     if values.is_cuda:
-        return sums_in_parts(values, rows, starts, weight)
-    return F.embedding_bag(rows, values, starts, mode="sum", include_last_offset=True, per_sample_weights=weight)
+        return sums_in_parts(values, rows, starts)
+    return F.embedding_bag(rows, values, starts, mode="sum", include_last_offset=True)
 
 
-def sums_in_parts(values: Tensor, rows: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tensor:
+def sums_in_parts(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
     """Sums of segments of any length, each cut into parts of at most ``ROWS_PER_PART`` entries that are summed first.
 
     Args:
         values: (S, C) float.
         rows: (M,) int64, the row of each entry.
         starts: (R + 1,) int64, segment r having the entries [starts[r], starts[r + 1]); the last is M.
-        weight: (M,) of each entry, dtype of ``values``, or None.
 
     Returns:
         (R, C), dtype of ``values``; zeros for empty segments.
     """
     every = torch.arange(0, len(rows), ROWS_PER_PART, device=rows.device)
     cuts = torch.cat([starts, every]).sort().values
-    parts = F.embedding_bag(rows, values, cuts, mode="sum", include_last_offset=True, per_sample_weights=weight)
+    parts = F.embedding_bag(rows, values, cuts, mode="sum", include_last_offset=True)
     index = torch.arange(len(parts), device=rows.device)
     return F.embedding_bag(index, parts, torch.searchsorted(cuts, starts), mode="sum", include_last_offset=True)
 
@@ -133,14 +132,36 @@ class _WeightedGather(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         index, weight = ctx.saved_tensors
-        flat = index.reshape(-1)
-        order = flat.argsort()
-        count = torch.zeros(ctx.num_rows + 1, dtype=torch.int64, device=flat.device)
-        count.scatter_add_(0, flat + 1, torch.ones_like(flat))
-        # Zero weights mark samples outside a map; they stay in the bags, where they add nothing.
-        weight = weight.reshape(-1).index_select(0, order).to(grad.dtype)
-        grad_source = _segment_sums(grad.contiguous(), order // index.shape[1], count.cumsum(0), weight)
-        return grad_source, None, None
+        scatter = scatter_with_atomics if grad.is_cuda else _scatter_sorted
+        return scatter(grad, index, weight, ctx.num_rows), None, None
+
+
+def _scatter_sorted(grad: Tensor, index: Tensor, weight: Tensor, num_rows: int) -> Tensor:
+    """The transpose of ``weighted_gather``, (M, C) -> (S, C), as sums of bags, one per row of the result."""
+    flat = index.reshape(-1)
+    order = flat.argsort()
+    count = torch.zeros(num_rows + 1, dtype=torch.int64, device=flat.device)
+    count.scatter_add_(0, flat + 1, torch.ones_like(flat))
+    # Zero weights mark samples outside a map; they stay in the bags, where they add nothing.
+    return F.embedding_bag(
+        order // index.shape[1],
+        grad.contiguous(),
+        count.cumsum(0),
+        mode="sum",
+        include_last_offset=True,
+        per_sample_weights=weight.reshape(-1).index_select(0, order).to(grad.dtype),
+    )
+
+
+def scatter_with_atomics(grad: Tensor, index: Tensor, weight: Tensor, num_rows: int) -> Tensor:
+    """The same on CUDA, where bags of a million rows, most with few entries and some with thousands, were slow."""
+    flat = index.reshape(-1)
+    # Zero weights mark samples outside a map, often all at one row, which their additions would wait for.
+    spread = torch.arange(len(flat), device=flat.device) % max(num_rows, 1)
+    flat = torch.where(weight.reshape(-1) == 0, spread, flat)
+    terms = at_least_float32(grad)[:, None] * weight[:, :, None]
+    result = terms.new_zeros(num_rows, grad.shape[1])
+    return result.index_add_(0, flat, terms.flatten(0, 1)).to(grad.dtype)
 
 
 class _GatherRows(torch.autograd.Function):
