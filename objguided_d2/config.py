@@ -202,6 +202,9 @@ def _add_input(cfg: CN) -> None:
     # Pixels in the network per pixel of a test image, in place of any size. Ours: for images of one magnification and
     # of any size. 0 = off.
     cfg.INPUT.TEST_SCALE = 0.0
+    # Pixels in the network per pixel of a test image at least, where MIN_SIZE_TEST and MAX_SIZE_TEST would give less, 0
+    # = off. Ours: objects of large images keep their size, as SQUARE_CROP.MAX_OBJECTS_PER_SIDE does it in training.
+    cfg.INPUT.MIN_SCALE_TEST = 0.0
     # Keep decoded training images and annotations in memory up to this many MiB per loader process. Ours: a small
     # dataset is decoded once instead of every epoch. 0 = off.
     cfg.INPUT.CACHE_MEGABYTES = 0

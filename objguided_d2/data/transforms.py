@@ -145,13 +145,33 @@ class ScaleBy(T.Augmentation):
     def __init__(self, factor: float) -> None:
         super().__init__()
         if not 0 < factor < np.inf:
-            raise ValueError(f"INPUT.TEST_SCALE is {factor}; use a factor above 0, or 0 for INPUT.MIN_SIZE_TEST")
+            raise ValueError(
+                f"INPUT.TEST_SCALE or MIN_SCALE_TEST is {factor}; use a factor above 0, or 0 for INPUT.MIN_SIZE_TEST"
+            )
         self.factor = factor
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         height, width = image.shape[:2]
         new_height, new_width = (max(1, int(side * self.factor + 0.5)) for side in (height, width))
         return T.ResizeTransform(height, width, new_height, new_width)
+
+
+class ResizeAtLeast(T.Augmentation):
+    """What another resize does, but no image is reduced below a factor.
+
+    Args:
+        resize: gives the transform of most images.
+        min_factor: the smallest factor of the height, above 0.
+    """
+
+    def __init__(self, resize: T.Augmentation, min_factor: float) -> None:
+        super().__init__()
+        self.resize, self.scale_by = resize, ScaleBy(min_factor)
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        transform, at_least = self.resize.get_transform(image), self.scale_by.get_transform(image)
+        height = image.shape[0] if isinstance(transform, T.NoOpTransform) else transform.new_h
+        return at_least if at_least.new_h > height else transform
 
 
 class RandomTranspose(T.Augmentation):
@@ -171,7 +191,11 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     if not is_train:
         if cfg.INPUT.TEST_SCALE != 0:
             return [ScaleBy(cfg.INPUT.TEST_SCALE)]
-        return [T.Resize(tuple(cfg.INPUT.TEST_SIZE))] if cfg.INPUT.TEST_SIZE else resize_and_flip
+        if cfg.INPUT.TEST_SIZE:
+            return [T.Resize(tuple(cfg.INPUT.TEST_SIZE))]
+        if cfg.INPUT.MIN_SCALE_TEST != 0:
+            return [ResizeAtLeast(resize_and_flip[0], cfg.INPUT.MIN_SCALE_TEST)]
+        return resize_and_flip
     resize, *augmentations = resize_and_flip
     square = cfg.INPUT.SQUARE_CROP
     if square.ENABLED:

@@ -143,6 +143,8 @@ def model_card(cfg: CfgNode, model: nn.Module, info: ModelInfo) -> str:
     unknown = "unknown"
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     size = list(cfg.INPUT.TEST_SIZE) or f"{cfg.INPUT.MIN_SIZE_TEST} pixels on the shorter side"
+    if cfg.INPUT.MIN_SCALE_TEST > 0 and not cfg.INPUT.TEST_SIZE:
+        size += f", at least {cfg.INPUT.MIN_SCALE_TEST:g} pixels per pixel of the image"
     if cfg.INPUT.TEST_SCALE > 0:
         size = f"{cfg.INPUT.TEST_SCALE:g} pixels per pixel of the image"
     rows = {

@@ -71,7 +71,19 @@ def test_test_images_of_any_size_are_resized_by_one_factor():
         expected = tuple(max(1, int(side / 2 + 0.5)) for side in (height, width))
         assert (transform.new_h, transform.new_w) == expected
     cfg.INPUT.TEST_SCALE = -1.0
-    with pytest.raises(ValueError, match="INPUT.TEST_SCALE is -1.0"):
+    with pytest.raises(ValueError, match="INPUT.TEST_SCALE or MIN_SCALE_TEST is -1.0"):
+        build_augmentation(cfg, is_train=False)
+
+
+def test_large_test_images_keep_a_scale():
+    cfg = get_cfg()
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.MIN_SCALE_TEST = 40, 100, 0.5
+    (resize,) = build_augmentation(cfg, is_train=False)
+    for shape, expected in {(20, 30): (40, 60), (40, 60): (40, 60), (60, 90): (40, 60), (200, 100): (100, 50)}.items():
+        image = np.zeros((*shape, 3), np.uint8)
+        assert resize.get_transform(image).apply_image(image).shape[:2] == expected
+    cfg.INPUT.MIN_SCALE_TEST = -1.0
+    with pytest.raises(ValueError, match="INPUT.TEST_SCALE or MIN_SCALE_TEST is -1.0"):
         build_augmentation(cfg, is_train=False)
 
 
