@@ -23,6 +23,8 @@ METRICS = {"AP": "segm/AP", "AP50": "segm/AP50", "F1@0.5": "matching/f150"}
 # A training crop shows this factor more or less than a test image does.
 _ZOOM = 1.25
 _CROP_MULTIPLE = 32
+# Of all crops of a step, on a CPU: many small steps adapt more than few large ones.
+_PIXELS_PER_STEP = 4 * 256**2
 _WARMUP = 20
 # Steps that are lost at most where the computer goes down.
 _CHECKPOINT_PERIOD = 50
@@ -110,6 +112,8 @@ def base_config(
 
     solver = cfg.SOLVER
     solver.LR_SCHEDULER_NAME, solver.RESCALE_INTERVAL = "WarmupCosineLR", False
+    if torch.device(device).type == "cpu":
+        solver.IMS_PER_BATCH = max(1, min(solver.IMS_PER_BATCH, round(_PIXELS_PER_STEP / size**2)))
     solver.AMP.ENABLED = solver.AMP.ENABLED and _has_precision(solver.AMP.PRECISION, device)
     if not from_scratch:
         solver.BASE_LR *= LR_FACTOR
