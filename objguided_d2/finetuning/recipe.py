@@ -115,6 +115,8 @@ def base_config(
     if torch.device(device).type == "cpu":
         solver.IMS_PER_BATCH = max(1, min(solver.IMS_PER_BATCH, round(_PIXELS_PER_STEP / size**2)))
     solver.AMP.ENABLED = solver.AMP.ENABLED and _has_precision(solver.AMP.PRECISION, device)
+    # Of steps of fewer images, each is less certain.
+    solver.BASE_LR *= math.sqrt(solver.IMS_PER_BATCH / model_cfg.SOLVER.IMS_PER_BATCH)
     if not from_scratch:
         solver.BASE_LR *= LR_FACTOR
         solver.FREEZE_BN_AT = 0.0

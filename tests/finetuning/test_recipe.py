@@ -13,4 +13,5 @@ def test_a_step_on_a_cpu_has_as_many_pixels_at_every_crop_size(crop, batch):
     split = Split(("a",), (), 5, 0, 5)
     finetuning = base_config(cfg, split=split, from_scratch=False, device="cpu", **given)
     assert finetuning.SOLVER.IMS_PER_BATCH == batch and finetuning.INPUT.SQUARE_CROP.OUTPUT_SIZE == crop
+    assert finetuning.SOLVER.BASE_LR == pytest.approx(0.1 * cfg.SOLVER.BASE_LR * (batch / 32) ** 0.5)
     assert base_config(cfg, split=split, from_scratch=False, device="cuda", **given).SOLVER.IMS_PER_BATCH == 32
