@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -36,7 +37,8 @@ def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> 
     processes start here, on each of ``args.num_machines`` machines that this is called on; one process per machine if
     ``num_gpus`` is 0. Without CUDA these are CPU processes (gloo) that share the cores.
 
-    The processes know the datasets that this one has registered from COCO files. If one dies, all end.
+    The processes know the datasets that this one has registered from COCO files. If one dies, all end; so they do if
+    this one is killed.
 
     Raises:
         SystemExit: with 130 or 143, if SIGINT or SIGTERM ended the run, see :class:`.errors.Interruption`.
@@ -152,6 +154,7 @@ def _run_process(
     main_args: tuple,
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _end_with_launcher()
     keep_freed_memory()
     if not torch.cuda.is_available():
         torch.set_num_threads(num_threads)
@@ -168,6 +171,25 @@ def _run_process(
     except EngineError as error:
         ends.put(error)
         sys.exit(1)
+
+
+def _end_with_launcher() -> None:
+    """End this process once the one that started it is gone, be it by SIGKILL.
+
+    PyTorch has Linux send SIGINT then, upon which a training saves a checkpoint. That is asked for after all imports,
+    when the launcher may be gone already, and does not reach a process that waits for the others in a call into C++.
+    """
+    launcher = multiprocessing.parent_process()
+    assert launcher is not None
+    if not launcher.is_alive():
+        os._exit(1)
+
+    def wait_and_end() -> None:
+        launcher.join()
+        time.sleep(GRACE_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, name="launcher watch", daemon=True).start()
 
 
 def _run_in_group(placement: ProcessPlacement, main_func: Callable[..., Any], main_args: tuple) -> None:

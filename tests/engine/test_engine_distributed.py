@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,8 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
-from objguided_d2.engine import ConfigError, Trainer, WeightsError, launch
-from objguided_d2.engine.distributed import _run_in_group, create_ddp_model
+from objguided_d2.engine import ConfigError, Trainer, WeightsError, distributed, launch
+from objguided_d2.engine.distributed import _end_with_launcher, _run_in_group, create_ddp_model
 from objguided_d2.engine.errors import ProcessError
 from objguided_d2.engine.process_environment import ProcessPlacement
 from tests.engine.toy import last_checkpoint, register_toy_dataset, run_toy, toy_cfg, weights  # noqa: F401
@@ -111,6 +113,43 @@ def test_error_of_one_process_ends_all_and_is_the_error_of_the_launcher():
 def test_death_of_one_process_ends_all():
     with pytest.raises(ProcessError, match="process 1 of 2 was killed by SIGKILL .* --resume"):
         launch(fail_in_the_second_process, args(), ("death",))
+
+
+def start_process_of_training(connection: Connection) -> None:
+    """The launcher: starts a process that ends with it, but else waits for long and takes no SIGINT."""
+
+    def wait_for_long():
+        connection.send("started")
+        connection.recv()
+        _end_with_launcher()
+        connection.send("goes on")
+        time.sleep(60)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    multiprocessing.get_context("fork").Process(target=wait_for_long).start()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked here, which is fast")
+@pytest.mark.parametrize("when", ["imports", "trains"])
+def test_process_ends_after_its_launcher_was_killed(when, monkeypatch):
+    monkeypatch.setattr(distributed, "GRACE_SECONDS", 0.2)
+    ours, others = multiprocessing.Pipe()
+    launcher = multiprocessing.get_context("fork").Process(target=start_process_of_training, args=(others,))
+    launcher.start()
+    others.close()
+    assert ours.poll(20) and ours.recv() == "started"
+    if when == "imports":
+        launcher.kill()
+        launcher.join()
+    ours.send("imported")
+    if when == "trains":
+        assert ours.poll(20) and ours.recv() == "goes on"
+        launcher.kill()
+        launcher.join()
+    assert ours.poll(20)
+    with pytest.raises(EOFError):
+        ours.recv()
 
 
 def test_flags_that_start_processes_contradict_torchrun(monkeypatch):
