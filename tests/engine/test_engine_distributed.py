@@ -20,8 +20,8 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
-from objguided_d2.engine import ConfigError, Trainer, WeightsError, distributed, launch
-from objguided_d2.engine.distributed import _end_with_launcher, _run_in_group, create_ddp_model
+from objguided_d2.engine import ConfigError, Trainer, WeightsError, child_process, launch
+from objguided_d2.engine.distributed import _run_in_group, create_ddp_model
 from objguided_d2.engine.errors import ProcessError
 from objguided_d2.engine.process_environment import ProcessPlacement
 from tests.engine.toy import last_checkpoint, register_toy_dataset, run_toy, toy_cfg, weights  # noqa: F401
@@ -115,41 +115,50 @@ def test_death_of_one_process_ends_all():
         launch(fail_in_the_second_process, args(), ("death",))
 
 
-def start_process_of_training(connection: Connection) -> None:
-    """The launcher: starts a process that ends with it, but else waits for long and takes no SIGINT."""
+def launch_one(when: str, connection: Connection) -> None:
+    """The launcher of a process that takes SIGTERM once it trains, and then waits for others."""
 
-    def wait_for_long():
+    def run():
         connection.send("started")
         connection.recv()
-        _end_with_launcher()
-        connection.send("goes on")
-        time.sleep(60)
+        child_process.end_with_launcher()
+        if when == "trains":
+            signal.signal(signal.SIGTERM, lambda number, frame: connection.send("saved"))
+        connection.send("runs")
+        for _ in range(600):
+            time.sleep(0.1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    multiprocessing.get_context("fork").Process(target=wait_for_long).start()
+    multiprocessing.get_context("fork").Process(target=run).start()
     time.sleep(60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are forked here, which is fast")
-@pytest.mark.parametrize("when", ["imports", "trains"])
+@pytest.mark.parametrize("when", ["starts", "imports", "trains"])
 def test_process_ends_after_its_launcher_was_killed(when, monkeypatch):
-    monkeypatch.setattr(distributed, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(child_process, "GRACE_SECONDS", 0.5 if when == "trains" else 60)
     ours, others = multiprocessing.Pipe()
-    launcher = multiprocessing.get_context("fork").Process(target=start_process_of_training, args=(others,))
+    launcher = multiprocessing.get_context("fork").Process(target=launch_one, args=(when, others))
     launcher.start()
     others.close()
-    assert ours.poll(20) and ours.recv() == "started"
-    if when == "imports":
+    messages = []
+
+    def receive_until(last):
+        while not messages or messages[-1] != last:
+            assert ours.poll(20)
+            messages.append(ours.recv())
+
+    receive_until("started")
+    if when == "starts":
         launcher.kill()
         launcher.join()
-    ours.send("imported")
-    if when == "trains":
-        assert ours.poll(20) and ours.recv() == "goes on"
+    ours.send("go")
+    if when != "starts":
+        receive_until("runs")
         launcher.kill()
         launcher.join()
-    assert ours.poll(20)
     with pytest.raises(EOFError):
-        ours.recv()
+        receive_until(None)
+    assert ("saved" in messages) == (when == "trains")
 
 
 def test_flags_that_start_processes_contradict_torchrun(monkeypatch):
