@@ -195,7 +195,7 @@ def _read_as_labels(data: bytes, path: Path) -> None:
 
 
 def _read_as_coco(data: bytes, path: Path) -> None:
-    file = parse_coco(read_json(lambda _: data, path.name), path.name)
+    file = parse_coco(read_json(lambda _: data, path.name, ConversionNotes()), path.name)
     file.all_errors(), file.warnings.lines()
     for image in file.images:
         if image.height is None or image.width is None or image.height * image.width > MAX_PIXELS:
@@ -208,7 +208,7 @@ def _read_as_coco(data: bytes, path: Path) -> None:
 def _read_as_label_file(kind: str) -> Callable[[bytes, Path], None]:
     def read(data: bytes, path: Path) -> None:
         context = LabelContext(lambda _: data, lambda _: b"")
-        classes, read_objects = find_reader([LabelFile(path.name, kind, "", "")], "a", context)
+        classes, read_objects = find_reader([LabelFile(path.name, kind, "", "")], "a", context, ConversionNotes())
         for name, mask in read_objects(SIZE, ConversionNotes()):
             assert name in classes and mask.shape == SIZE and mask.any()
 

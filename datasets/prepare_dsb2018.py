@@ -3,7 +3,7 @@
 
 import sys
 
-from objguided_d2.cli import main
+from objguided_d2.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main(["prepare", "dsb2018", *sys.argv[1:]]))
+    console(["prepare", "dsb2018", *sys.argv[1:]])

@@ -83,7 +83,7 @@ def test_program_ends_at_once_after_a_signal_and_in_pythons_own_way_else(end, at
         raise SystemExit(status)
 
     monkeypatch.setattr(cli, "exit_at_once", exit_at_once)
-    for stopped in (lambda: end, lambda: sys.exit(end)):
+    for stopped in (lambda argv: end, lambda argv: sys.exit(end)):
         monkeypatch.setattr(cli, "main", stopped)
         with pytest.raises(SystemExit) as info:
             cli.console()

@@ -3,9 +3,9 @@
 
 import sys
 
-from objguided_d2.cli import main
+from objguided_d2.cli import console
 
 if __name__ == "__main__":
     if any(argument.partition("=")[0] == "--suite" for argument in sys.argv[1:]):
         sys.exit("error: --suite roi-engine is `python -m benchmarks.roi_engine --runs RUNS --output OUTPUT`")
-    sys.exit(main(["benchmark", *sys.argv[1:]]))
+    console(["benchmark", *sys.argv[1:]])

@@ -3,7 +3,7 @@
 
 import sys
 
-from objguided_d2.cli import main
+from objguided_d2.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main(["predict", *sys.argv[1:]]))
+    console(["predict", *sys.argv[1:]])

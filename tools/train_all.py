@@ -3,7 +3,7 @@
 
 import sys
 
-from objguided_d2.cli import main
+from objguided_d2.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    console(["train", *sys.argv[1:]])

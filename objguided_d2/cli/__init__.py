@@ -76,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def console() -> NoReturn:
+def console(argv: Sequence[str] | None = None) -> NoReturn:
     """The program: :func:`main`, whose process ends at once if a signal stopped the command."""
     try:
-        status: str | int | None = main()
+        status: str | int | None = main(argv)
     except SystemExit as end:
         status = end.code
     if isinstance(status, int) and status in INTERRUPTED:

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from .mapper import InstanceMapper
 from .seeding import seeded
-from .train_stream import build_train_stream
+from .train_stream import build_train_stream, leave_signals_to_trainer
 
 
 def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> DataLoader:
@@ -33,4 +33,6 @@ def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> D
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Each image of ``dataset_name`` once, in order, one per batch."""
-    return build_detection_test_loader(cfg, dataset_name, mapper=InstanceMapper(cfg, is_train=False))
+    loader = build_detection_test_loader(cfg, dataset_name, mapper=InstanceMapper(cfg, is_train=False))
+    loader.worker_init_fn = leave_signals_to_trainer
+    return loader

@@ -1,7 +1,9 @@
 """The endless stream of training batches. It can start at any iteration, so that a run resumes in the middle of it."""
 
 import itertools
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -56,7 +58,7 @@ def build_train_stream(
         batch_sampler=_Batches(sampler, groups, total_batch_size // world_size, start_iter),
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=_leave_signals_to_trainer,
+        worker_init_fn=leave_signals_to_trainer,
         # A separate generator: by default the loader draws a number from the global one.
         generator=torch.Generator(),
     )
@@ -94,7 +96,12 @@ class _Batches(Sampler):
                 batch.clear()
 
 
-def _leave_signals_to_trainer(worker_id: int) -> None:
-    # Ctrl-C reaches the whole process group, but the step in progress still needs its workers.
+def leave_signals_to_trainer(worker_id: int) -> None:
+    """For the start of a loader's process: of signals to all processes of a run, it takes none.
+
+    A terminal and ``timeout`` signal the whole process group, but the step in progress still needs its workers. PyTorch
+    has them end at SIGTERM from the process that started them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform != "win32":
+        os.setpgid(0, 0)

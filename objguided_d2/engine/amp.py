@@ -44,12 +44,17 @@ class StepTrainer(SimpleTrainer):
 
     Args:
         dtype: of autocast; None computes in full precision.
+
+    Attributes:
+        is_updating: whether the weights may be those of neither the former step nor this one. Whoever counts completed
+            steps sets it back.
     """
 
     def __init__(
         self, model: nn.Module, data_loader: Any, optimizer: torch.optim.Optimizer, dtype: torch.dtype | None
     ) -> None:
         super().__init__(model, data_loader, optimizer)
+        self.is_updating = False
         self._dtype = dtype
         self._device_type = next(model.parameters()).device.type
         self._grad_scaler = torch.amp.GradScaler(self._device_type, enabled=dtype == torch.float16)
@@ -68,8 +73,15 @@ class StepTrainer(SimpleTrainer):
         self._grad_scaler.scale(sum(loss_dict.values())).backward()
         self.after_backward()
         self._write_losses({name: loss.detach().item() for name, loss in loss_dict.items()}, data_time, data)
+        self.is_updating = True
         self._grad_scaler.step(self.optimizer)
         self._grad_scaler.update()
+
+    def end_loading(self) -> None:
+        """End the processes of the data loader at once; asked one by one, each would finish its batch first."""
+        for worker in getattr(self._data_loader_iter_obj, "_workers", ()):
+            worker.terminate()
+        self.reset_data_loader(lambda: None)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self._grad_scaler.state_dict()}

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,16 +19,16 @@ from detectron2.engine import create_ddp_model as create_cuda_ddp_model
 from detectron2.engine.launch import _find_free_port
 from detectron2.utils import comm
 from torch import nn
-from torch.multiprocessing import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
+from torch.multiprocessing import ProcessContext, ProcessExitedException, ProcessRaisedException
 
 from ..utils.allocator import keep_freed_memory
 from ..utils.exit_at_once import exit_at_once
+from .child_process import GRACE_SECONDS, start_processes
 from .errors import ConfigError, EngineError, Interruption, ProcessError
 from .process_environment import ProcessPlacement, placement_from_environment
 from .registrations import Registration, register_missing, registrations
 
 TIMEOUT = timedelta(minutes=30)
-GRACE_SECONDS = 8  # that the other processes have once one has ended
 
 
 def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> None:
@@ -36,7 +38,8 @@ def launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) -> 
     processes start here, on each of ``args.num_machines`` machines that this is called on; one process per machine if
     ``num_gpus`` is 0. Without CUDA these are CPU processes (gloo) that share the cores.
 
-    The processes know the datasets that this one has registered from COCO files. If one dies, all end.
+    The processes know the datasets that this one has registered from COCO files. If one dies, all end; so they do if
+    this one is killed.
 
     Raises:
         SystemExit: with 130 or 143, if SIGINT or SIGTERM ended the run, see :class:`.errors.Interruption`.
@@ -93,6 +96,9 @@ def _start_processes(placements: Sequence[ProcessPlacement], main_func: Callable
     num_threads = max(1, torch.get_num_threads() // len(placements))
     received: list[int] = []
 
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+
     def pass_on_to_children(number: int, frame: object) -> None:
         received.append(number)
         for child in multiprocessing.active_children():
@@ -100,21 +106,18 @@ def _start_processes(placements: Sequence[ProcessPlacement], main_func: Callable
                 os.kill(child.pid, number)
 
     # A terminal sends SIGINT to the children, too.
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, pass_on_to_children)
+    former = signal.signal(signal.SIGINT, note), signal.signal(signal.SIGTERM, pass_on_to_children)
+    folder = tempfile.TemporaryDirectory(prefix="objguided-")
     try:
-        context = start_processes(
-            _run_process,
-            (placements, num_threads, registrations(), ends, main_func, main_args),
-            nprocs=len(placements),
-            join=False,
-        )
-        _wait_for_all(context)
+        same_for_all = num_threads, registrations(), main_func, main_args
+        arguments = [(placement, *same_for_all) for placement in placements]
+        _wait_for_all(ProcessContext(*start_processes(_run_process, arguments, ends, Path(folder.name))))
     except (ProcessExitedException, ProcessRaisedException) as error:
         if not ends.empty():
             raise ends.get() from None
+        if isinstance(error, ProcessExitedException) and received:  # Before it could wait for the end of a step.
+            raise Interruption(received[0]) from None
         if isinstance(error, ProcessExitedException) and error.signal_name:
-            if received:  # Before they could wait for the end of a step.
-                raise Interruption(received[0]) from None
             raise ProcessError(
                 f"process {error.error_index} of {len(placements)} was killed by {error.signal_name} (out of memory?), "
                 "and the others were ended; go on with --resume"
@@ -126,6 +129,7 @@ def _start_processes(placements: Sequence[ProcessPlacement], main_func: Callable
     finally:
         signal.signal(signal.SIGINT, former[0])
         signal.signal(signal.SIGTERM, former[1])
+        folder.cleanup()
 
 
 def _wait_for_all(context: ProcessContext) -> None:
@@ -143,11 +147,10 @@ def _wait_for_all(context: ProcessContext) -> None:
 
 
 def _run_process(
-    index: int,
-    placements: Sequence[ProcessPlacement],
+    ends: SimpleQueue,
+    placement: ProcessPlacement,
     num_threads: int,
     datasets: Sequence[Registration],
-    ends: SimpleQueue,
     main_func: Callable[..., Any],
     main_args: tuple,
 ) -> None:
@@ -157,7 +160,7 @@ def _run_process(
         torch.set_num_threads(num_threads)
     register_missing(datasets)
     try:
-        _run_in_group(placements[index], main_func, main_args)
+        _run_in_group(placement, main_func, main_args)
     except Interruption as interruption:
         # Not by the exit status: once a process has failed, all others are ended, and one may still be saving.
         ends.put(interruption)

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,13 +16,16 @@ from .errors import Interruption
 
 logger = logging.getLogger(__name__)
 
+REPEAT_SECONDS = 2.0
+
 
 class StopOnSignal(HookBase):
     """Sets ``trainer.interrupted`` after the step in which any process got SIGINT or SIGTERM, and saves a checkpoint.
 
     What may take minutes and changes nothing that a resumed run needs, as an evaluation, is run :meth:`cut_short` and
-    ends at once by an :class:`.errors.Interruption`. A second signal acts at once, as without this hook. Must come
-    after the hooks that update checkpointed state.
+    ends at once by an :class:`.errors.Interruption`. A second signal acts at once, as without this hook, if it comes
+    after REPEAT_SECONDS: before, it may be the same, which the launcher passes on. Must come after the hooks that
+    update checkpointed state.
 
     Attributes:
         received: number of the signal, also of one that another process got; 0 before.
@@ -31,6 +35,7 @@ class StopOnSignal(HookBase):
 
     def __init__(self) -> None:
         self.received = 0
+        self._first_time = 0.0
         self._raises = False
         self._former: dict[int, Any] = {}
 
@@ -83,8 +88,12 @@ class StopOnSignal(HookBase):
         self._former = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self.restore()
+        if self._first_time:  # Not self.received, which may be that of another process.
+            if time.monotonic() - self._first_time > REPEAT_SECONDS:
+                self.restore()
+                signal.raise_signal(number)
+            return
+        self.received, self._first_time = number, time.monotonic()
         # Written past the logger, whose lock the interrupted code may hold.
         if self._raises:
             os.write(2, b"Stopping; once more to stop without a checkpoint.\n")

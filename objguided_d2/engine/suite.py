@@ -87,17 +87,41 @@ def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) ->
         Interruption: if a signal ended it.
     """
     command = [sys.executable, "-m", "objguided_d2", "train", "--resume", "--config-file", str(config_file)]
-    # A terminal sends SIGINT to both; this process waits until the run has saved, and sees it end with 130.
-    former = signal.signal(signal.SIGINT, lambda number, frame: None)
+    run_command([*command, *options, "OUTPUT_DIR", str(output_dir)])
+
+
+def run_command(command: Sequence[str]) -> None:
+    """Run a program that saves its state at SIGINT and SIGTERM; this process ends after it.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+        Interruption: if a signal ended it.
+    """
+    process: subprocess.Popen | None = None
+    received: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        received.append(number)
+        if process is not None:
+            process.send_signal(number)
+
+    # A terminal sends SIGINT to both; other programs send SIGTERM to this process alone.
+    handlers = {signal.SIGINT: lambda number, frame: None, signal.SIGTERM: pass_on}
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        subprocess.run([*command, *options, "OUTPUT_DIR", str(output_dir)], check=True)
-    except subprocess.CalledProcessError as error:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if error.returncode == Interruption(number).exit_status:
-                raise Interruption(number) from None
-        raise
+        process = subprocess.Popen(command)
+        if received:
+            process.send_signal(received[0])
+        status = process.wait()
     finally:
-        signal.signal(signal.SIGINT, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    for number in handlers:
+        # Negative where the run had no time to handle it.
+        if status in (Interruption(number).exit_status, -number):
+            raise Interruption(number)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
 
 
 def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:

@@ -132,14 +132,15 @@ class Trainer(DefaultTrainer):
                     self.before_step()
                     self.run_step()
                     self._completed_iter = self.iter
+                    self._trainer.is_updating = False
                     self.after_step()
                     self.iter += 1
             except Interruption:
                 self.end_at_once(self._completed_iter)
             except BaseException as error:
                 self.interrupted = True
-                # Another process has got the signal too, and has gone from what this one waits for.
-                if isinstance(error, RuntimeError) and self.stop.received and comm.get_world_size() > 1:
+                # Another process or one of the data loader has got the signal too, and has gone.
+                if isinstance(error, RuntimeError) and self.stop.received and not self._trainer.is_updating:
                     self.end_at_once(self._completed_iter)
                 else:
                     if isinstance(error, Exception) and not isinstance(error, EngineError):
@@ -148,7 +149,7 @@ class Trainer(DefaultTrainer):
             finally:
                 self.after_train()
                 self.stop.restore()
-                self._trainer.reset_data_loader(lambda: None)  # Ends its processes now, not at the end of Python.
+                self._trainer.end_loading()
         return self._last_eval_results
 
     def end_at_once(self, iteration: int | None) -> None:

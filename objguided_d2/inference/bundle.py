@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
+from ..utils.atomic_write import atomic_write
 from .model_info import ModelInfo
 
 FORMAT, VERSION = "objguided_d2 bundle", 1
@@ -65,21 +66,14 @@ def write_bundle(
     }
     hashes = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in parts.items()}
     parts[_MANIFEST] = _json({"format": FORMAT, "version": VERSION, "parts": hashes})
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name in (_MANIFEST, _CONFIG, _INFO, _CARD, _WEIGHTS):
-                # Weights do not compress. A fixed date makes the file depend on the model alone.
-                kind = zipfile.ZIP_STORED if name == _WEIGHTS else zipfile.ZIP_DEFLATED
-                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                entry.compress_type = kind
-                archive.writestr(entry, parts[name])
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in (_MANIFEST, _CONFIG, _INFO, _CARD, _WEIGHTS):
+            # Weights do not compress. A fixed date makes the file depend on the model alone.
+            kind = zipfile.ZIP_STORED if name == _WEIGHTS else zipfile.ZIP_DEFLATED
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = kind
+            archive.writestr(entry, parts[name])
+    return Path(path)
 
 
 def load_bundle(path: str | os.PathLike, *, device: str) -> tuple[CfgNode, nn.Module, ModelInfo]:

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import platform
 import re
 import sys
@@ -18,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import __version__
+from ..utils.atomic_write import write_text
 
 FOLDER = ".objguided"
 _PACKAGES = ("torch", "detectron2", "numpy", "Pillow", "opencv-python-headless", "tifffile", "scikit-image")
@@ -100,17 +100,6 @@ def remove_leftovers(path: Path) -> None:
     for entry in path.parent.iterdir():
         if pattern.fullmatch(entry.name) and entry.is_file():
             entry.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_errors(path: Path, failed: Sequence[tuple[str, str]]) -> None:

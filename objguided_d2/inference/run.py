@@ -18,10 +18,11 @@ from types import FrameType
 from tqdm import tqdm
 
 from ..data.source_error import SourceError
+from ..utils.atomic_write import write_text
 from .file_pipeline import FilePipeline, PredictSettings
 from .inputs import list_inputs
 from .predictor import Predictor
-from .records import FileResult, command_line, versions, write_errors, write_text
+from .records import FileResult, command_line, versions, write_errors
 
 Files = list[tuple[Path, Path]]
 # Predicts files until it is asked to stop: (files, stop, progress) -> results by name.

@@ -1,5 +1,8 @@
 import itertools
+import os
 import random
+import signal
+import sys
 
 import numpy as np
 import pytest
@@ -89,3 +92,20 @@ def test_derived_seeds_are_32_bit_and_depend_on_every_part():
     seeds = {derive_seed(a, b) for a in range(30) for b in range(30)}
     assert len(seeds) == 900
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are of Unix")
+def test_loader_processes_take_no_signal_meant_for_all_but_end_without_an_error_when_told():
+    stream = build_train_stream(
+        DATASET, mapper=draw, sampler=TrainingSampler(len(DATASET), seed=5), total_batch_size=4, num_workers=1
+    )
+    iterator = iter(stream)
+    next(iterator)
+    (worker,) = iterator._workers
+    assert os.getpgid(worker.pid) != os.getpgid(0)
+    os.kill(worker.pid, signal.SIGINT)
+    next(iterator)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0

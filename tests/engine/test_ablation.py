@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from objguided_d2 import get_cfg
+from objguided_d2.engine import suite
 from objguided_d2.engine.ablation import METRICS, AblationError, read_ablation, run_ablation
 from objguided_d2.engine.strategies import STRATEGIES, Strategy
 
@@ -16,7 +17,7 @@ def runs(monkeypatch):
     """Commands that would have been run; each writes what a run writes, unless told to fail."""
     commands = []
 
-    def run(command, check):
+    def run(command):
         commands.append(command)
         options = dict(zip(command[command.index("SEED") :: 2], command[command.index("SEED") + 1 :: 2]))
         folder = Path(options["OUTPUT_DIR"])
@@ -28,7 +29,7 @@ def runs(monkeypatch):
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
         (folder / "model_final.pth").write_bytes(b"")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(suite, "run_command", run)
     run.commands = commands
     return run
 

@@ -77,6 +77,26 @@ def test_command_that_a_signal_stops_ends_with_the_status_of_that_signal(tmp_pat
     assert last_checkpoint(tmp_path).name == "model_0000002.pth"
 
 
+@pytest.mark.parametrize("is_updating", [False, True])
+def test_loader_process_that_dies_of_the_signal_leaves_the_last_whole_step(tmp_path, is_updating):
+    def lose_worker(trainer):
+        def hook(module, inputs):
+            if trainer.iter == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+                trainer._trainer.is_updating = is_updating
+                raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+        trainer.model.register_forward_pre_hook(hook)
+
+    if is_updating:  # Weights that may be half of one step and half of the next are no checkpoint.
+        with pytest.raises(RuntimeError, match="killed by signal"):
+            train(toy_cfg(tmp_path, "SOLVER.CHECKPOINT_PERIOD", 2), prepare=lose_worker)
+        assert last_checkpoint(tmp_path).name == "model_0000001.pth"
+    else:
+        assert train(toy_cfg(tmp_path, "SOLVER.CHECKPOINT_PERIOD", 2), prepare=lose_worker).interrupted
+        assert last_checkpoint(tmp_path).name == "model_0000002.pth"
+
+
 def test_signal_ends_the_evaluation_after_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "test", signal_and_wait)
     stopped = train(toy_cfg(tmp_path))

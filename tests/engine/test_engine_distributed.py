@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
-from objguided_d2.engine import ConfigError, Trainer, WeightsError, launch
+from objguided_d2.engine import ConfigError, Trainer, WeightsError, child_process, launch
 from objguided_d2.engine.distributed import _run_in_group, create_ddp_model
 from objguided_d2.engine.errors import ProcessError
 from objguided_d2.engine.process_environment import ProcessPlacement
@@ -111,6 +113,52 @@ def test_error_of_one_process_ends_all_and_is_the_error_of_the_launcher():
 def test_death_of_one_process_ends_all():
     with pytest.raises(ProcessError, match="process 1 of 2 was killed by SIGKILL .* --resume"):
         launch(fail_in_the_second_process, args(), ("death",))
+
+
+def launch_one(when: str, connection: Connection) -> None:
+    """The launcher of a process that takes SIGTERM once it trains, and then waits for others."""
+
+    def run():
+        connection.send("started")
+        connection.recv()
+        child_process.end_with_launcher()
+        if when == "trains":
+            signal.signal(signal.SIGTERM, lambda number, frame: connection.send("saved"))
+        connection.send("runs")
+        for _ in range(600):
+            time.sleep(0.1)
+
+    multiprocessing.get_context("fork").Process(target=run).start()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked here, which is fast")
+@pytest.mark.parametrize("when", ["starts", "imports", "trains"])
+def test_process_ends_after_its_launcher_was_killed(when, monkeypatch):
+    monkeypatch.setattr(child_process, "GRACE_SECONDS", 0.5 if when == "trains" else 60)
+    ours, others = multiprocessing.Pipe()
+    launcher = multiprocessing.get_context("fork").Process(target=launch_one, args=(when, others))
+    launcher.start()
+    others.close()
+    messages = []
+
+    def receive_until(last):
+        while not messages or messages[-1] != last:
+            assert ours.poll(20)
+            messages.append(ours.recv())
+
+    receive_until("started")
+    if when == "starts":
+        launcher.kill()
+        launcher.join()
+    ours.send("go")
+    if when != "starts":
+        receive_until("runs")
+        launcher.kill()
+        launcher.join()
+    with pytest.raises(EOFError):
+        receive_until(None)
+    assert ("saved" in messages) == (when == "trains")
 
 
 def test_flags_that_start_processes_contradict_torchrun(monkeypatch):

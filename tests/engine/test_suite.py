@@ -1,5 +1,6 @@
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from objguided_d2.data.builtin import _DATASETS
 from objguided_d2.engine import suite as suite_module
 from objguided_d2.engine.errors import Interruption
-from objguided_d2.engine.suite import Suite, train_suite
+from objguided_d2.engine.suite import Suite, run_command, train_suite
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -17,7 +18,7 @@ def commands(monkeypatch):
     """Commands that would have been run; each leaves final weights, unless told to fail."""
     found = []
 
-    def run(command, check):
+    def run(command):
         found.append(command)
         if getattr(run, "fail", False):
             raise subprocess.CalledProcessError(1, command)
@@ -25,7 +26,7 @@ def commands(monkeypatch):
         folder.mkdir(parents=True)
         (folder / "model_final.pth").write_bytes(b"")
 
-    monkeypatch.setattr(suite_module.subprocess, "run", run)
+    monkeypatch.setattr(suite_module, "run_command", run)
     run.found = found
     return run
 
@@ -64,17 +65,42 @@ def test_failed_run_ends_the_suite_and_keeps_the_rest(commands, tmp_path):
     assert len(commands.found) == 2 and (tmp_path / suite.configs[0].stem / "model_final.pth").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_to_a_run_ends_the_suite_as_that_signal(monkeypatch, tmp_path, number):
-    def run(command, check):
-        signal.raise_signal(signal.SIGINT)  # Ctrl-C in a terminal comes here, too: the run is saving then.
-        raise subprocess.CalledProcessError(128 + number, command)
+TRAINING = """
+import os, signal, sys, time
+def save_and_end(number, frame):
+    time.sleep(0.2)
+    sys.exit(128 + number)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save_and_end if sys.argv[1] == "saves" else signal.SIG_DFL)
+for text in sys.argv[2:]:
+    process, _, number = text.partition(":")
+    os.kill(os.getppid() if process == "suite" else os.getpid(), int(number))
+time.sleep(20)
+"""
 
-    monkeypatch.setattr(suite_module.subprocess, "run", run)
-    handler = signal.getsignal(signal.SIGINT)
+
+@pytest.mark.parametrize("training", ["saves", "imports"])
+@pytest.mark.parametrize(
+    ("signals", "number"),
+    [
+        (["run:15"], 15),
+        (["run:2"], 2),
+        (["suite:15"], 15),  # as `kill` and queues of clusters do
+        (["suite:2", "run:2"], 2),  # as a terminal does
+    ],
+)
+def test_signal_to_a_suite_or_its_run_ends_both_once_the_run_has_saved(training, signals, number):
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interruption) as end:
-        train_suite(Suite.read(CONFIGS / "dsb2018/suite_small.yaml"), tmp_path, minutes=3, images=None)
-    assert end.value.number == number and signal.getsignal(signal.SIGINT) is handler
+        run_command([sys.executable, "-c", TRAINING, training, *signals])
+    assert end.value.number == number
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_failed_run_is_an_error():
+    run_command([sys.executable, "-c", ""])
+    with pytest.raises(subprocess.CalledProcessError):
+        run_command([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 
-from objguided_d2.engine import Trainer, schedule
+from objguided_d2.engine import Trainer, interrupt, schedule
 from tests.engine.toy import last_checkpoint, toy_cfg, weights
 
 pytestmark = pytest.mark.usefixtures("toy_data")
@@ -89,10 +89,12 @@ def pythons_own_sigint():
     signal.signal(signal.SIGINT, former)
 
 
-def test_sigint_is_left_to_python_after_the_run_and_at_the_second_time(tmp_path, pythons_own_sigint):
+def test_sigint_is_left_to_python_after_the_run_and_at_the_second_time(tmp_path, pythons_own_sigint, monkeypatch):
     class Twice(HookBase):
         def before_step(self):
             signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)  # From another program for the same reason: it would end the tests.
+            monkeypatch.setattr(interrupt, "REPEAT_SECONDS", 0)
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
 

@@ -6,10 +6,10 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from objguided_d2 import get_cfg
-from objguided_d2.finetuning.dataset import TRAIN, LabeledImages, register_split, split_images
+from objguided_d2.finetuning.dataset import TRAIN, LabeledImages, Split, register_split, split_images
 from objguided_d2.finetuning.errors import FinetuneError
 from objguided_d2.finetuning.object_size import choose_scale
-from objguided_d2.finetuning.recipe import EVALUATIONS, STEPS, Budget
+from objguided_d2.finetuning.recipe import EVALUATIONS, LR_FACTOR, STEPS, Budget, base_config
 from objguided_d2.inference.model_info import ModelInfo
 
 
@@ -26,9 +26,17 @@ from objguided_d2.inference.model_info import ModelInfo
     ],
 )
 def test_minutes_are_for_everything_and_evaluations_take_a_fifth_at_most(steps, minutes, elapsed, evaluation, expected):
-    planned = Budget.plan(steps, minutes, elapsed_seconds=elapsed, evaluation_seconds=evaluation)
-    assert (planned.steps, planned.evaluations) == (expected.steps, expected.evaluations)
-    assert planned.minutes == pytest.approx(expected.minutes)
+    assert Budget.plan(steps, minutes, elapsed_seconds=elapsed, evaluation_seconds=evaluation) == expected
+
+
+def test_new_weights_learn_at_the_models_own_rate_and_with_its_own_batch_norm():
+    model_cfg = get_cfg()
+    model_cfg.SOLVER.BASE_LR, model_cfg.SOLVER.FREEZE_BN_AT = 0.008, 0.75
+    plan = {"num_classes": 1, "split": Split(("a",), (), 3, 0, 3), "scale": 1.0, "score_threshold": 0.3}
+    plan |= {"image_sides": [64], "seed": 0, "device": "cpu"}
+    new, trained = (base_config(model_cfg, from_scratch=from_scratch, **plan).SOLVER for from_scratch in (True, False))
+    assert (new.BASE_LR, new.FREEZE_BN_AT) == (0.008, 0.75)
+    assert (trained.BASE_LR, trained.FREEZE_BN_AT) == (0.008 * LR_FACTOR, 0.0)
 
 
 def coco(folder, objects_by_image, side=12):

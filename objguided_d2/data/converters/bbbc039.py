@@ -93,8 +93,9 @@ def _read_sample(
     if values.shape != image.shape[:2]:
         raise SourceError(f"{mask_name} is {values.shape}, its image {image.shape[:2]} (height, width)")
     objects = [mask for _, mask in label_objects(label_pieces(values), mask_name, notes)]
-    masks = [mask for mask in objects if np.count_nonzero(mask) >= min_area]
-    small = [mask for mask in objects if np.count_nonzero(mask) < min_area]
+    masks, small = [], []
+    for mask in objects:
+        (masks if np.count_nonzero(mask) >= min_area else small).append(mask)
     if small:
         notes.add(f"objects under {min_area} pixels, made a region to ignore", f"{mask_name} ({len(small)})")
     crowd = np.logical_or.reduce(small) if small else None

@@ -69,6 +69,7 @@ def write_instance_dataset(
     """
     written: set[Path] = set()
     empty: list[str] = []
+    objects_by_class = [0] * len(categories)
     with staged_folder(output, lambda: _stale_files(output, written)) as staging:
         for split, readers in splits.items():
             writer, num_objects = CocoWriter(staging / split, categories, info), 0
@@ -88,6 +89,8 @@ def write_instance_dataset(
                     fields=sample.fields,
                 )
                 num_objects += len(sample.masks)
+                for category_id in sample.category_ids or [1] * len(sample.masks):
+                    objects_by_class[category_id - 1] += 1
             print(f"{split}: {len(writer.images)} of {len(readers)} images, {num_objects} objects")
             if not writer.images:
                 empty.append(split)
@@ -105,6 +108,8 @@ def write_instance_dataset(
         if notes.names:
             (staging / NOTES_FILE).write_text(notes.full_text(), encoding="utf-8")
             written.add(Path(NOTES_FILE))
+    if len(categories) > 1:
+        print("classes:", ", ".join(f"{name} {count}" for name, count in zip(categories, objects_by_class)))
     print(f"Wrote {output}", notes, sep="\n")
     if notes.names:
         print(f"All of these: {output / NOTES_FILE}")

@@ -83,12 +83,15 @@ def choose_files(files: Sequence[LabelFile], image: str, context: LabelContext) 
     raise SourceError(f"{image} has several label files, {chosen[0].name} and {chosen[1].name}; keep one")
 
 
-def find_reader(files: Sequence[LabelFile], key: str, context: LabelContext) -> tuple[set[str], ReadObjects]:
+def find_reader(
+    files: Sequence[LabelFile], key: str, context: LabelContext, notes: ConversionNotes
+) -> tuple[set[str], ReadObjects]:
     """Class names that the files may have, and the function that reads their objects.
 
     Args:
         files: see :func:`choose_files`.
         key: name of the image.
+        notes: takes what is unusual about text files.
 
     Raises:
         SourceError: if the files cannot be read as what they are.
@@ -111,9 +114,9 @@ def find_reader(files: Sequence[LabelFile], key: str, context: LabelContext) -> 
     if file.kind == "roi":
         return {DEFAULT_CLASS}, partial(_read_roi_file, read, file.name)
     if file.kind == "yolo":
-        text = read_text(read, file.name)
+        text = read_text(read, file.name, notes)
         return yolo_classes(text, context.yolo_names), partial(_read_yolo_file, text, file.name, context.yolo_names)
-    return _json_reader(read_json(read, file.name), file.name)
+    return _json_reader(read_json(read, file.name, notes), file.name)
 
 
 def _json_reader(content: Any, name: str) -> tuple[set[str], ReadObjects]:

@@ -94,7 +94,7 @@ def convert_labelmaps(
         pairing = pair_files(image_names, label_names, images.resolve() == labels.resolve(), notes)
         _check_images(pairing, images, image_names, notes)
         context = LabelContext(
-            read_labels, read_image, _read_classes(classes), read_class_names(read_labels, label_names), False,
+            read_labels, read_image, _read_classes(classes), read_class_names(read_labels, label_names, notes), False,
             split_components,
         )  # fmt: skip
         categories, objects_of = _file_objects(pairing, context, notes)
@@ -179,7 +179,8 @@ def _file_objects(
     categories: set[str] = set()
     for key, files in pairing.labels.items():
         try:
-            found, objects_of[key] = find_reader(choose_files(files, pairing.images[key], context), key, context)
+            chosen = choose_files(files, pairing.images[key], context)
+            found, objects_of[key] = find_reader(chosen, key, context, notes)
         except SourceError as error:
             notes.leave_out(str(error))
             continue
@@ -199,7 +200,7 @@ def _coco_file_objects(
     class_lists, objects_of = [], {}
     for name in pairing.coco_files:
         try:
-            content = read_json(read, name)
+            content = read_json(read, name, notes)
             if not is_coco(content):
                 raise SourceError(f"{name} is no COCO file and is named like no image")
             file = parse_coco(content, name, needs_size=False)

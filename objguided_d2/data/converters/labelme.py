@@ -53,6 +53,8 @@ def read_labelme(
         except ValueError as error:
             notes.leave_out(f"{where} {error}", kind="shape left out")
             continue
+        if shape.get("label") in (None, ""):
+            notes.add(f"shape without a label, of class {default_class!r}", where)
         group = shape.get("group_id")
         key = (label, number if group is None else f"group {group}")
         objects[key] = objects[key] | mask if key in objects else mask

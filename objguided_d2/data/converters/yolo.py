@@ -16,15 +16,17 @@ from .text_files import read_text
 _TOLERANCE = 0.05
 
 
-def read_class_names(read: Callable[[str], bytes], names: Sequence[str]) -> dict[int, str]:
+def read_class_names(read: Callable[[str], bytes], names: Sequence[str], notes: ConversionNotes) -> dict[int, str]:
     """Class names by number from ``classes.txt``, ``obj.names`` or a ``.yaml`` file with ``names``; else empty."""
     for name in names:
         path = PurePosixPath(name)
         try:
             if path.name.lower() in ("classes.txt", "obj.names"):
-                return dict(enumerate(line.strip() for line in read_text(read, name).splitlines() if line.strip()))
+                return dict(
+                    enumerate(line.strip() for line in read_text(read, name, notes).splitlines() if line.strip())
+                )
             if path.suffix.lower() in (".yaml", ".yml"):
-                content = yaml.safe_load(read_text(read, name))
+                content = yaml.safe_load(read_text(read, name, notes))
                 found = content.get("names") if isinstance(content, dict) else None
                 if isinstance(found, (list, dict)):
                     pairs = found.items() if isinstance(found, dict) else enumerate(found)

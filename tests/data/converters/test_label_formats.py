@@ -82,6 +82,7 @@ def test_labelme_shapes_of_versions_3_to_5(tmp_path, kind):
     assert_cells(content)
     name = {"label null": "object", "label a number": "3"}.get(kind, "cell")
     assert content["categories"] == [{"id": 1, "name": name}] and not notes.num_left_out
+    assert ("img0.json, shape 0" in notes.names["shape without a label, of class 'object'"]) == (kind == "label null")
 
 
 @pytest.mark.parametrize(
@@ -106,9 +107,17 @@ def test_json_in_other_encodings(tmp_path, encoding):
     name = "z\u00e9llule" if encoding == "cp1252" else "\u7ec6\u80de"
     text = json.dumps(labelme(*[shape(corners(box), label=name) for box in BOXES]), ensure_ascii=False)
     for_all(tmp_path, "img{}.json", text.encode(encoding))
-    content, _ = convert(tmp_path)
+    content, notes = convert(tmp_path)
     assert_cells(content)
     assert content["categories"][0]["name"] == name
+    # What nothing in the file tells is told.
+    assert ("img0.json" in notes.full_text()) == (encoding in ("gb18030", "cp1252"))
+
+
+def test_objects_of_each_class_are_printed(tmp_path, capsys):
+    for_all(tmp_path, "img{}.json", labelme(shape(corners(BOXES[0])), shape(corners(BOXES[1]), label="Cell")))
+    convert(tmp_path)
+    assert "classes: Cell 4, cell 4\n" in capsys.readouterr().out
 
 
 def feature(geometry, **properties):
