@@ -25,9 +25,14 @@ from ..modeling.center_targets import inside_cells
 from ..modeling.orientations import detect
 from ..modeling.postprocess import InstancePostprocessor
 from ..structures.ragged_masks import RaggedMasks
+from ..utils.allocator import release_freed_memory
 from .prefetch import prefetch
 from .resample import Region
 from .suppression import suppress
+
+# Tiles after which freed memory goes back to the system. What is found in a tile stays among the blocks that its
+# feature maps have left; those of the next tiles, which no longer fit between, would make the process grow without end.
+_RELEASE_EVERY = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +103,7 @@ def detect_tiles(
         for each tile, on the CPU: pred_boxes, pred_masks (:class:`RaggedMasks`), scores, pred_classes of the whole
         image, and ``is_cut``, (N,) bool: the ROI reaches beyond what its tile reads, so that its mask may lack a part.
     """
-    found = []
+    found: list[Instances] = []
     inputs = prefetch((tile, read(tile.reads)) for tile in tiles)
     for done, batch in _batches(inputs, batch_size):
         with autocast():
@@ -106,6 +111,8 @@ def detect_tiles(
         for (tile, _), instances in zip(batch, detections):
             instances = instances[instances.scores >= score_threshold]
             found.append(_paste(instances, tile, network_size, image_size, model.postprocessor))
+        if done // _RELEASE_EVERY > (done - len(batch)) // _RELEASE_EVERY or done == len(tiles):
+            release_freed_memory()
         on_tile(done)
     return found
 
