@@ -34,7 +34,7 @@ def estimate_diameter(
     window = ArraySource(as_pixels(source.read(top, left, top + side[0], left + side[1])))
     best = (0.0, np.zeros(0))
     for scale in _SCALES:
-        size = preparation.network_size(*window.shape, (scale, scale))
+        size = preparation.network_size(*side, (scale, scale))
         whole = preparation.whole(window, intensity, size)
         found = predict(PreparedImage(window, window.pixels, size, intensity, None, whole))
         areas = np.array([mask.sum() for mask in found.masks])

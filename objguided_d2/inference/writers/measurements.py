@@ -119,7 +119,8 @@ def _mean_intensities(objects: SegmentedObjects, image: Image, num_channels: int
 
 def _means_of_band(objects: SegmentedObjects, members: np.ndarray, image: Image) -> np.ndarray:
     boxes = objects.boxes[members]
-    left, top, right, bottom = *boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()
+    left, top = boxes[:, :2].min(0).tolist()
+    right, bottom = boxes[:, 2:].max(0).tolist()
     pixels = crop(image, top, left, bottom, right)
     owner, y, x = set_pixels([objects.masks[i] for i in members])
     values = pixels[y + boxes[owner, 1] - top, x + boxes[owner, 0] - left].astype(np.float64)
