@@ -25,12 +25,11 @@ from objguided_d2.data.source_error import SourceError
 from objguided_d2.engine.ablation import format_mean, mean_and_spread
 from objguided_d2.engine.dataset_checks import read_dataset
 from objguided_d2.engine.errors import EngineError
-from objguided_d2.engine.trainer import Trainer
 from objguided_d2.finetuning.dataset import LabeledImages, write_part
 from objguided_d2.finetuning.errors import FinetuneError
 from objguided_d2.finetuning.finetune import finetune_coco
 from objguided_d2.finetuning.recipe import METRICS
-from objguided_d2.inference.pretrained import load_pretrained
+from objguided_d2.inference.evaluate_command import evaluate
 from objguided_d2.utils.allocator import keep_freed_memory
 from objguided_d2.utils.atomic_write import atomic_write, write_json, write_text
 
@@ -191,14 +190,10 @@ def _as_it_is(experiment: Experiment, folder: Path) -> Result:
 
 
 def _test(dataset: str, model: str | Path, folder: Path) -> dict[str, float]:
-    loaded = load_pretrained(model)
-    cfg = loaded.cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.TEST, cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = (dataset,), str(folder), 0
-    cfg.INPUT.INTENSITY = ""  # The datasets have 8 bits.
-    cfg.TEST.EVALUATORS, cfg.TEST.EXPECTED_RESULTS = ["coco", "matching"], []
-    cfg.TEST.LABEL_MAP_SCORE_THRESH = loaded.info.score_threshold
-    results = flatten_results_dict(Trainer.test(cfg, loaded.model))
+    # The datasets have 8 bits.
+    options = ["INPUT.INTENSITY", "", "DATALOADER.NUM_WORKERS", "0"]
+    options += ["TEST.EVALUATORS", "('coco', 'matching')", "TEST.EXPECTED_RESULTS", "[]"]
+    results = flatten_results_dict(evaluate(str(model), dataset, str(folder), options=options))
     return {name: float(results[key]) for name, key in METRICS.items()}
 
 

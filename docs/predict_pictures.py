@@ -1,8 +1,8 @@
 """Make the pictures of predict.md: one image through every output, each read back by its reader and drawn.
 
-    python docs/predict_pictures.py --model output/my_run --image cells.png
+    python docs/predict_pictures.py
 
-Run at the top of the repository. Without --image it takes an image of dsb2018_val (CC0) below DETECTRON2_DATASETS.
+Run at the top of the repository. Unless --image names another, the image is one that comes with the package (CC0).
 """
 
 import argparse
@@ -27,13 +27,14 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 from pycocotools.coco import COCO
 
+from objguided_d2 import samples
 from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.predictor import Predictor
 from objguided_d2.inference.writers import WRITERS
 
 FOLDER = Path(__file__).parent / "images"
-# Of dsb2018_val: fluorescence, nuclei that touch.
-DEFAULT_IMAGE = 20
+# Fluorescence, nuclei of all sizes that touch.
+SAMPLE = "fluorescence_large_66236902"
 TABLE_ROWS = 6
 
 
@@ -44,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="bundle, run folder or name of a shipped model")
-    parser.add_argument("--image", type=Path, help="default: one of dsb2018_val")
+    parser.add_argument("--model", default="nuclei", help="bundle, run folder or shipped model (default: %(default)s)")
+    parser.add_argument("--image", type=Path, default=samples.folder() / "images" / f"{SAMPLE}.png")
     parser.add_argument("--score", type=float, help="lowest score (default: the model's)")
     args = parser.parse_args(argv)
     predictor = Predictor.from_pretrained(args.model, score_threshold=args.score)
-    with tempfile.TemporaryDirectory() as folder, open_image(args.image or _dataset_image()) as source:
+    with tempfile.TemporaryDirectory() as folder, open_image(args.image) as source:
         stem = Path(folder) / "cells"
         prediction = predictor(source)
         prediction.save(stem, list(WRITERS))
@@ -59,15 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in sorted(FOLDER.glob("predict-*")):
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
     return 0
-
-
-def _dataset_image() -> Path:
-    from detectron2.data import DatasetCatalog
-
-    from objguided_d2.data.builtin import register_prepared
-
-    register_prepared("dsb2018_val")
-    return Path(DatasetCatalog.get("dsb2018_val")[DEFAULT_IMAGE]["file_name"])
 
 
 def _draw_outputs(stem: Path, image: np.ndarray, path: Path) -> None:
@@ -88,7 +80,7 @@ def _draw_outputs(stem: Path, image: np.ndarray, path: Path) -> None:
         draw(axes)
         axes.set_title(title, fontsize=11)
         axes.set_axis_off()
-    figure.savefig(path, dpi=90, pil_kwargs={"quality": 85})
+    figure.savefig(path, dpi=90, pil_kwargs={"quality": 72})
     plt.close(figure)
 
 

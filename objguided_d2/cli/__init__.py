@@ -27,7 +27,7 @@ COMMANDS = {
     "demo": ("objguided_d2.demo", "nuclei in sample images, and the model fine-tuned on five of them, in minutes"),
     "prepare": (
         "objguided_d2.data.converters.commands",
-        "convert dsb2018, plant, ctc or labelmaps to COCO JSON, or make synthetic",
+        "convert dsb2018, bbbc039, plant, ctc or labelmaps to COCO JSON, or make synthetic",
     ),
     "check": ("objguided_d2.data.check_command", "is a COCO dataset fit for training, and what does it hold"),
     "train": ("objguided_d2.cli.train", "train or evaluate the model of a config, or a suite of configs"),

@@ -39,6 +39,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Evaluate a model by its TEST.EVALUATORS, print the numbers and write them below ``output``.
 
+    Label maps hold what ``objguided predict`` writes by default: instances from the model's own score threshold on.
+
     Args:
         model: see :func:`.pretrained.load_pretrained`.
         dataset: a prepared or registered name.
@@ -61,6 +63,7 @@ def evaluate(
     cfg = loaded.cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TEST, cfg.OUTPUT_DIR = (dataset,), output
+    cfg.TEST.LABEL_MAP_SCORE_THRESH = loaded.info.score_threshold
     merge_options(cfg, options)
     check_config(cfg, eval_only=True, resume=True)
     cfg.freeze()

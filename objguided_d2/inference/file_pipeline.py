@@ -76,6 +76,7 @@ def describe(predictor: Predictor, settings: PredictSettings) -> dict:
             "tile": predictor.tile,
             "halo": predictor.halo,
             "precision": predictor.precision,
+            "orientations": predictor.orientations,
         },
     }
 
@@ -299,6 +300,7 @@ class FilePipeline:
             result.outputs.append(path.relative_to(self.output).as_posix())
         result.num_objects += len(prediction)
         result.num_cut += prediction.num_cut
+        result.at_limit |= prediction.at_limit
 
     def _path(self, name: str, frame: _Frame) -> Path:
         """Where an output goes. The masks of a time series lie in one folder: that of a file with frames is its name;

@@ -23,6 +23,7 @@ class ModelSpec:
     halo: int | str = HALO
     tile_batch: int = 1
     precision: str | None = None
+    orientations: int | None = None
 
     def load(self) -> Predictor:
         """Build the predictor.
@@ -39,6 +40,7 @@ class ModelSpec:
             halo=self.halo,
             tile_batch=self.tile_batch,
             precision=self.precision,
+            orientations=self.orientations,
         )
 
     def load_once(self) -> Predictor:

@@ -10,7 +10,7 @@ from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN
 
 
 @contextlib.contextmanager
-def object_limits(model: nn.Module, factor: float) -> Iterator[None]:
+def object_limits(model: nn.Module, factor: float) -> Iterator[float]:
     """Meanwhile a model keeps ``factor`` times as many objects of an image, if that is more.
 
     CENTER_HEAD.TOPK and TEST.DETECTIONS_PER_IMAGE bound the objects of an image of the config's size. A larger image,
@@ -20,14 +20,19 @@ def object_limits(model: nn.Module, factor: float) -> Iterator[None]:
     Args:
         model: those that are no ``ObjectGuidedRCNN`` with center proposals stay as they are.
         factor: pixels in the network by those of the config's size.
+
+    Yields:
+        the lower bound of the two: an image with as many detections before post-processing may hold more objects.
+        Infinite for models whose bounds are unknown.
     """
     generator = getattr(model, "proposal_generator", None)
-    if factor <= 1 or not isinstance(model, ObjectGuidedRCNN) or not isinstance(generator, CenterKeypointProposals):
-        yield
+    if not isinstance(model, ObjectGuidedRCNN) or not isinstance(generator, CenterKeypointProposals):
+        yield math.inf
         return
     topk, max_detections = generator.topk, model.roi_heads.max_detections
-    generator.topk, model.roi_heads.max_detections = (math.ceil(factor * bound) for bound in (topk, max_detections))
+    if factor > 1:
+        generator.topk, model.roi_heads.max_detections = (math.ceil(factor * one) for one in (topk, max_detections))
     try:
-        yield
+        yield min(generator.topk, model.roi_heads.max_detections)
     finally:
         generator.topk, model.roi_heads.max_detections = topk, max_detections

@@ -4,3 +4,4 @@
 # farther pixels hardly count.
 TILE, HALO = 1024, 128
 PRECISIONS = ("float32", "bfloat16")
+ORIENTATIONS = (1, 2, 4, 8)

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..data.source_error import SourceError
-from .options import HALO, PRECISIONS, TILE
+from .options import HALO, ORIENTATIONS, PRECISIONS, TILE
 from .writers import WRITERS
 
 if TYPE_CHECKING:
@@ -126,6 +126,13 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
         choices=PRECISIONS,
         help="of the network (default: the model's own); bfloat16 on a CPU only where it has that",
     )
+    run.add_argument(
+        "--orientations",
+        type=int,
+        choices=ORIENTATIONS,
+        metavar="N",
+        help="1, 2, 4 or 8 flips and turns of an image, averaged, each at the cost of one (default: the model's own)",
+    )
     run.add_argument("--workers", type=_count, metavar="N", help="processes of this machine, or jobs of --cluster")
     run.add_argument("--scheduler", metavar="URL", help="use a running dask cluster, as tcp://host:8786")
     run.add_argument("--cluster", choices=["slurm", "lsf", "pbs"], help="start --workers jobs by dask-jobqueue")
@@ -154,6 +161,7 @@ def _model(args: argparse.Namespace) -> "ModelSpec":
         args.halo,
         args.tile_batch,
         args.precision,
+        args.orientations,
     )
 
 

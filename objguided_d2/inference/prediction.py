@@ -30,6 +30,7 @@ class Prediction:
         boxes: (N, 4) float32 XYXY of the model, which differ from those of the masks where it predicts boxes apart.
         network_size: (height, width) of the image in the network.
         num_cut: objects of a tiled image whose region reached beyond what their tile read: a mask may lack a part.
+        at_limit: there were as many detections as the model's limits allow: there may be more objects.
     """
 
     objects: SegmentedObjects
@@ -37,6 +38,7 @@ class Prediction:
     boxes: np.ndarray = dataclasses.field(repr=False)
     network_size: tuple[int, int]
     num_cut: int = 0
+    at_limit: bool = False
 
     def __len__(self) -> int:
         return len(self.objects)

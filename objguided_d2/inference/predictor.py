@@ -11,24 +11,25 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import nn
 
-from ..data.intensity import IntensityMapping
-from ..engine.amp import autocast_dtype
 from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN, ragged_masks
+from ..modeling.meta_arch import averaged_orientations
 from ..utils.allocator import keep_freed_memory
 from .cpu_model import has_bfloat16, prepare_for_cpu
+from .diameter import estimate_diameter
 from .instances import to_objects
 from .model_info import ModelInfo
 from .object_limits import object_limits
-from .options import HALO, PRECISIONS, TILE
+from .objects import SegmentedObjects
+from .options import HALO, ORIENTATIONS, PRECISIONS, TILE
+from .precision import autocast
 from .prediction import Prediction, as_pair
 from .prefetch import prefetch
-from .preparation import ArraySource, PixelSource, Preparation, PreparedImage, as_pixels
+from .preparation import ArraySource, Preparation, PreparedImage, as_pixels
 from .receptive_field import receptive_field
 from .tiling import Tile, detect_tiles, merge_tiles, tile_grid
 
@@ -38,8 +39,6 @@ logger = logging.getLogger(__name__)
 _STRONG_REDUCTION = 0.5
 # What a full halo adds for objects that reach from their center into it.
 _OBJECT_REACH = 64
-# Windows that the diameter of objects is estimated in, and the scales that are tried there.
-_ESTIMATE_SIDE, _ESTIMATE_SCALES = 1024, (0.25, 0.5, 1.0, 2.0)
 
 Scale = float | tuple[float, float] | None
 
@@ -59,6 +58,8 @@ class Predictor:
         tile_batch: tiles that go through the network at once.
         precision: "float32", or "bfloat16", which a CPU has to compute in itself (float32 takes its place otherwise,
             with a warning); None takes the model's own, SOLVER.AMP.
+        orientations: 1, 2, 4 or 8: flips and right-angle turns of an image whose predictions are averaged, each at the
+            cost of one; None takes the model's own, TEST.ORIENTATIONS.
 
     Making one lets freed memory stay with the process, see :func:`..utils.allocator.keep_freed_memory`.
     """
@@ -74,6 +75,7 @@ class Predictor:
         halo: int | str = HALO,
         tile_batch: int = 1,
         precision: str | None = None,
+        orientations: int | None = None,
     ) -> None:
         keep_freed_memory()
         self.cfg, self.model = cfg, model.eval()
@@ -88,6 +90,7 @@ class Predictor:
             ("halo", halo, not isinstance(halo, str) and halo >= 0),
             ("tile_batch", tile_batch, tile_batch >= 1),
             ("precision", precision, precision in (None, *PRECISIONS)),
+            ("orientations", orientations, orientations in (None, *ORIENTATIONS)),
         ):
             if not valid:
                 raise ValueError(f"{name}={value!r} is not valid")
@@ -100,6 +103,9 @@ class Predictor:
         self._can_tile = isinstance(model, ObjectGuidedRCNN) and isinstance(
             model.proposal_generator, CenterKeypointProposals
         )
+        if (orientations or 1) > 1 and not self._can_tile:
+            raise ValueError(f"orientations={orientations}: {cfg.MODEL.META_ARCHITECTURE} has no heatmap to average")
+        self.orientations = orientations or len(getattr(model, "orientations", (None,)))
 
     @classmethod
     def from_pretrained(
@@ -202,7 +208,8 @@ class Predictor:
         pixel_size = source.pixel_size if pixel_size is None else as_pair(pixel_size)
         intensity = self.preparation.intensity_of(source)
         if diameter == "auto":
-            diameter = self._estimate_diameter(source, intensity)
+            self.check_knows_diameter()
+            diameter = estimate_diameter(source, intensity, self.preparation, self._objects_of)
         factors = self._scale(scale, diameter, pixel_size)
         size = self.preparation.network_size(*source.shape, factors)
         is_given = factors is not None or scale == "config" or self.cfg.INPUT.TEST_SCALE > 0
@@ -236,12 +243,13 @@ class Predictor:
                 for i in indices
             ]
             first = images[indices[0]]
-            with self._precision(), ragged_masks(self.model), self._room_for(first, first.network_size):
+            with self._precision(), ragged_masks(self.model), self._set_up(first, first.network_size) as limit:
                 outputs = self.model(inputs)
             for index, output in zip(indices, outputs):
                 instances = output["instances"]
                 kept = instances[instances.scores >= self.score_threshold]
-                predictions[index] = self._to_prediction(kept, images[index])
+                at_limit = output.get("num_detections", 0) >= limit
+                predictions[index] = self._to_prediction(kept, images[index], at_limit=at_limit)
         return predictions
 
     @property
@@ -306,7 +314,7 @@ class Predictor:
         tops = sorted({tile.core[0] for tile in tiles})[rows]
         tiles = [tile for tile in tiles if tile.core[0] in tops]
         side = self.tile + 2 * self.halo
-        with self._room_for(image, (side, side)):
+        with self._set_up(image, (side, side)) as limit:
             return detect_tiles(
                 self.model,
                 tiles,
@@ -315,6 +323,7 @@ class Predictor:
                 tuple(image.source.shape),
                 score_threshold=self.score_threshold,
                 batch_size=self.tile_batch,
+                limit=limit,
                 autocast=self._precision,
                 on_tile=lambda done: on_tile(done, len(tiles)),
             )
@@ -326,32 +335,41 @@ class Predictor:
         if num_cut:
             reason = "reach beyond the halo of %d pixels around their tile and may lack a part: raise halo"
             logger.warning(f"%d of %d objects {reason}", num_cut, len(instances), self.halo)
-        return self._to_prediction(instances, image, num_cut)
+        return self._to_prediction(instances, image, num_cut, bool(instances.at_limit.any()))
 
-    def _room_for(self, image: PreparedImage, size: tuple[int, int]) -> contextlib.AbstractContextManager:
-        """For the objects of a part of an image: at the size that the config gives images, those of the config."""
+    @contextlib.contextmanager
+    def _set_up(self, image: PreparedImage, size: tuple[int, int]) -> Iterator[float]:
+        """Meanwhile the model averages ``orientations`` and has room for the objects of a part of ``size`` of an image:
+        at the size that the config gives images, those of the config. Yields the limit of detections."""
         height, width = self.preparation.network_size(*image.source.shape)
-        return object_limits(self.model, size[0] * size[1] / (height * width))
+        factor = size[0] * size[1] / (height * width)
+        with averaged_orientations(self.model, self.orientations), object_limits(self.model, factor) as limit:
+            yield limit
+
+    def _objects_of(self, image: PreparedImage) -> SegmentedObjects:
+        return self.predict_prepared([image])[0].objects
 
     def _tiles(self, image: PreparedImage) -> list[Tile]:
         return tile_grid(image.network_size, self.tile, self.halo, self.model.backbone.size_divisibility)
 
-    def _to_prediction(self, instances: Instances, image: PreparedImage, num_cut: int = 0) -> Prediction:
+    def _to_prediction(
+        self, instances: Instances, image: PreparedImage, num_cut: int = 0, at_limit: bool = False
+    ) -> Prediction:
         if not instances.has("pred_masks"):
             raise ValueError(f"{self.cfg.MODEL.META_ARCHITECTURE} predicts no masks; set MODEL.MASK_ON to True")
         objects, kept = to_objects(instances, self.info.class_names, image.pixel_size)
         boxes = instances.pred_boxes.tensor.float().cpu().numpy()[kept]
-        return Prediction(objects, image.image, boxes, image.network_size, num_cut)
+        if at_limit:
+            logger.warning(
+                "An image of %d x %d may hold more than the %d objects found: the model's limits are reached; raise "
+                "MODEL.CENTER_HEAD.TOPK and TEST.DETECTIONS_PER_IMAGE in its config",
+                *image.source.shape,
+                len(objects),
+            )
+        return Prediction(objects, image.image, boxes, image.network_size, num_cut, at_limit)
 
     def _precision(self) -> contextlib.AbstractContextManager:
-        """Autocast as in the evaluation of a training; float16 is a GPU's, elsewhere full precision takes its place."""
-        if self.precision is not None:
-            half = self.precision == "bfloat16"
-            return torch.autocast(self.device.type, torch.bfloat16) if half else contextlib.nullcontext()
-        if self.cfg.SOLVER.AMP.ENABLED and self.cfg.SOLVER.AMP.PRECISION == "float16" and self.device.type != "cuda":
-            return contextlib.nullcontext()
-        dtype = autocast_dtype(self.cfg)
-        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+        return autocast(self.cfg, self.device, self.precision)
 
     def _scale(
         self, scale: Scale | str, diameter: float | None, pixel_size: tuple[float, float] | None
@@ -369,28 +387,6 @@ class Predictor:
         if pixel_size is not None and self.info.network_pixel_size is not None:
             return tuple(side / self.info.network_pixel_size for side in pixel_size)
         return None
-
-    def _estimate_diameter(self, source: PixelSource, intensity: IntensityMapping | None) -> float:
-        """Median diameter, in the image's pixels, of what is found in its central window at the best of some scales."""
-        self.check_knows_diameter()
-        height, width = source.shape
-        side = min(_ESTIMATE_SIDE, height), min(_ESTIMATE_SIDE, width)
-        top, left = (height - side[0]) // 2, (width - side[1]) // 2
-        window = ArraySource(as_pixels(source.read(top, left, top + side[0], left + side[1])))
-        best = (0.0, np.zeros(0))
-        for scale in _ESTIMATE_SCALES:
-            size = self.preparation.network_size(*window.shape, (scale, scale))
-            whole = self.preparation.whole(window, intensity, size)
-            prepared = PreparedImage(window, window.pixels, size, intensity, None, whole)
-            (found,) = self.predict_prepared([prepared])
-            areas = np.array([mask.sum() for mask in found.objects.masks])
-            # Objects at the wrong scale are found with less confidence or not at all.
-            best = max(best, (float(found.objects.scores.sum()), 2 * np.sqrt(areas / np.pi)), key=lambda one: one[0])
-        if not len(best[1]):
-            raise ValueError("no object is found that a diameter could be estimated from; give the diameter or a scale")
-        diameter = float(np.median(best[1]))
-        logger.info("Objects are about %.1f pixels wide", diameter)
-        return diameter
 
 
 def _open_path(image: Any) -> Any:

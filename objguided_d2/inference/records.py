@@ -20,6 +20,8 @@ from .. import __version__
 from ..utils.atomic_write import write_text
 
 FOLDER = ".objguided"
+# What a later call tells again of a file that is done.
+_TOLD = ("num_cut", "at_limit")
 _PACKAGES = ("torch", "detectron2", "numpy", "Pillow", "opencv-python-headless", "tifffile", "scikit-image")
 
 
@@ -34,6 +36,7 @@ class FileResult:
         seconds: of reading, network and writing.
         reason: why it failed, in one line.
         num_cut: objects that may lack a part, see :class:`.prediction.Prediction`.
+        at_limit: whether there may be more objects than were found in one of its frames, see there.
     """
 
     status: str
@@ -42,6 +45,7 @@ class FileResult:
     seconds: float = 0.0
     reason: str = ""
     num_cut: int = 0
+    at_limit: bool = False
 
 
 class Records:
@@ -62,7 +66,8 @@ class Records:
             valid = record["fingerprint"] == self.fingerprint and record["source"] == _source(path)
             there = all((self.output / output).exists() for output in record["outputs"])
             if valid and there:
-                return FileResult("skipped", record["num_objects"], record["outputs"], num_cut=record["num_cut"])
+                told = {name: record[name] for name in _TOLD}
+                return FileResult("skipped", record["num_objects"], record["outputs"], **told)
         except (OSError, ValueError, KeyError, TypeError):
             # None, or of a killed or other program: the file is predicted again.
             pass
@@ -74,7 +79,7 @@ class Records:
             "fingerprint": self.fingerprint,
             "source": _source(path),
             "num_objects": result.num_objects,
-            "num_cut": result.num_cut,
+            **{name: getattr(result, name) for name in _TOLD},
             "outputs": result.outputs,
         }
         write_text(self._file(relative), json.dumps(record, indent=1) + "\n")

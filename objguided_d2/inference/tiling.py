@@ -25,9 +25,14 @@ from ..modeling.center_targets import inside_cells
 from ..modeling.orientations import detect
 from ..modeling.postprocess import InstancePostprocessor
 from ..structures.ragged_masks import RaggedMasks
+from ..utils.allocator import release_freed_memory
 from .prefetch import prefetch
 from .resample import Region
 from .suppression import suppress
+
+# Tiles after which freed memory goes back to the system. What is found in a tile stays among the blocks that its
+# feature maps have left; those of the next tiles, which no longer fit between, would make the process grow without end.
+_RELEASE_EVERY = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,7 @@ def detect_tiles(
     *,
     score_threshold: float = 0.0,
     batch_size: int = 1,
+    limit: float = math.inf,
     autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     on_tile: Callable[[int], None] = lambda done: None,
 ) -> list[Instances]:
@@ -91,21 +97,26 @@ def detect_tiles(
         network_size, image_size: (height, width) of the whole image in the network and of the output.
         score_threshold: instances below it are left out.
         batch_size: tiles of one row and one size that go through the network at once.
+        limit: a tile with so many detections may hold more objects, see :func:`.object_limits.object_limits`.
         autocast: gives the context that the network runs in.
         on_tile: called with the number of tiles done.
 
     Returns:
         for each tile, on the CPU: pred_boxes, pred_masks (:class:`RaggedMasks`), scores, pred_classes of the whole
-        image, and ``is_cut``, (N,) bool: the ROI reaches beyond what its tile reads, so that its mask may lack a part.
+        image, and two (N,) bool: ``is_cut``, the ROI reaches beyond what its tile reads, so that its mask may lack a
+        part; ``at_limit``, its tile reached ``limit``.
     """
-    found = []
+    found: list[Instances] = []
     inputs = prefetch((tile, read(tile.reads)) for tile in tiles)
     for done, batch in _batches(inputs, batch_size):
         with autocast():
             detections = _detect(model, [tile for tile, _ in batch], [image for _, image in batch])
         for (tile, _), instances in zip(batch, detections):
+            instances.at_limit = torch.full_like(instances.pred_classes, len(instances) >= limit, dtype=torch.bool)
             instances = instances[instances.scores >= score_threshold]
             found.append(_paste(instances, tile, network_size, image_size, model.postprocessor))
+        if done // _RELEASE_EVERY > (done - len(batch)) // _RELEASE_EVERY or done == len(tiles):
+            release_freed_memory()
         on_tile(done)
     return found
 
@@ -199,6 +210,7 @@ def _paste(
         scores=instances.scores,
         pred_classes=instances.pred_classes,
         is_cut=is_cut,
+        at_limit=instances.at_limit,
     )
     return result[torch.nonzero((masks.area() > 0) & pasted_boxes.nonempty())[:, 0]].to("cpu")
 
@@ -213,5 +225,5 @@ def _cat(found: Sequence[Instances], image_size: tuple[int, int]) -> Instances:
         image_size,
         pred_boxes=Boxes.cat([i.pred_boxes for i in found]),
         pred_masks=RaggedMasks.cat([i.pred_masks for i in found]),
-        **{name: torch.cat([i.get(name) for i in found]) for name in ("scores", "pred_classes", "is_cut")},
+        **{name: torch.cat([i.get(name) for i in found]) for name in ("scores", "pred_classes", "is_cut", "at_limit")},
     )

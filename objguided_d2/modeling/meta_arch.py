@@ -76,7 +76,8 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         return images
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time.
+        """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time, each
+        also with "num_detections", how many instances there were before post-processing.
 
         A training input may have "ignore_region", (height, width) bool as its image, where objects are not annotated;
         a proposal generator with ``takes_ignore_region`` gets those of the batch.
@@ -132,8 +133,11 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
     def _postprocess(
         self, instances: list[Instances], batched_inputs: list[dict], image_sizes: list[tuple[int, int]]
     ) -> list[dict]:
-        outputs = [
-            {"instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width))}
+        outputs: list[dict] = [
+            {
+                "instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width)),
+                "num_detections": len(detections),
+            }
             for detections, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
         if self.mask_format == "dense":
@@ -157,6 +161,19 @@ def ragged_masks(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mask_format in zip(ours, formats):
             module.mask_format = mask_format
+
+
+@contextmanager
+def averaged_orientations(model: nn.Module, count: int) -> Iterator[None]:
+    """An ``ObjectGuidedRCNN`` averages ``count`` orientations meanwhile; other models stay as they are."""
+    if not isinstance(model, ObjectGuidedRCNN):
+        yield
+        return
+    own, model.orientations = model.orientations, ORIENTATIONS[:count]
+    try:
+        yield
+    finally:
+        model.orientations = own
 
 
 def _by_padded_size(batched_inputs: list[dict], divisibility: int) -> list[list[int]]:

@@ -3,6 +3,9 @@
 import json
 
 from objguided_d2.cli import main
+from objguided_d2.engine.trainer import Trainer
+from objguided_d2.inference.evaluate_command import evaluate
+from objguided_d2.inference.pretrained import export_bundle
 from tests.finetuning.models import save_tiny_run
 
 
@@ -14,6 +17,15 @@ def test_the_numbers_of_a_model_are_printed_and_written(toy_data, tmp_path, caps
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["segm/AP50"])
     assert line.split()[1] == f"{written['results']['segm/AP50']:.2f}"
     assert (tmp_path / "evaluation/inference/toy_val/coco_instances_results.json").is_file()
+
+
+def test_label_maps_take_the_score_threshold_of_the_bundle_unless_options_say_another(toy_data, tmp_path, monkeypatch):
+    bundle = export_bundle(save_tiny_run(tmp_path / "model"), tmp_path / "model.zip", score_threshold=0.9)
+    asked = []
+    monkeypatch.setattr(Trainer, "test", lambda cfg, model: asked.append(cfg.TEST.LABEL_MAP_SCORE_THRESH) or {})
+    for options in ((), ("TEST.LABEL_MAP_SCORE_THRESH", "0.4")):
+        evaluate(str(bundle), "toy_val", str(tmp_path), options=options)
+    assert asked == [0.9, 0.4]
 
 
 def test_what_does_not_fit_is_one_line(toy_data, tmp_path, capsys):

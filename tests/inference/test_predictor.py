@@ -135,6 +135,42 @@ def test_a_larger_image_and_its_tiles_may_hold_more_objects_than_one_of_the_conf
     assert (few.proposal_generator.topk, few.roi_heads.max_detections) == (3, 2)
 
 
+def test_an_image_that_reaches_the_limits_is_told_in_one_piece_and_in_tiles(busy_run, caplog):
+    cfg, model, _ = busy_run
+    cfg = cfg.clone()
+    # The config's size has an eighth of the image's pixels.
+    cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.CENTER_HEAD.TOPK, cfg.TEST.DETECTIONS_PER_IMAGE = 34, 1, 500
+    few = build_model(cfg).eval()
+    few.load_state_dict(model.state_dict())
+    image = textured_image(128, 96)
+    for tile in (0, 32):
+        caplog.clear()
+        predictor = Predictor(cfg, few, tile=tile, halo=32)
+        prediction = predictor(image, scale=1)
+        assert prediction.at_limit
+        (message,) = [record.getMessage() for record in caplog.records if "limits" in record.getMessage()]
+        assert f"An image of 128 x 96 may hold more than the {len(prediction)} objects found" in message
+    caplog.clear()
+    assert not Predictor(cfg, model)(image, scale=1).at_limit and "limits" not in caplog.text
+
+
+def test_orientations_are_averaged_while_a_predictor_predicts_and_no_longer(busy_run, monkeypatch):
+    cfg, model, _ = busy_run
+    # Averages of a model of random weights are near the mean.
+    monkeypatch.setattr(model.proposal_generator, "score_thresh", 0.05)
+    image = textured_image(64, 64)
+    # The average over all eight ways to lay an image is the same for the image laid in another.
+    predictor, every = (Predictor(cfg, model, score_threshold=0.0, orientations=count) for count in (None, 8))
+    straight, turned = every(image), every(np.ascontiguousarray(np.rot90(image)))
+    assert len(straight) == len(turned) > 5
+    np.testing.assert_allclose(np.sort(straight.objects.scores), np.sort(turned.objects.scores), atol=1e-4)
+    assert len(model.orientations) == predictor.orientations == 1 and every.orientations == 8
+    one = predictor(image)
+    assert len(one) != len(straight) or not np.allclose(one.objects.scores, straight.objects.scores, atol=1e-4)
+    with pytest.raises(ValueError, match="orientations=3"):
+        Predictor(cfg, model, orientations=3)
+
+
 def test_the_estimated_diameter_is_that_of_the_objects_found(predictor):
     image = textured_image(80, 80)
     prepared = predictor.prepare(image, diameter="auto")

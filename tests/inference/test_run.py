@@ -83,6 +83,19 @@ def test_done_files_are_skipped_until_they_or_the_settings_change(predictor, ima
     assert predict_files([images], predictor, output, settings, progress=False).count("done") == 3
 
 
+def test_orientations_and_reached_limits_stand_in_run_json_and_other_orientations_predict_anew(
+    busy_run, images, tmp_path, monkeypatch
+):
+    cfg, model, _ = busy_run
+    monkeypatch.setattr(model.proposal_generator, "topk", 1)
+    once, twice = (Predictor(cfg, model, orientations=count) for count in (1, 2))
+    for predictor, status in ((once, "done"), (once, "skipped"), (twice, "done"), (twice, "skipped")):
+        assert run(predictor, images, tmp_path / "out").count(status) == 3
+        report = json.loads((tmp_path / "out" / "run.json").read_text())
+        assert report["settings"]["orientations"] == predictor.orientations
+        assert all(result["at_limit"] for result in report["files"].values())
+
+
 def test_a_bad_file_is_reported_and_the_rest_goes_on(predictor, images, tmp_path):
     (images / "cut.png").write_bytes((images / "one.png").read_bytes()[:500])
     (images / "empty.png").write_bytes(b"")
@@ -223,6 +236,9 @@ def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, caps
     (images / "bad.png").write_bytes(b"")
     assert main([*arguments, "--save", "labels", "table", "--score", "0.5"]) == 2
     assert "3 done before, 1 failed" in capsys.readouterr().out
+    (images / "bad.png").unlink()
+    assert main([*arguments, "--save", "labels", "--score", "0.5", "--orientations", "2"]) == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["orientations"] == 2
 
 
 @pytest.mark.parametrize(
@@ -234,6 +250,7 @@ def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, caps
         (["--halo", "all"], 2, "all is neither a number of pixels nor full"),
         (["--watch", "--workers", "2"], 2, "--watch runs in one process"),
         (["--save", "jpeg"], 2, "invalid choice"),
+        (["--orientations", "3"], 2, "invalid choice: 3"),
         ([], 1, "no_such_model"),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from objguided_d2.inference import tiling
 from objguided_d2.inference.predictor import Predictor
 from objguided_d2.inference.receptive_field import receptive_field
 from objguided_d2.inference.tiling import _is_peak, tile_grid
@@ -108,6 +109,18 @@ def test_images_above_a_tile_and_its_halos_alone_are_predicted_in_tiles(model):
     for shape in ((96, 96), (96, 97)):
         predictor(textured_image(*shape), on_tile=lambda done, total: tiles.append((done, total)))
     assert tiles == [(done, 12) for done in range(1, 13)]
+
+
+def test_freed_memory_goes_back_every_few_tiles_and_at_the_end(model, monkeypatch):
+    cfg, network = model
+    tiles, released = [], []
+    monkeypatch.setattr(tiling, "release_freed_memory", lambda: released.append(len(tiles)))
+    predictor = Predictor(cfg, network, tile=32, halo=32, tile_batch=3)
+    image = predictor.prepare(textured_image(32, 640))
+    predictor.detect_rows(image, on_tile=lambda done, total: tiles.extend(range(done - len(tiles))))
+    assert len(tiles) == 20
+    # Before the call of the batch in which the 8th and the 16th tile are, and of the last.
+    assert released == [7, 13, 19]
 
 
 def test_objects_larger_than_the_halo_are_counted_and_told(model, caplog):

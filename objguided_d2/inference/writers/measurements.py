@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from skimage.measure import perimeter
-from skimage.morphology import convex_hull_image
 
 from ...utils.atomic_write import atomic_write
 from ..objects import SegmentedObjects
 from .image_crops import Image, channel_names, check_shape, crop
+from .mask_shapes import measure_shapes, set_pixels
 
 NAMING_COLUMNS = ["label", "class", "score"]
 _SQUARE = 1e-3  # pixels whose sides differ by less are square
+_BAND_ROWS = 512  # of the image, that objects begin in whose intensities are read together
 
 
 def measure(
@@ -46,25 +46,19 @@ def measure(
     if image is not None:
         check_shape(image, objects.shape)
         names = channel_names(image) if names is None else names
-    intensities = [] if image is None or names is None else _intensity_columns(names)
-    shapes = _shape_columns(objects.pixel_size)
-    rows = np.full((len(objects), len(shapes) + len(intensities)), np.nan)
-    for i, mask in enumerate(objects.masks):
-        rows[i, : len(shapes)] = _shape_measures(mask, objects.boxes[i], objects.pixel_size)
-        if image is not None:
-            x0, y0, x1, y1 = objects.boxes[i].tolist()
-            rows[i, len(shapes) :] = _mean_intensity(crop(image, y0, x0, y1, x1)[mask])
-    table = pandas.DataFrame(
+    columns = dict(zip(_shape_columns(objects.pixel_size), _shape_values(objects)))
+    if image is not None and names is not None:
+        columns.update(zip(_intensity_columns(names), _mean_intensities(objects, image, len(names)).T))
+    x0, y0, x1, y1 = np.asarray(objects.boxes, np.int64).reshape(-1, 4).T
+    return pandas.DataFrame(
         {
             "label": np.arange(1, len(objects) + 1),
             "class": [objects.class_names[number] for number in objects.classes],
             "score": np.round(np.asarray(objects.scores, np.float64), 6),
+            **{"x0_px": x0, "y0_px": y0, "x1_px": x1, "y1_px": y1},
+            **columns,
         }
     )
-    boxes = pandas.DataFrame(
-        np.asarray(objects.boxes, np.int64).reshape(-1, 4), columns=["x0_px", "y0_px", "x1_px", "y1_px"]
-    )
-    return pandas.concat([table, boxes, pandas.DataFrame(rows, columns=[*shapes, *intensities])], axis=1)
 
 
 def _intensity_columns(names: Sequence[str]) -> list[str]:
@@ -84,39 +78,56 @@ def _is_square(pixel_size: tuple[float, float]) -> bool:
     return math.isclose(*pixel_size, rel_tol=_SQUARE)
 
 
-def _shape_measures(mask: np.ndarray, box: np.ndarray, pixel_size: tuple[float, float] | None) -> list[float]:
-    height, width = pixel_size or (1.0, 1.0)
+def _shape_values(objects: SegmentedObjects) -> list[np.ndarray]:
+    """The columns of :func:`_shape_columns`."""
+    height, width = objects.pixel_size or (1.0, 1.0)
     # scikit-image has no perimeter for pixels that are not square, but the ellipse.
     side = math.sqrt(height * width) if _is_square((height, width)) else 1.0
-    y, x = np.nonzero(mask)
-    center_y, center_x = y.mean(), x.mean()
-    major, minor = _ellipse_axes((y - center_y) * height, (x - center_x) * width)
+    shapes = measure_shapes(objects.masks)
+    left, top = objects.boxes[:, 0], objects.boxes[:, 1]
+    # The ellipse with the same second moments.
+    yy, xx, xy = shapes.yy * height**2, shapes.xx * width**2, shapes.xy * height * width
+    middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    major, minor = 4 * np.sqrt(middle + spread), 4 * np.sqrt(np.maximum(middle - spread, 0))
+    ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
     return [
-        float(box[0]) + center_x + 0.5,
-        float(box[1]) + center_y + 0.5,
-        len(y) * height * width,
-        perimeter(mask) * side,
+        left + shapes.center_x + 0.5,
+        top + shapes.center_y + 0.5,
+        shapes.area * height * width,
+        shapes.perimeter * side,
         major,
         minor,
-        math.sqrt(max(0.0, 1 - (minor / major) ** 2)) if major else 0.0,
-        len(y) / np.count_nonzero(convex_hull_image(mask)),
+        np.sqrt(np.maximum(1 - ratio**2, 0)),
+        shapes.area / shapes.hull_area,
     ]
 
 
-def _ellipse_axes(y: np.ndarray, x: np.ndarray) -> tuple[float, float]:
-    """Major and minor axis of the ellipse with the second moments of points around their center, as ``regionprops``
-    has them, which computes every moment up to the third: half of the time of a table."""
-    yy, xx, xy = (float(np.mean(product)) for product in (y * y, x * x, x * y))
-    middle, spread = (yy + xx) / 2, math.hypot((yy - xx) / 2, xy)
-    return 4 * math.sqrt(middle + spread), 4 * math.sqrt(max(0.0, middle - spread))
+def _mean_intensities(objects: SegmentedObjects, image: Image, num_channels: int) -> np.ndarray:
+    """(N, C) means over the masks, of what is finite; NaN where nothing is.
+
+    The image is read in bands that follow each other, not object by object: what a tile of its file holds is decoded
+    once or twice, however many objects lie in it.
+    """
+    means = np.full((len(objects), num_channels), np.nan)
+    band = objects.boxes[:, 1] // _BAND_ROWS
+    order = np.argsort(band, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
+        if len(members):
+            means[members] = _means_of_band(objects, members, image)
+    return means
 
 
-def _mean_intensity(values: np.ndarray) -> np.ndarray:
-    """(P, C) -> (C,) means over what is finite, NaN where nothing is."""
-    values = values.astype(np.float64)
+def _means_of_band(objects: SegmentedObjects, members: np.ndarray, image: Image) -> np.ndarray:
+    boxes = objects.boxes[members]
+    left, top = boxes[:, :2].min(0).tolist()
+    right, bottom = boxes[:, 2:].max(0).tolist()
+    pixels = crop(image, top, left, bottom, right)
+    owner, y, x = set_pixels([objects.masks[i] for i in members])
+    values = pixels[y + boxes[owner, 1] - top, x + boxes[owner, 0] - left].astype(np.float64)
     finite = np.isfinite(values)
-    total = np.where(finite, values, 0).sum(axis=0)
-    count = finite.sum(axis=0)
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    total = np.add.reduceat(np.where(finite, values, 0.0), starts)
+    count = np.add.reduceat(finite, starts, dtype=np.int64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 

@@ -61,6 +61,28 @@ def test_values_that_are_not_finite_are_ignored():
     assert table["mean_intensity"][0] == 1 and math.isnan(table["mean_intensity"][1])
 
 
+def test_a_large_image_is_read_in_bands_not_object_by_object():
+    shape = (3000, 70)
+    image = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    masks = [rectangle(y, 3 * (i % 20), y + 7, 3 * (i % 20) + 5, shape) for i, y in enumerate(range(0, 2990, 20))]
+    masks.append(rectangle(100, 60, 2800, 65, shape))
+    windows = []
+
+    class Source:
+        channel_names = ("0",)
+
+        def __init__(self):
+            self.shape = shape
+
+        def read(self, y0, x0, y1, x1):
+            windows.append((y0, y1))
+            return image[y0:y1, x0:x1, None]
+
+    table = measure(segmented(masks), Source())
+    np.testing.assert_allclose(table["mean_intensity"], [image[mask].mean() for mask in masks])
+    assert len(windows) == 6
+
+
 def test_single_pixel_and_border_objects_are_measured():
     table = measure(all_objects())
     assert table["area_px2"].tolist() == [mask.sum() for mask in full_masks().values()]
