@@ -220,7 +220,8 @@ def _add_solver(cfg: CN) -> None:
 
 
 def _add_test(cfg: CN) -> None:
-    # Evaluators by name: "coco" and "voc2010" (III-B); on label maps "matching", "boundary", "leaf" and "ctc".
+    # Evaluators by name: "coco" and "voc2010" (III-B); on label maps "matching", "boundary", "leaf", "ctc" and
+    # "fragments"; "released", the released program's way to read the paper's own numbers (evaluation/released.py).
     cfg.TEST.EVALUATORS = ["coco", "voc2010"]
     # Library that computes COCO AP: "faster_coco_eval", or "pycocotools", the reference, which takes minutes for images
     # with hundreds of objects. The numbers are the same.

@@ -191,8 +191,17 @@ def best_overlaps(detections: Regions, objects: Regions, is_crowd: np.ndarray) -
         zeros = np.zeros(num_detections)
         return BestOverlaps(zeros.astype(int), zeros, zeros)
     # IoU with objects; with crowds, the intersection over the area of the detection.
-    overlaps = mask_util.iou(detections, objects, is_crowd.astype(np.uint8))
-    nothing = np.zeros((num_detections, 1))
+    return best_of(mask_util.iou(detections, objects, is_crowd.astype(np.uint8)), is_crowd)
+
+
+def best_of(overlaps: np.ndarray, is_crowd: np.ndarray) -> BestOverlaps:
+    """What each detection overlaps most.
+
+    Args:
+        overlaps: (D, G), with objects that are no crowd and with crowds.
+        is_crowd: (G,) bool.
+    """
+    nothing = np.zeros((len(overlaps), 1))
     with_objects = overlaps[:, ~is_crowd] if not is_crowd.all() else nothing
     with_crowds = overlaps[:, is_crowd] if is_crowd.any() else nothing
     return BestOverlaps(with_objects.argmax(axis=1), with_objects.max(axis=1), with_crowds.max(axis=1))
