@@ -33,7 +33,7 @@ def train(data: list[LabeledImage], minutes: float, threads: int, output: Path) 
     torch.set_num_threads(threads)
     output.mkdir(parents=True, exist_ok=True)
     images = [to_gray(one.image) for one in data]
-    flows = dynamics.labels_to_flows([one.labels for one in data])
+    flows = dynamics.labels_to_flows([one.labels for one in data], device=torch.device("cpu"))
 
     def run(steps: int):
         network = CellposeModel(gpu=False, pretrained_model=False).net
