@@ -1,8 +1,9 @@
-# make install | demo | compare | lint | test | soak | clean. DETECTRON2=source builds the official repository with its compiled
+# make install | demo | compare | peers | lint | test | soak | clean. DETECTRON2=source builds the official repository with its compiled
 # operators. What pip says goes to LOG.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PEERS ?= .venv-peers
 DETECTRON2 ?= wheel
 TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed-$(DETECTRON2)
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # $(call logged,what is done,command): one line on the terminal; the end of the log if it fails.
 logged = @echo "$(1)"; $(2) >>$(LOG) 2>&1 || { echo "failed; the end of $(LOG):"; tail -n 25 $(LOG); exit 1; }
 
-.PHONY: install demo compare lint test soak clean
+.PHONY: install demo compare peers lint test soak clean
 
 install: $(STAMP)
 
@@ -34,6 +35,14 @@ demo: install
 compare: install
 	$(BIN)/objguided prepare synthetic --output demo --name demo --kinds nuclei --size 160
 	DETECTRON2_DATASETS=demo $(BIN)/objguided train --suite synthetic/suite_small --images 1000 --output demo/suite
+
+# StarDist and Cellpose in an environment of their own, see benchmarks/peers/README.md.
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@test -x $(PEERS)/bin/python || { echo "environment $(PEERS)"; $(PYTHON) -m venv $(PEERS); }
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --progress-bar off -q -r $<
+	@touch $@
 
 $(TEST_STAMP): requirements-test.txt | install
 	$(call logged,packages of requirements-test.txt (log: $(LOG)),$(PIP) -r requirements-test.txt)

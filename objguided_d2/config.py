@@ -135,6 +135,11 @@ def _add_mask_head(cfg: CN) -> None:
     head.LOSS_TYPE = "bce"
     head.LOSS_WEIGHT = 2.0  # (released)
     head.DICE_LOSS_WEIGHT = 1.0
+    # Weight of a soft clDice loss per ROI, loss_mask_cldice; 0 = without. Ours, against masks in pieces (IV-H.1): a gap
+    # in a thin object costs much (Shit et al., CVPR 2021; modeling/cldice.py). CLDICE_ITERATIONS are the erosions of
+    # its skeletons: at least the half width, in pixels of the input, of the widest objects that may not break.
+    head.CLDICE_LOSS_WEIGHT = 0.0
+    head.CLDICE_ITERATIONS = 10
     # Probability from which a pixel belongs to the object (released: 0.53).
     head.MASK_THRESH = 0.53
     # "hough": bilinear votes at input resolution, then nearest-neighbor resize to the output (II-B, released).
@@ -226,7 +231,8 @@ def _add_solver(cfg: CN) -> None:
 
 
 def _add_test(cfg: CN) -> None:
-    # Evaluators by name: "coco" and "voc2010" (III-B); on label maps "matching", "boundary", "leaf" and "ctc".
+    # Evaluators by name: "coco" and "voc2010" (III-B); on label maps "matching", "boundary", "leaf", "ctc" and
+    # "fragments"; "released", the released program's way to read the paper's own numbers (evaluation/released.py).
     cfg.TEST.EVALUATORS = ["coco", "voc2010"]
     # Library that computes COCO AP: "faster_coco_eval", or "pycocotools", the reference, which takes minutes for images
     # with hundreds of objects. The numbers are the same.

@@ -11,7 +11,14 @@ from ..data.builtin import register_prepared
 from .errors import ConfigError
 
 # Task of results -> the evaluator of TEST.EVALUATORS that gives it.
-_EVALUATOR_OF_TASK = {"bbox": "coco", "segm": "coco", "voc_dec": "voc2010", "voc_seg": "voc2010"}
+_EVALUATOR_OF_TASK = {
+    "bbox": "coco",
+    "segm": "coco",
+    "voc_dec": "voc2010",
+    "voc_seg": "voc2010",
+    "released_dec": "released",
+    "released_seg": "released",
+}
 
 
 def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:

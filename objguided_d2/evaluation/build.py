@@ -21,7 +21,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
 
     Returns:
         An evaluator whose ``evaluate()`` gives task -> metric -> value: tasks bbox and segm for "coco", voc_dec and
-        voc_seg for "voc2010", and one task of the same name for each of the others.
+        voc_seg for "voc2010", released_dec and released_seg for "released", and one task of the same name for each of
+        the others.
 
     Raises:
         ValueError: if TEST.EVALUATORS is empty or holds an unknown name, or a key that an evaluator reads has no valid

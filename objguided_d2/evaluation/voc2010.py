@@ -13,7 +13,7 @@ COCO's rules differ in both respects: a detection may take its second-best objec
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +56,21 @@ class BestOverlaps:
     crowd_overlap: np.ndarray
 
 
+@dataclass(frozen=True)
+class ComparedDetections:
+    """The D detections and the objects of one class in one image.
+
+    Attributes:
+        scores: (D,).
+        best: what each detection overlaps.
+        num_objects: those that are no crowd.
+    """
+
+    scores: np.ndarray
+    best: BestOverlaps
+    num_objects: int
+
+
 _NO_DETECTIONS = Detections(np.zeros((0, 4)), [], np.zeros(0, dtype=int), np.zeros(0))
 
 
@@ -86,6 +101,19 @@ def average_precision_per_class(
     region: Literal["boxes", "masks"],
     iou_thresholds: np.ndarray = IOU_THRESHOLDS,
 ) -> dict[int, np.ndarray]:
+    """AP of every class that has objects, see :func:`average_precision_of_compared`.
+
+    Args:
+        images: detections and objects of each image; images without either matter too.
+        region: what IoU is taken of.
+        iou_thresholds: (T,) in (0, 1].
+    """
+    return average_precision_of_compared((_compare(*image, region) for image in images), iou_thresholds)
+
+
+def average_precision_of_compared(
+    images: Iterable[Mapping[int, ComparedDetections]], iou_thresholds: np.ndarray = IOU_THRESHOLDS
+) -> dict[int, np.ndarray]:
     """AP of every class that has objects.
 
     Equal scores keep the order of ``images`` and, inside an image, of its detections.
@@ -94,28 +122,20 @@ def average_precision_per_class(
     one crowd by at least that part of its own area is ignored: neither a true nor a false positive.
 
     Args:
-        images: detections and objects of each image; images without either matter too.
-        region: what IoU is taken of.
-        iou_thresholds: (T,) in (0, 1].
+        images: class index -> detections and objects, of each image.
+        iou_thresholds: (T,); an IoU that equals one passes.
 
     Returns:
         class index -> (T,) AP in [0, 1]. A class that has only crowd regions, or only detections, is left out.
     """
     scores, overlaps = defaultdict(list), defaultdict(list)
     num_objects: dict[int, int] = defaultdict(int)
-    for detections, objects in images:
-        for class_index in np.union1d(detections.classes, objects.classes).tolist():
-            detection_indices = np.flatnonzero(detections.classes == class_index)
-            object_indices = np.flatnonzero(objects.classes == class_index)
-            is_crowd = objects.is_crowd[object_indices]
-            best = best_overlaps(
-                _select(getattr(detections, region), detection_indices),
-                _select(getattr(objects, region), object_indices),
-                is_crowd,
-            )
-            scores[class_index].append(detections.scores[detection_indices])
+    for image in images:
+        for class_index, compared in image.items():
+            best = compared.best
+            scores[class_index].append(compared.scores)
             overlaps[class_index].append((best.object_index + num_objects[class_index], best.iou, best.crowd_overlap))
-            num_objects[class_index] += int(np.count_nonzero(~is_crowd))
+            num_objects[class_index] += compared.num_objects
 
     per_class = {}
     for class_index in sorted(c for c, number in num_objects.items() if number):
@@ -125,6 +145,34 @@ def average_precision_per_class(
             [_average_precision_at(best, threshold, num_objects[class_index]) for threshold in iou_thresholds]
         )
     return per_class
+
+
+def summarize_average_precision(per_class: Mapping[int, np.ndarray], class_names: Sequence[str]) -> dict[str, float]:
+    """Percentages from the AP (T,) of each class: "AP", "AP50" ..., of several classes "AP-<class>"; 0 without any."""
+    mean = 100 * np.mean(list(per_class.values()) or np.zeros((1, len(IOU_THRESHOLDS))), axis=0)
+    summary = {"AP": float(mean.mean())}
+    summary.update({f"AP{round(100 * t)}": float(ap) for t, ap in zip(IOU_THRESHOLDS, mean)})
+    if len(class_names) > 1:
+        summary.update({f"AP-{class_names[c]}": float(100 * ap.mean()) for c, ap in per_class.items()})
+    return summary
+
+
+def _compare(
+    detections: Detections, objects: Objects, region: Literal["boxes", "masks"]
+) -> dict[int, ComparedDetections]:
+    compared = {}
+    for class_index in np.union1d(detections.classes, objects.classes).tolist():
+        detection_indices = np.flatnonzero(detections.classes == class_index)
+        object_indices = np.flatnonzero(objects.classes == class_index)
+        is_crowd = objects.is_crowd[object_indices]
+        best = best_overlaps(
+            _select(getattr(detections, region), detection_indices),
+            _select(getattr(objects, region), object_indices),
+            is_crowd,
+        )
+        num_objects = int(np.count_nonzero(~is_crowd))
+        compared[class_index] = ComparedDetections(detections.scores[detection_indices], best, num_objects)
+    return compared
 
 
 def best_overlaps(detections: Regions, objects: Regions, is_crowd: np.ndarray) -> BestOverlaps:
@@ -143,8 +191,17 @@ def best_overlaps(detections: Regions, objects: Regions, is_crowd: np.ndarray) -
         zeros = np.zeros(num_detections)
         return BestOverlaps(zeros.astype(int), zeros, zeros)
     # IoU with objects; with crowds, the intersection over the area of the detection.
-    overlaps = mask_util.iou(detections, objects, is_crowd.astype(np.uint8))
-    nothing = np.zeros((num_detections, 1))
+    return best_of(mask_util.iou(detections, objects, is_crowd.astype(np.uint8)), is_crowd)
+
+
+def best_of(overlaps: np.ndarray, is_crowd: np.ndarray) -> BestOverlaps:
+    """What each detection overlaps most.
+
+    Args:
+        overlaps: (D, G), with objects that are no crowd and with crowds.
+        is_crowd: (G,) bool.
+    """
+    nothing = np.zeros((len(overlaps), 1))
     with_objects = overlaps[:, ~is_crowd] if not is_crowd.all() else nothing
     with_crowds = overlaps[:, is_crowd] if is_crowd.any() else nothing
     return BestOverlaps(with_objects.argmax(axis=1), with_objects.max(axis=1), with_crowds.max(axis=1))
@@ -219,19 +276,9 @@ class VOC2010Evaluator(InstanceEvaluator):
         if all(objects.is_crowd.all() for _, objects in images):
             logger.warning(f"{self._dataset_name}: no objects in any image, so VOC2010 AP is set to 0")
         return {
-            task: self._summarize(average_precision_per_class(images, region))
+            task: summarize_average_precision(average_precision_per_class(images, region), self._metadata.thing_classes)
             for task, region in (("voc_seg", "masks"), ("voc_dec", "boxes"))
         }
-
-    def _summarize(self, per_class: dict[int, np.ndarray]) -> dict[str, float]:
-        """Percentages from the AP (T,) of each class; 0 without any."""
-        mean = 100 * np.mean(list(per_class.values()) or np.zeros((1, len(IOU_THRESHOLDS))), axis=0)
-        summary = {"AP": float(mean.mean())}
-        summary.update({f"AP{round(100 * t)}": float(ap) for t, ap in zip(IOU_THRESHOLDS, mean)})
-        names = self._metadata.thing_classes
-        if len(names) > 1:
-            summary.update({f"AP-{names[c]}": float(100 * ap.mean()) for c, ap in per_class.items()})
-        return summary
 
 
 def _detections(instances: Instances) -> Detections:

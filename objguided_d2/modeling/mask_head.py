@@ -14,11 +14,11 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from ..structures.ragged_grid import RaggedGrid
 from ..structures.ragged_masks import RaggedROIMasks
 from ..structures.ragged_ops import pointwise_conv
 from ..structures.roi_atlas import SPACINGS, RoiAtlas, clip_boxes, expand_boxes, image_of_boxes
 from ..structures.roi_canvas import RoiCanvas
+from .cldice import soft_cldice_loss
 from .losses import soft_dice_loss
 from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
 from .point_refine import PointRefinement
@@ -92,6 +92,7 @@ class ObjectGuidedMaskHead(nn.Module):
         max_atlas_pixels: stride-1 pixels of ROIs that are processed at once, see ``config.py``.
         loss_type: "bce" or "bce_dice"; loss_weight, dice_loss_weight: factors of "loss_mask", the cross-entropy, and of
             "loss_mask_dice".
+        cldice_loss_weight: factor of "loss_mask_cldice", 0 = without; cldice_iterations: see :mod:`.cldice`.
         refinement: built from ``REFINE``, or None to train without.
     """
 
@@ -114,6 +115,8 @@ class ObjectGuidedMaskHead(nn.Module):
         loss_type: str = "bce",
         loss_weight: float = 2.0,
         dice_loss_weight: float = 1.0,
+        cldice_loss_weight: float = 0.0,
+        cldice_iterations: int = 10,
         refinement: PointRefinement | None = None,
     ):
         super().__init__()
@@ -125,6 +128,8 @@ class ObjectGuidedMaskHead(nn.Module):
         for key, value, valid in (
             ("GRID", grid, grid in SPACINGS),
             ("LOSS_TYPE", loss_type, loss_type in MASK_LOSSES),
+            ("CLDICE_LOSS_WEIGHT", cldice_loss_weight, cldice_loss_weight >= 0),
+            ("CLDICE_ITERATIONS", cldice_iterations, cldice_iterations >= 1),
             ("BOX_EXPANSION", box_expansion, box_expansion > 0),
             ("BOX_EXPANSION_PIXELS", box_expansion_pixels, box_expansion_pixels >= 0),
             ("MIN_CROP_SIZE", min_crop_size, min_crop_size >= 1),
@@ -154,7 +159,12 @@ class ObjectGuidedMaskHead(nn.Module):
         self.grid, self.min_crop_size = grid, min_crop_size
         self.box_jitter_shift, self.box_jitter_scale = box_jitter_shift, box_jitter_scale
         self.max_train_roi_pixels, self.max_atlas_pixels = max_train_roi_pixels, max_atlas_pixels
-        self.loss_type, self.loss_weight, self.dice_loss_weight = loss_type, loss_weight, dice_loss_weight
+        self.mask_loss_weights = {"loss_mask": loss_weight}
+        if loss_type == "bce_dice":
+            self.mask_loss_weights["loss_mask_dice"] = dice_loss_weight
+        if cldice_loss_weight:
+            self.mask_loss_weights["loss_mask_cldice"] = cldice_loss_weight
+        self.cldice_iterations = cldice_iterations
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -178,6 +188,8 @@ class ObjectGuidedMaskHead(nn.Module):
             "loss_type": head.LOSS_TYPE,
             "loss_weight": head.LOSS_WEIGHT,
             "dice_loss_weight": head.DICE_LOSS_WEIGHT,
+            "cldice_loss_weight": head.CLDICE_LOSS_WEIGHT,
+            "cldice_iterations": head.CLDICE_ITERATIONS,
             "refinement": (
                 PointRefinement(cfg, e1_channels=e1_channels, e2_channels=e2_channels) if head.REFINE.ENABLED else None
             ),
@@ -245,7 +257,8 @@ class ObjectGuidedMaskHead(nn.Module):
             targets: one per image, with ``gt_boxes`` and ``gt_masks``.
 
         Returns:
-            "loss_mask" (Eq. 7); by ``loss_type`` "loss_mask_dice"; with a refinement "loss_refine" (Eq. 8-9).
+            "loss_mask" (Eq. 7); by ``loss_type`` "loss_mask_dice"; with a weight "loss_mask_cldice"; with a refinement
+            "loss_refine" (Eq. 8-9).
         """
         boxes = Boxes.cat([t.gt_boxes for t in targets]).tensor.to(
             torch.promote_types(features[0].dtype, torch.float32)
@@ -269,15 +282,14 @@ class ObjectGuidedMaskHead(nn.Module):
             logits, ladder = self.predict(features, atlas)
             masks = object_masks.select(truth[atlas.order])
             logits = logits[:, 0]
-            grid = atlas.grids[0]
-            labels = masks.sample(grid.pixels.roi, *atlas.positions(0))
-            mask_losses.append(self._mask_losses(grid, logits, labels))
+            labels = masks.sample(atlas.grids[0].pixels.roi, *atlas.positions(0))
+            mask_losses.append(self._mask_losses(atlas.canvases[0], logits, labels))
             if self.refinement is not None:
                 refine_losses.append(self.refinement.loss(atlas, logits.detach().sigmoid(), ladder, masks))
         # Keeps every parameter in the graph, whichever levels these ROIs start from.
         unused = sum(p.sum() for p in self.entry.parameters()) * 0
-        bce, *dice = torch.cat(mask_losses, 1).mean(1)
-        values = [self.loss_weight * bce + unused, *(self.dice_loss_weight * loss for loss in dice)]
+        means = torch.cat(mask_losses, 1).mean(1)
+        values = [weight * loss + unused for weight, loss in zip(self.mask_loss_weights.values(), means, strict=True)]
         if self.refinement is not None:
             values.append(self.refinement.mean_loss(refine_losses))
         losses = dict(zip(self._loss_names(), values, strict=True))
@@ -288,15 +300,19 @@ class ObjectGuidedMaskHead(nn.Module):
         return losses
 
     def _loss_names(self) -> list[str]:
-        dice = ["loss_mask_dice"] if self.loss_type == "bce_dice" else []
-        return ["loss_mask", *dice, *(["loss_refine"] if self.refinement is not None else [])]
+        return [*self.mask_loss_weights, *(["loss_refine"] if self.refinement is not None else [])]
 
-    def _mask_losses(self, grid: RaggedGrid, logits: Tensor, labels: Tensor) -> Tensor:
-        """(1, A) or (2, A): cross-entropy and, by ``loss_type``, Dice loss of every ROI, not weighted."""
+    def _mask_losses(self, canvas: RoiCanvas, logits: Tensor, labels: Tensor) -> Tensor:
+        """One row (A,) for each of ``mask_loss_weights``: the loss of every ROI, not weighted."""
+        grid, p = canvas.grid, logits.sigmoid()
         bce = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        if self.loss_type == "bce":
-            return grid.mean(bce[:, None]).t()
-        p = logits.sigmoid()
-        means = grid.mean(torch.stack([bce, p * labels, p, labels], 1))
-        area = (grid.starts[1:] - grid.starts[:-1]).to(means.dtype)
-        return torch.stack([means[:, 0], soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))])
+        rows = []
+        if "loss_mask_dice" in self.mask_loss_weights:
+            means = grid.mean(torch.stack([bce, p * labels, p, labels], 1))
+            area = (grid.starts[1:] - grid.starts[:-1]).to(means.dtype)
+            rows += [means[:, 0], soft_dice_loss(*(means[:, 1:] * area[:, None]).unbind(1))]
+        else:
+            rows.append(grid.mean(bce[:, None])[:, 0])
+        if "loss_mask_cldice" in self.mask_loss_weights:
+            rows.append(soft_cldice_loss(canvas, p, labels, self.cldice_iterations))
+        return torch.stack(rows)

@@ -58,7 +58,11 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         return {
             **super().from_config(cfg),
             "postprocessor": InstancePostprocessor(
-                head.MASK_THRESH, head.PASTE_MODE, head.BOXES_FROM_MASKS, head.MASK_NMS_THRESH
+                head.MASK_THRESH,
+                head.PASTE_MODE,
+                head.BOXES_FROM_MASKS,
+                head.MASK_NMS_THRESH,
+                keep_input_masks="released" in cfg.TEST.EVALUATORS,  # That evaluator resizes them itself.
             ),
             "orientations": cfg.TEST.ORIENTATIONS,
         }

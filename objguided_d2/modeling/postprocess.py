@@ -12,9 +12,17 @@ class InstancePostprocessor:
 
     Args:
         mask_thresh, paste_mode, boxes_from_masks, mask_nms_thresh: see ``config.py``.
+        keep_input_masks: give instances their masks at the size of the model's input as well.
     """
 
-    def __init__(self, mask_thresh: float, paste_mode: str, boxes_from_masks: bool, mask_nms_thresh: float):
+    def __init__(
+        self,
+        mask_thresh: float,
+        paste_mode: str,
+        boxes_from_masks: bool,
+        mask_nms_thresh: float,
+        keep_input_masks: bool = False,
+    ):
         for key, value, valid in (
             ("MASK_THRESH", mask_thresh, 0 < mask_thresh < 1),
             ("PASTE_MODE", paste_mode, paste_mode in PASTE_MODES),
@@ -24,12 +32,13 @@ class InstancePostprocessor:
                 raise ValueError(f"MODEL.ROI_MASK_HEAD.{key} = {value!r} is not valid; config.py says what is")
         self.mask_thresh, self.paste_mode = mask_thresh, paste_mode
         self.boxes_from_masks, self.mask_nms_thresh = boxes_from_masks, mask_nms_thresh
+        self.keep_input_masks = keep_input_masks
 
     def __call__(self, instances: Instances, height: int, width: int) -> Instances:
         """Instances of the model's input, with ``RaggedROIMasks`` -> instances of a height x width image.
 
         Instances without a mask pixel are dropped; the rest is ordered by score, and ``pred_masks`` is a
-        :class:`RaggedMasks`.
+        :class:`RaggedMasks`; so is ``input_masks``, those of the input, with ``keep_input_masks``.
         """
         masks = instances.pred_masks.paste((height, width), self.mask_thresh, self.paste_mode)
         if self.boxes_from_masks:
@@ -44,4 +53,6 @@ class InstancePostprocessor:
             keep = mask_nms(masks, keep, self.mask_nms_thresh, instances.pred_classes)
         result = Instances((height, width), **instances.get_fields())
         result.pred_boxes, result.pred_masks = boxes, masks
+        if self.keep_input_masks:
+            result.input_masks = instances.pred_masks.paste(instances.image_size, self.mask_thresh, self.paste_mode)
         return result[keep]

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from ..evaluation.boundary import BoundaryEvaluator
 from ..evaluation.coco import evaluate_coco, match_coco
+from ..evaluation.fragments import FragmentsEvaluator
 from ..evaluation.matching import MatchCounts, MatchingEvaluator
 from ..evaluation.voc2010 import IOU_THRESHOLDS, VOC2010Evaluator
 from ..utils.rle import EncodedMasks
@@ -93,7 +94,8 @@ def score_run(
     options = {"score_threshold": score_threshold, "distributed": False}
     matching = MatchingEvaluator(dataset_name, ground_truth, **options)
     boundary = BoundaryEvaluator(dataset_name, ground_truth, distance=boundary_distance, **options)
-    evaluators = [VOC2010Evaluator(dataset_name, ground_truth, distributed=False), matching, boundary]
+    fragments = FragmentsEvaluator(dataset_name, ground_truth, **options)
+    evaluators = [VOC2010Evaluator(dataset_name, ground_truth, distributed=False), matching, boundary, fragments]
     metadata = MetadataCatalog.get(dataset_name)
     for evaluator in evaluators:
         evaluator.reset()

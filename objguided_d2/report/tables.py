@@ -23,6 +23,7 @@ METRICS = {
     "matching/accuracy50": "accuracy at 0.5",
     "matching/f150": "F1 at 0.5",
     "boundary/matched_IoU": "boundary IoU of matched",
+    "fragments/broken": "broken, per 1,000",
 }
 
 
@@ -48,8 +49,8 @@ def comparison_tables(
         (
             "Quality",
             f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections per image; "
-            f"the last three on label maps of scores from {_thresholds(comparison.score_thresholds)} on, boundary IoU "
-            f"within {options.boundary_distance} pixels.",
+            f"the last four on label maps of scores from {_thresholds(comparison.score_thresholds)} on, boundary IoU "
+            f"within {options.boundary_distance} pixels, broken the objects found in more pieces than they have.",
             ["method", *METRICS.values()],
             metric_rows(scores),
         ),

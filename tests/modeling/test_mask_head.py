@@ -226,6 +226,7 @@ def test_masks_and_losses_do_not_depend_on_the_area_limit():
         ("LADDER_CHANNELS", {"ladder_channels": [8, 8]}),
         ("GRID", {"grid": "corners"}),
         ("LOSS_TYPE", {"loss_type": "focal"}),
+        ("CLDICE_LOSS_WEIGHT", {"cldice_loss_weight": -1.0}),
         ("BOX_EXPANSION", {"box_expansion": 0.0}),
         ("MIN_CROP_SIZE", {"min_crop_size": 0}),
     ],
@@ -262,3 +263,23 @@ def test_the_dice_loss_is_that_of_dense_masks():
     truth = RoiAtlas(box, image, (1,)).crop(0, targets[0].gt_masks.tensor[None, :1].float())
     expected = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
     torch.testing.assert_close(loss, expected)
+
+
+def test_the_cldice_loss_is_there_with_a_weight_and_reaches_the_ladder():
+    features, targets = make_targets()
+    values = {}
+    for weight in (0.0, 1.0, 3.0):
+        torch.manual_seed(0)
+        head = make_head(loss_type="bce_dice", cldice_loss_weight=weight, refinement=None)
+        with EventStorage():
+            values[weight] = head.losses(features, targets)
+    assert set(values[0.0]) == {"loss_mask", "loss_mask_dice"}
+    assert list(values[1.0]) == ["loss_mask", "loss_mask_dice", "loss_mask_cldice"]
+    assert all(torch.equal(values[0.0][name], values[3.0][name]) for name in values[0.0])
+    assert 0 < values[1.0]["loss_mask_cldice"] < 1
+    torch.testing.assert_close(values[3.0]["loss_mask_cldice"], 3 * values[1.0]["loss_mask_cldice"])
+    values[3.0]["loss_mask_cldice"].backward()
+    assert head.seg_head.predictor.weight.grad.any() and head.ladder[0].up.weight.grad.any()
+    with EventStorage():
+        nothing = head.losses(features, [t[:0] for t in targets])
+    assert list(nothing) == list(values[1.0]) and all(loss == 0 for loss in nothing.values())

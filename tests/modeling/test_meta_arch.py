@@ -218,3 +218,20 @@ def test_invalid_values_are_refused_at_build_time_by_their_key(key, value):
     cfg.merge_from_list([key, value])
     with pytest.raises(ValueError, match=key):
         build_model(cfg)
+
+
+@pytest.mark.parametrize("paste_mode", ["hough", "bilinear"])
+def test_masks_of_the_input_come_along_for_the_evaluator_that_resizes_them_itself(paste_mode):
+    cfg = small_cfg()
+    cfg.MODEL.ROI_MASK_HEAD.PASTE_MODE = paste_mode
+    cfg.TEST.EVALUATORS = ["coco", "released"]
+    model = predicting_model(cfg)
+    inputs = [{**disk_batch([(50, 75)], [3])[0], "height": 50, "width": 75}]
+    with torch.no_grad():
+        at_input_size = model(inputs)[0]["instances"]
+        inputs[0] |= {"height": 100, "width": 225}
+        larger = model(inputs)[0]["instances"]
+    assert len(larger) and larger.input_masks.image_size == (50, 75)
+    assert torch.equal(at_input_size.input_masks.tensor, at_input_size.pred_masks)
+    if paste_mode == "hough":
+        assert torch.equal(larger.pred_masks[:, ::2, ::3], larger.input_masks.tensor)

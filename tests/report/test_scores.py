@@ -34,7 +34,7 @@ def test_perfect_run(scores):
 def test_same_numbers_as_the_evaluation_of_training(cells, scores, tmp_path):
     name, ground_truth, _ = cells
     cfg = get_cfg()
-    cfg.TEST.EVALUATORS = ["coco", "voc2010", "matching", "boundary"]
+    cfg.TEST.EVALUATORS = ["coco", "voc2010", "matching", "boundary", "fragments"]
     for run in scores[1]:
         evaluator = build_evaluator(cfg, name, str(tmp_path / "inference"))
         evaluator.reset()

@@ -1,0 +1,38 @@
+"""Write the label images of a peer, as ``objguided compare`` takes them.
+
+    python -m benchmarks.peers.predict stardist --model output/peers/stardist \
+        --annotations dsb2018/annotations/dsb2018_val.json --images dsb2018/val --output output/peers/stardist_val
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .dataset import image_files, read_image, write_labels
+from .methods import METHODS, load
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predict; the exit status is 1 for images that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.predict", description="Write label images.")
+    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("--model", required=True, help="what benchmarks.peers.train wrote")
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO JSON; its images are predicted")
+    parser.add_argument("--images", type=Path, required=True, help="folder of its images")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--limit", type=int, help="the first images only (default: all)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for NAME.tif of each image")
+    args = parser.parse_args(argv)
+    try:
+        predict = load(args.method, args.model, args.threads)
+        for file in list(image_files(args.annotations, args.images))[: args.limit]:
+            write_labels(args.output / f"{file.stem}.tif", predict(read_image(file)))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
