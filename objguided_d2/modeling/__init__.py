@@ -1,6 +1,6 @@
 """The model's stages, in the order that data goes through them; importing registers them in Detectron2."""
 
-from .backbone import ResNetUNet, build_resnet_unet_backbone
+from .backbone import ResNetEncoder, ResNetUNet, build_resnet_encoder_backbone, build_resnet_unet_backbone
 from .center_head import CenterHead
 from .mask_head import ObjectGuidedMaskHead
 from .meta_arch import ObjectGuidedRCNN, ragged_masks
@@ -13,7 +13,9 @@ __all__ = [
     "ObjectGuidedMaskHead",
     "ObjectGuidedRCNN",
     "ObjectGuidedROIHeads",
+    "ResNetEncoder",
     "ResNetUNet",
+    "build_resnet_encoder_backbone",
     "build_resnet_unet_backbone",
     "ragged_masks",
 ]
