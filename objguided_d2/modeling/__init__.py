@@ -3,7 +3,7 @@
 from .backbone import ResNetEncoder, ResNetUNet, build_resnet_encoder_backbone, build_resnet_unet_backbone
 from .center_head import CenterHead
 from .mask_head import ObjectGuidedMaskHead
-from .meta_arch import ObjectGuidedRCNN, ragged_masks
+from .meta_arch import ObjectGuidedRCNN, RaggedMaskRCNN, ragged_masks
 from .proposal_generator import CenterKeypointProposals
 from .roi_heads import ObjectGuidedROIHeads
 
@@ -13,6 +13,7 @@ __all__ = [
     "ObjectGuidedMaskHead",
     "ObjectGuidedRCNN",
     "ObjectGuidedROIHeads",
+    "RaggedMaskRCNN",
     "ResNetEncoder",
     "ResNetUNet",
     "build_resnet_encoder_backbone",
