@@ -2,6 +2,7 @@
 
 from .backbone import ResNetEncoder, ResNetUNet, build_resnet_encoder_backbone, build_resnet_unet_backbone
 from .center_head import CenterHead
+from .keypoint_graph import KeypointGraphMaskHead, KeypointGraphProposals, KeypointGraphRCNN
 from .mask_head import ObjectGuidedMaskHead
 from .meta_arch import ObjectGuidedRCNN, RaggedMaskRCNN, ragged_masks
 from .proposal_generator import CenterKeypointProposals
@@ -10,6 +11,9 @@ from .roi_heads import ObjectGuidedROIHeads
 __all__ = [
     "CenterHead",
     "CenterKeypointProposals",
+    "KeypointGraphMaskHead",
+    "KeypointGraphProposals",
+    "KeypointGraphRCNN",
     "ObjectGuidedMaskHead",
     "ObjectGuidedRCNN",
     "ObjectGuidedROIHeads",
