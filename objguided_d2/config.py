@@ -53,6 +53,7 @@ def add_objguided_config(cfg: CN) -> None:
     _add_backbone(cfg)
     _add_center_head(cfg)
     _add_mask_head(cfg)
+    _add_keypoint_graph(cfg)
     _add_input(cfg)
     _add_solver(cfg)
     _add_test(cfg)
@@ -163,6 +164,35 @@ def _add_mask_head(cfg: CN) -> None:
     refine.LOSS_WEIGHT = 1.0
     # "mean" = one mean over the terms of both RefineHead outputs (released); "sum" = the mean of each, added up.
     refine.REDUCTION = "mean"
+
+
+def _add_keypoint_graph(cfg: CN) -> None:
+    # A baseline: Yi et al., "Multi-scale Cell Instance Segmentation with Keypoint Graph Based Bounding Boxes", MICCAI
+    # 2019, and its released program. Masks follow ROI_MASK_HEAD.
+    graph = cfg.MODEL.KEYPOINT_GRAPH = CN()
+    # The encoder's maps that the decoder starts from and merges, finest first.
+    graph.IN_FEATURES = ["c1", "c2", "res2", "res3", "res4"]
+    # Channels of the decoder's maps at strides 8, 4, 2, 1. 0 = those of the encoder map that is merged in.
+    graph.DECODER_CHANNELS = [0, 0, 0, 0]
+    # Kernel of both convolutions of each head, odd (released: 7).
+    graph.HEAD_KERNEL = 7
+    # Of the discs around keypoints, in cells of each scale: the cells that vote, and the unit of offsets in the losses.
+    graph.RADIUS = 5.0
+    graph.KEYPOINT_LOSS_WEIGHT = 1.0
+    graph.SHORT_OFFSET_LOSS_WEIGHT = 1.0
+    graph.MID_OFFSET_LOSS_WEIGHT = 0.25
+    # Standard deviation in cells of the Gaussian that smooths votes; single votes make no peaks then (released: 2).
+    graph.BLUR_SIGMA = 2.0
+    # Smoothed votes of a keypoint, at least; a perfect one has 0.04 (released: 0.004).
+    graph.PEAK_THRESH = 0.004
+    # Keypoints kept per image, class, kind and scale. Ours: bounds what an untrained network asks for.
+    graph.TOPK = 500
+    # Cells between a keypoint of a group and another of its kind that may start a group (released: 10).
+    graph.START_DISTANCE = 10.0
+    # Keypoints lie where the short offset of their cell points, not at the cell. Ours: at stride 8 a cell is 8 pixels.
+    graph.SUBCELL_PEAKS = False
+    # Boxes of all scales with more IoU than this with a better one of their class are dropped (released: 0.5).
+    graph.BOX_NMS_THRESH = 0.5
 
 
 def _add_input(cfg: CN) -> None:

@@ -21,7 +21,7 @@ from ..data import builtin  # noqa: F401
 from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
-from ..modeling import ObjectGuidedRCNN, ragged_masks
+from ..modeling import RaggedMaskRCNN, ragged_masks
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
@@ -190,7 +190,7 @@ class Trainer(DefaultTrainer):
 
     def _build_training_pictures(self) -> TrainingPictures | None:
         model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
-        return TrainingPictures(model, self.cfg.VIS_PERIOD) if isinstance(model, ObjectGuidedRCNN) else None
+        return TrainingPictures(model, self.cfg.VIS_PERIOD) if isinstance(model, RaggedMaskRCNN) else None
 
     def _build_precise_bn(self) -> PreciseBatchNorm:
         test = self.cfg.TEST

@@ -12,9 +12,9 @@ from detectron2.utils.events import get_event_storage
 from detectron2.utils.visualizer import Visualizer
 from torch import Tensor, nn
 
-from ..modeling.meta_arch import ObjectGuidedRCNN
+from ..modeling.meta_arch import RaggedMaskRCNN
 from ..modeling.proposal_generator import CenterKeypointProposals
-from ..structures.roi_atlas import RoiAtlas, expand_boxes
+from ..structures.roi_atlas import RoiAtlas
 
 MAX_INSTANCES = 20
 POINTS_PICTURE_SIDE = 256
@@ -28,7 +28,7 @@ class TrainingPictures(HookBase):
         period: iterations between pictures.
     """
 
-    def __init__(self, model: ObjectGuidedRCNN, period: int) -> None:
+    def __init__(self, model: RaggedMaskRCNN, period: int) -> None:
         self._model, self._period = model, period
         self._batch: list[dict] | None = None
 
@@ -47,7 +47,7 @@ class TrainingPictures(HookBase):
 
 
 @torch.no_grad()
-def draw_training_pictures(model: ObjectGuidedRCNN, inputs: dict) -> None:
+def draw_training_pictures(model: RaggedMaskRCNN, inputs: dict) -> None:
     """Put pictures of one training sample into the event storage: truth beside prediction, and where the model has them
     the center heatmap beside its target, and the refinement's points on a predicted mask."""
     truth = inputs["instances"].to(model.device)
@@ -72,7 +72,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _draw_instances(model: ObjectGuidedRCNN, inputs: dict, truth: Instances) -> None:
+def _draw_instances(model: RaggedMaskRCNN, inputs: dict, truth: Instances) -> None:
     height, width = inputs["image"].shape[-2:]
     sample = {"image": inputs["image"], "height": height, "width": width}
     predicted = model.inference([sample])[0]["instances"][:MAX_INSTANCES].to("cpu")
@@ -95,13 +95,13 @@ def _draw_heatmap(generator: CenterKeypointProposals, features: dict[str, Tensor
     get_event_storage().put_image("left: true center heatmap; right: predicted", _beside(*pictures))
 
 
-def _draw_points(model: ObjectGuidedRCNN, truth: Instances, features: dict[str, Tensor]) -> None:
+def _draw_points(model: RaggedMaskRCNN, truth: Instances, features: dict[str, Tensor]) -> None:
     """The mask predicted for the largest true box, with its sampled points in red."""
     head = model.roi_heads.mask_head
     if head.refinement is None or not len(truth):
         return
     largest = truth.gt_boxes.tensor[truth.gt_boxes.area().argmax()][None]
-    boxes = expand_boxes(largest, head.box_expansion, head.box_expansion_pixels)
+    boxes = head.rois(largest)
     image = torch.zeros(1, dtype=torch.int64, device=boxes.device)
     atlas = RoiAtlas(boxes, image, head.strides, head.min_crop_size, head.grid)
     if not len(atlas):

@@ -1,9 +1,10 @@
-"""ResNet with a decoder: image -> c1 .. c5 (II-A and II-B).
+"""ResNet without and with a decoder: image -> c1, c2, res2 .. res5 or c1 .. c5 (II-A and II-B).
 
 | name | stride | what it is |
 |---|---|---|
 | c1 | 1 | two 3x3 convolutions on the image |
 | c2 | 2 | the ResNet stem after its norm and ReLU, before the max-pool |
+| res2 .. res5 | 4, 8, 16, 32 | the ResNet's stages |
 | c3, c4, c5 | 4, 8, 16 | decoder outputs: c5 = B(res5, res4), c4 = B(c5, res3), c3 = B(c4, res2) |
 """
 
@@ -18,6 +19,18 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_resnet_backbo
 from torch import Tensor, nn
 
 ENCODER_FEATURES = ("res2", "res3", "res4", "res5")
+
+
+def fill_conv(conv: nn.Conv2d, has_norm: bool) -> None:
+    """Kaiming initialization before a ReLU, as Detectron2's by the outputs where a norm follows.
+
+    Without norms by the inputs: by the outputs, every layer that narrows makes the values larger.
+    """
+    if has_norm:
+        weight_init.c2_msra_fill(conv)
+    else:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias)
 
 
 class ModuleB(nn.Module):
@@ -44,7 +57,7 @@ class ModuleB(nn.Module):
         )
         for conv in (self.lateral, self.up, self.merge):
             if conv is not None:
-                weight_init.c2_msra_fill(conv)
+                fill_conv(conv, bool(norm))
 
     def forward(self, low: Tensor, skip: Tensor) -> Tensor:
         """low (N, C_low, H', W'), skip (N, C_skip, H, W) -> (N, C_out, H, W)."""
@@ -54,8 +67,65 @@ class ModuleB(nn.Module):
         return self.merge(torch.cat([skip, low], 1))
 
 
-class ResNetUNet(Backbone):
-    """Detectron2's ResNet with c1, c2 and the decoder.
+class ResNetEncoder(Backbone):
+    """Detectron2's ResNet with c1 and c2, and no decoder.
+
+    Args:
+        bottom_up: a ResNet whose out_features are all its stages.
+        c1_channels: channels of c1.
+        in_channels: of the image.
+    """
+
+    @configurable
+    def __init__(self, *, bottom_up: nn.Module, c1_channels: int, in_channels: int = 3):
+        super().__init__()
+        self.bottom_up = bottom_up
+        self.c1 = nn.Sequential(
+            Conv2d(in_channels, c1_channels, 3, padding=1, activation=F.relu),
+            Conv2d(c1_channels, c1_channels, 3, padding=1, activation=F.relu),
+        )
+        for conv in self.c1:
+            weight_init.c2_msra_fill(conv)
+        stages = bottom_up.output_shape()
+        self._set_maps(
+            {"c1": c1_channels, "c2": bottom_up.stem.out_channels}
+            | {name: stages[name].channels for name in bottom_up.stage_names}
+        )
+
+    def _set_maps(self, channels: dict[str, int]) -> None:
+        """The maps' names and channels, finest first; their strides are the powers of two."""
+        self._out_features = list(channels)
+        self._out_feature_strides = {name: 2**i for i, name in enumerate(channels)}
+        self._out_feature_channels = channels
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
+        cfg = copy.deepcopy(cfg)
+        cfg.defrost()
+        deepest = max(ENCODER_FEATURES.index(name) for name in cfg.MODEL.RESNETS.OUT_FEATURES)
+        cfg.MODEL.RESNETS.OUT_FEATURES = list(ENCODER_FEATURES[: deepest + 1])
+        return {
+            "bottom_up": build_resnet_backbone(cfg, input_shape),
+            "c1_channels": cfg.MODEL.UNET.C1_CHANNELS,
+            "in_channels": input_shape.channels,
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        return 4 * 2 ** (len(self.bottom_up.stages) - 1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W), H and W multiples of ``size_divisibility`` -> {"c1": (N, C1, H, W), "c2": ..., "res2": ...}."""
+        resnet = self.bottom_up
+        maps = {"c1": self.c1(image), "c2": F.relu_(resnet.stem.conv1(image))}
+        x = F.max_pool2d(maps["c2"], kernel_size=3, stride=2, padding=1)
+        for name, stage in zip(resnet.stage_names, resnet.stages):
+            maps[name] = x = stage(x)
+        return maps
+
+
+class ResNetUNet(ResNetEncoder):
+    """The encoder with the decoder on top.
 
     Args:
         bottom_up: a ResNet whose out_features include "res2" .. "res5".
@@ -77,20 +147,13 @@ class ResNetUNet(Backbone):
         lateral: bool,
         in_channels: int = 3,
     ):
-        super().__init__()
+        super().__init__(bottom_up=bottom_up, c1_channels=c1_channels, in_channels=in_channels)
         if len(decoder_channels) != 3 or min(decoder_channels) < 0:
             raise ValueError(
                 f"MODEL.UNET.DECODER_CHANNELS takes three values >= 0 (c3, c4, c5), not {decoder_channels}"
             )
         encoder = bottom_up.output_shape()
         channels = [own or encoder[name].channels for own, name in zip(decoder_channels, ENCODER_FEATURES)]
-        self.bottom_up = bottom_up
-        self.c1 = nn.Sequential(
-            Conv2d(in_channels, c1_channels, 3, padding=1, activation=F.relu),
-            Conv2d(c1_channels, c1_channels, 3, padding=1, activation=F.relu),
-        )
-        for conv in self.c1:
-            weight_init.c2_msra_fill(conv)
         low_channels = [channels[1], channels[2], encoder["res5"].channels]
         self.decoder = nn.ModuleDict(
             {
@@ -98,12 +161,7 @@ class ResNetUNet(Backbone):
                 for i in range(3)
             }
         )
-        self._size_divisibility = 32
-        self._out_features = ["c1", "c2", "c3", "c4", "c5"]
-        self._out_feature_strides = {f"c{i + 1}": 2**i for i in range(5)}
-        self._out_feature_channels = dict(
-            zip(self._out_features, [c1_channels, bottom_up.stem.out_channels, *channels])
-        )
+        self._set_maps({"c1": c1_channels, "c2": bottom_up.stem.out_channels} | dict(zip(("c3", "c4", "c5"), channels)))
 
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
@@ -112,32 +170,25 @@ class ResNetUNet(Backbone):
         cfg.MODEL.RESNETS.OUT_FEATURES = list(ENCODER_FEATURES)
         unet = cfg.MODEL.UNET
         return {
-            "bottom_up": build_resnet_backbone(cfg, input_shape),
-            "c1_channels": unet.C1_CHANNELS,
+            **super().from_config(cfg, input_shape),
             "decoder_channels": unet.DECODER_CHANNELS,
             "norm": unet.NORM,
             "lateral": unet.LATERAL,
-            "in_channels": input_shape.channels,
         }
-
-    @property
-    def size_divisibility(self) -> int:
-        return self._size_divisibility
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W), H and W multiples of 32 -> {"c1": (N, C1, H, W), ..., "c5": (N, C5, H / 16, W / 16)}."""
-        resnet = self.bottom_up
-        c2 = F.relu_(resnet.stem.conv1(image))
-        x = F.max_pool2d(c2, kernel_size=3, stride=2, padding=1)
-        encoded = []
-        for stage in resnet.stages:
-            x = stage(x)
-            encoded.append(x)
-        res2, res3, res4, res5 = encoded
-        c5 = self.decoder["c5"](res5, res4)
-        c4 = self.decoder["c4"](c5, res3)
-        c3 = self.decoder["c3"](c4, res2)
-        return {"c1": self.c1(image), "c2": c2, "c3": c3, "c4": c4, "c5": c5}
+        maps = super().forward(image)
+        c5 = self.decoder["c5"](maps["res5"], maps["res4"])
+        c4 = self.decoder["c4"](c5, maps["res3"])
+        c3 = self.decoder["c3"](c4, maps["res2"])
+        return {"c1": maps["c1"], "c2": maps["c2"], "c3": c3, "c4": c4, "c5": c5}
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_encoder_backbone(cfg, input_shape: ShapeSpec) -> ResNetEncoder:
+    """ResNet 18/34/50/101 by ``MODEL.RESNETS``, up to the deepest of its OUT_FEATURES; c1 by ``MODEL.UNET``."""
+    return ResNetEncoder(cfg, input_shape)
 
 
 @BACKBONE_REGISTRY.register()

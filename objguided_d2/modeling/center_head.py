@@ -34,10 +34,10 @@ class CenterHead(nn.Module):
             raise ValueError(f"MODEL.CENTER_HEAD.WH_KERNEL must be odd and positive, not {wh_kernel}")
         if not 0 < heatmap_prior < 1:
             raise ValueError(f"MODEL.CENTER_HEAD.HEATMAP_PRIOR must lie between 0 and 1, not {heatmap_prior}")
-        self.heatmap = _branch(in_channels, conv_dim, num_classes, 3, 1)
-        self.wh = _branch(in_channels, conv_dim, 2, wh_kernel, wh_kernel)
-        self.offset = _branch(in_channels, conv_dim, 2, 3, 1)
-        nn.init.constant_(self.heatmap[-1].bias, -math.log((1 - heatmap_prior) / heatmap_prior))
+        self.heatmap = conv_branch(in_channels, conv_dim, num_classes, 3, 1)
+        self.wh = conv_branch(in_channels, conv_dim, 2, wh_kernel, wh_kernel)
+        self.offset = conv_branch(in_channels, conv_dim, 2, 3, 1)
+        nn.init.constant_(self.heatmap[-1].bias, prior_logit(heatmap_prior))
 
     @classmethod
     def from_config(cls, cfg, in_channels: int) -> dict:
@@ -52,11 +52,8 @@ class CenterHead(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, H, W) -> heatmap logits (N, K, H, W), float32 or wider."""
-        first, activation, last = self.heatmap
-        hidden = activation(first(feature))
         # In half precision neighbors often get the same logit, and peaks are lost or gained by the rounding.
-        with torch.autocast(feature.device.type, enabled=False):
-            return F.conv2d(*(at_least_float32(values) for values in (hidden, last.weight, last.bias)))
+        return float32_branch(self.heatmap, feature)
 
     def wh_and_offset(self, feature: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Sizes and offsets at cells.
@@ -71,7 +68,10 @@ class CenterHead(nn.Module):
         return _branch_at(self.wh, feature, cell), _branch_at(self.offset, feature, cell)
 
 
-def _branch(in_channels: int, conv_dim: int, out_channels: int, first_kernel: int, last_kernel: int) -> nn.Sequential:
+def conv_branch(
+    in_channels: int, conv_dim: int, out_channels: int, first_kernel: int, last_kernel: int
+) -> nn.Sequential:
+    """conv - ReLU - conv, initialized as the last layers of a dense detector."""
     branch = nn.Sequential(
         nn.Conv2d(in_channels, conv_dim, first_kernel, padding=first_kernel // 2),
         nn.ReLU(inplace=True),
@@ -83,6 +83,20 @@ def _branch(in_channels: int, conv_dim: int, out_channels: int, first_kernel: in
     for conv in (branch[0], branch[2]):
         nn.init.zeros_(conv.bias)
     return branch
+
+
+def prior_logit(prior: float) -> float:
+    """The bias of a last layer whose probabilities start from ``prior``."""
+    return -math.log((1 - prior) / prior)
+
+
+def float32_branch(branch: nn.Sequential, feature: Tensor) -> Tensor:
+    """``branch(feature)`` with its last convolution in float32 or wider, whatever autocast says."""
+    first, activation, last = branch
+    hidden = activation(first(feature))
+    with torch.autocast(feature.device.type, enabled=False):
+        weight, bias = at_least_float32(last.weight), at_least_float32(last.bias)
+        return F.conv2d(at_least_float32(hidden), weight, bias, padding=last.padding)
 
 
 def _branch_at(branch: nn.Sequential, feature: Tensor, cell: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ..structures.ragged_masks import RaggedROIMasks
 from ..structures.ragged_ops import pointwise_conv
 from ..structures.roi_atlas import SPACINGS, RoiAtlas, clip_boxes, expand_boxes, image_of_boxes
 from ..structures.roi_canvas import RoiCanvas
+from .backbone import fill_conv
 from .cldice import soft_cldice_loss
 from .losses import soft_dice_loss
 from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
@@ -33,18 +34,19 @@ class ModuleS(nn.Module):
         low_channels, skip_channels: of the two inputs.
         out_channels: of the output and of the 3x3 convolution (paper: those of ``skip``).
         affine: learned scale and shift in the norms.
+        norm: False leaves the norms out.
     """
 
     eps = 1e-5
 
-    def __init__(self, low_channels: int, skip_channels: int, out_channels: int, affine: bool):
+    def __init__(self, low_channels: int, skip_channels: int, out_channels: int, affine: bool, norm: bool = True):
         super().__init__()
         self.up = nn.Conv2d(low_channels, out_channels, 3, padding=1)
-        self.up_norm = nn.InstanceNorm2d(out_channels, eps=self.eps, affine=affine)
+        self.up_norm = nn.InstanceNorm2d(out_channels, eps=self.eps, affine=affine) if norm else None
         self.merge = nn.Conv2d(skip_channels + out_channels, out_channels, 1)
-        self.merge_norm = nn.InstanceNorm2d(out_channels, eps=self.eps, affine=affine)
+        self.merge_norm = nn.InstanceNorm2d(out_channels, eps=self.eps, affine=affine) if norm else None
         for conv in (self.up, self.merge):
-            weight_init.c2_msra_fill(conv)
+            fill_conv(conv, norm)
 
     def forward(self, canvas: RoiCanvas, low: Tensor, skip: Tensor) -> Tensor:
         """low (Q, C_low), resized to ``canvas`` already, with zeros in the gutter, and skip (Q, C_skip) -> (Q, C_out).
@@ -54,12 +56,15 @@ class ModuleS(nn.Module):
         if not len(low):
             # Keeps every parameter in the graph, this module's and those of deeper ones; distributed training needs it.
             return low.new_zeros(0, self.up.out_channels) + (low.sum() + sum(p.sum() for p in self.parameters())) * 0
-        up, merge = self.up_norm, self.merge_norm
-        low = canvas.norm_relu(canvas.conv3x3(low, self.up.weight, self.up.bias), up.weight, up.bias, up.eps)
+        low = _norm_relu(canvas, canvas.conv3x3(low, self.up.weight, self.up.bias), self.up_norm)
         # The convolution of both concatenated, without the concatenation.
         skip_weight, low_weight = self.merge.weight.flatten(1).split([skip.shape[1], low.shape[1]], 1)
         merged = pointwise_conv(skip, skip_weight, self.merge.bias).add_(pointwise_conv(low, low_weight, None))
-        return canvas.norm_relu(merged, merge.weight, merge.bias, merge.eps)
+        return _norm_relu(canvas, merged, self.merge_norm)
+
+
+def _norm_relu(canvas: RoiCanvas, values: Tensor, norm: nn.InstanceNorm2d | None) -> Tensor:
+    return F.relu_(values) if norm is None else canvas.norm_relu(values, norm.weight, norm.bias, norm.eps)
 
 
 class SegHead(nn.Module):
@@ -87,6 +92,7 @@ class ObjectGuidedMaskHead(nn.Module):
     Args:
         input_shape: {"c1": ShapeSpec, ...}, finest first: channels and stride of the maps to crop.
         ladder_channels: of e4 .. e1, deepest first; 0 takes those of the map the level is merged with.
+        norm: False leaves out the norms of the ladder.
         norm_affine, seg_head_dim, box_expansion, box_expansion_pixels, grid, min_crop_size: see ``config.py``.
         box_jitter_shift, box_jitter_scale, max_train_roi_pixels: of training ROIs, see ``config.py``.
         max_atlas_pixels: stride-1 pixels of ROIs that are processed at once, see ``config.py``.
@@ -102,6 +108,7 @@ class ObjectGuidedMaskHead(nn.Module):
         *,
         input_shape: dict[str, ShapeSpec],
         ladder_channels: list[int],
+        norm: bool = True,
         norm_affine: bool,
         seg_head_dim: int,
         box_expansion: float = 1.1,
@@ -147,7 +154,7 @@ class ObjectGuidedMaskHead(nn.Module):
         low_channels = [*ladder[1:], map_channels[-1]]
         # Module l makes e of level l from level l + 1, as deep as there are levels.
         self.ladder = nn.ModuleList(
-            ModuleS(low, skip, out, norm_affine) for low, skip, out in zip(low_channels, map_channels, ladder)
+            ModuleS(low, skip, out, norm_affine, norm) for low, skip, out in zip(low_channels, map_channels, ladder)
         )
         # An ROI without deeper levels starts from its crop as it is, projected only where the widths differ.
         self.entry = nn.ModuleList(
@@ -221,6 +228,10 @@ class ObjectGuidedMaskHead(nn.Module):
         entry = self.entry[level]
         return crop if isinstance(entry, nn.Identity) else pointwise_conv(crop, entry.weight, entry.bias)
 
+    def rois(self, boxes: Tensor) -> Tensor:
+        """The ROIs of boxes, (R, 4) XYXY each: what is cropped for them."""
+        return expand_boxes(boxes, self.box_expansion, self.box_expansion_pixels)
+
     def _plan(self, boxes: Tensor, image: Tensor) -> list[RoiAtlas]:
         return RoiAtlas.within_area(boxes, image, self.strides, self.min_crop_size, self.grid, self.max_atlas_pixels)
 
@@ -241,7 +252,7 @@ class ObjectGuidedMaskHead(nn.Module):
         """
         counts = [len(b) for b in boxes]
         clipped = torch.cat([clip_boxes(b.tensor.float(), size) for b, size in zip(boxes, image_sizes)])
-        expanded = expand_boxes(clipped, self.box_expansion, self.box_expansion_pixels)
+        expanded = self.rois(clipped)
         atlases = self._plan(expanded, image_of_boxes(counts, expanded.device))
         probabilities = [
             self.predict(features, atlas)[0][:, 0].sigmoid() if len(atlas) else expanded.new_zeros(0)
@@ -265,7 +276,7 @@ class ObjectGuidedMaskHead(nn.Module):
         )
         image = image_of_boxes([len(t) for t in targets], boxes.device)
         boxes = jitter_boxes(boxes, self.box_jitter_shift, self.box_jitter_scale)
-        boxes = expand_boxes(boxes, self.box_expansion, self.box_expansion_pixels)
+        boxes = self.rois(boxes)
         truth = torch.arange(len(boxes), device=boxes.device)
         if self.max_train_roi_pixels:
             truth = sample_rois_within_area(boxes, image, len(targets), self.max_train_roi_pixels)

@@ -16,15 +16,9 @@ from .postprocess import InstancePostprocessor
 # Rows and columns of a dense mask over a box, where there is no post-processing.
 ROI_MASK_SIDE = 56
 
-_NO_TRACE = (
-    "ObjectGuidedRCNN cannot be traced or scripted: the sizes of its crops follow from the boxes that it predicts. "
-    "Call the model itself, or torch.compile its backbone"
-)
 
-
-@META_ARCH_REGISTRY.register()
-class ObjectGuidedRCNN(GeneralizedRCNN):
-    """``GeneralizedRCNN`` with the method's post-processing; inputs and outputs are Detectron2's.
+class RaggedMaskRCNN(GeneralizedRCNN):
+    """``GeneralizedRCNN`` whose ROI heads give ragged masks; inputs and outputs are Detectron2's.
 
     Padding. An image is padded with black at its right and bottom to a multiple of the backbone's
     ``size_divisibility``, as training crops are that reach beyond their image. Convolutions see what lies beyond an
@@ -38,19 +32,15 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
 
     Args:
         postprocessor: see :class:`InstancePostprocessor`.
-        orientations: 1, 2, 4 or 8: how many of ``orientations.ORIENTATIONS`` a prediction averages.
         Others: those of ``GeneralizedRCNN``.
     """
 
     mask_format = "dense"
 
     @configurable
-    def __init__(self, *, postprocessor: InstancePostprocessor, orientations: int = 1, **kwargs):
+    def __init__(self, *, postprocessor: InstancePostprocessor, **kwargs):
         super().__init__(**kwargs)
-        if orientations not in (1, 2, 4, 8):
-            raise ValueError(f"TEST.ORIENTATIONS must be 1, 2, 4 or 8, not {orientations}")
         self.postprocessor = postprocessor
-        self.orientations = ORIENTATIONS[:orientations]
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -64,7 +54,6 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
                 head.MASK_NMS_THRESH,
                 keep_input_masks="released" in cfg.TEST.EVALUATORS,  # That evaluator resizes them itself.
             ),
-            "orientations": cfg.TEST.ORIENTATIONS,
         }
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
@@ -114,15 +103,12 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
             NotImplementedError: in a trace.
         """
         if torch.jit.is_tracing():
-            raise NotImplementedError(_NO_TRACE)
+            raise NotImplementedError(self._no_trace())
         results: list = [None] * len(batched_inputs)
         for indices in _by_padded_size(batched_inputs, self.backbone.size_divisibility):
             inputs = [batched_inputs[i] for i in indices]
-            if detected_instances is None and len(self.orientations) > 1:
-                batch = detect(self, self.preprocess_image(inputs), self.orientations)
-            else:
-                given = None if detected_instances is None else [detected_instances[i] for i in indices]
-                batch = super().inference(inputs, given, do_postprocess=False)
+            given = None if detected_instances is None else [detected_instances[i] for i in indices]
+            batch = self._infer_batch(inputs, given)
             for i, instances in zip(indices, batch):
                 results[i] = instances
         if not do_postprocess:
@@ -133,6 +119,10 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
                         instances.pred_masks = instances.pred_masks.to_squares(boxes, ROI_MASK_SIDE)
             return results
         return self._postprocess(results, batched_inputs, [instances.image_size for instances in results])
+
+    def _infer_batch(self, inputs: list[dict], given: list[Instances] | None) -> list[Instances]:
+        """Detections with ragged masks, before post-processing, of images of one padded size."""
+        return super().inference(inputs, given, do_postprocess=False)
 
     def _postprocess(
         self, instances: list[Instances], batched_inputs: list[dict], image_sizes: list[tuple[int, int]]
@@ -150,13 +140,45 @@ class ObjectGuidedRCNN(GeneralizedRCNN):
         return outputs
 
     def __prepare_scriptable__(self) -> nn.Module:
-        raise NotImplementedError(_NO_TRACE)
+        raise NotImplementedError(self._no_trace())
+
+    def _no_trace(self) -> str:
+        return (
+            f"{type(self).__name__} cannot be traced or scripted: the sizes of its crops follow from the boxes that it "
+            "predicts. Call the model itself, or torch.compile its backbone"
+        )
+
+
+@META_ARCH_REGISTRY.register()
+class ObjectGuidedRCNN(RaggedMaskRCNN):
+    """The method: center proposals, and masks from the detector's own maps.
+
+    Args:
+        orientations: 1, 2, 4 or 8: how many of ``orientations.ORIENTATIONS`` a prediction averages.
+        Others: those of ``RaggedMaskRCNN``.
+    """
+
+    @configurable
+    def __init__(self, *, orientations: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        if orientations not in (1, 2, 4, 8):
+            raise ValueError(f"TEST.ORIENTATIONS must be 1, 2, 4 or 8, not {orientations}")
+        self.orientations = ORIENTATIONS[:orientations]
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        return {**super().from_config(cfg), "orientations": cfg.TEST.ORIENTATIONS}
+
+    def _infer_batch(self, inputs: list[dict], given: list[Instances] | None) -> list[Instances]:
+        if given is None and len(self.orientations) > 1:
+            return detect(self, self.preprocess_image(inputs), self.orientations)
+        return super()._infer_batch(inputs, given)
 
 
 @contextmanager
 def ragged_masks(model: nn.Module) -> Iterator[None]:
-    """Any ``ObjectGuidedRCNN`` in ``model`` gives ragged masks meanwhile; other models stay as they are."""
-    ours = [module for module in model.modules() if isinstance(module, ObjectGuidedRCNN)]
+    """Any ``RaggedMaskRCNN`` in ``model`` gives ragged masks meanwhile; other models stay as they are."""
+    ours = [module for module in model.modules() if isinstance(module, RaggedMaskRCNN)]
     formats = [module.mask_format for module in ours]
     for module in ours:
         module.mask_format = "ragged"

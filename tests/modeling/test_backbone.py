@@ -58,3 +58,20 @@ def test_wrong_number_of_decoder_channels_is_refused():
     cfg.MODEL.UNET.DECODER_CHANNELS = [24, 24]
     with pytest.raises(ValueError, match="MODEL.UNET.DECODER_CHANNELS"):
         build_backbone(cfg)
+
+
+def test_the_encoder_gives_the_maps_below_the_decoder():
+    cfg = small_cfg()
+    unet = build_backbone(cfg).eval()
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS.OUT_FEATURES = "build_resnet_encoder_backbone", ["res3"]
+    encoder = build_backbone(cfg).eval()
+    state = unet.state_dict()
+    encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
+    image = torch.randn(1, 3, 48, 72)
+    with torch.no_grad():
+        maps, whole = encoder(image), unet(torch.nn.functional.pad(image, (0, 24, 0, 16)))
+    assert list(maps) == ["c1", "c2", "res2", "res3"] and encoder.size_divisibility == 8
+    for i, (name, feature) in enumerate(maps.items()):
+        shape = encoder.output_shape()[name]
+        assert shape.stride == 2**i and feature.shape == (1, shape.channels, 48 >> i, 72 >> i)
+    torch.testing.assert_close(maps["c2"][:, :, :22, :34], whole["c2"][:, :, :22, :34])
