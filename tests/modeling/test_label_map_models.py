@@ -19,10 +19,16 @@ KEYS = {"dcan": "DCAN", "cosine_embedding": "COSINE_EMBEDDING"}
 
 
 def small_cfg(method: str, num_classes: int = 1, device: str = "cpu") -> CfgNode:
+    """With layers of a few channels."""
     cfg = get_cfg(f"dsb2018/{method}_R_18_256")
     cfg.MODEL.DEVICE = device
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.MODEL.RESNETS.DEPTH = 50  # Those of less depth are 64 channels wide.
+    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 8
+    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 4
+    cfg.MODEL.UNET.C1_CHANNELS, cfg.MODEL.UNET.DECODER_CHANNELS = 4, [8, 8, 8]
+    cfg.MODEL.DCAN.HIDDEN_CHANNELS = cfg.MODEL.COSINE_EMBEDDING.CHANNELS = 8
     cfg.MODEL[KEYS[method]].MIN_AREA = 2
     return cfg
 
