@@ -204,7 +204,7 @@ def _add_cosine_embedding(cfg: CN) -> None:
     embedding.COORDINATE_SCALE = 0.05
     # ... those of fewer pixels of the network are no objects ...
     embedding.MIN_AREA = 13
-    # ... and so many pixels are clustered at most; the rest joins. More take time by their square.
+    # ... and about so many pixels are clustered at most; the rest joins. More take time by their square.
     embedding.MAX_SAMPLES = 5000
 
 

@@ -5,6 +5,8 @@ time by the square of the number of points, so a regular subsample is clustered 
 clusters around it: the time of an image is bounded.
 """
 
+import math
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -31,7 +33,7 @@ def group_embeddings(
         coordinate_scale: what a pixel of distance adds to the distance of embeddings, which is at most 2. Objects far
             from one another may have the same embedding.
         min_area: clusters of fewer pixels are no objects.
-        max_samples: pixels that are clustered, at most.
+        max_samples: about as many pixels are clustered, at most.
 
     Returns:
         (H, W) int64 with labels 0 to R, and the scores (R,) float32: the mean cosine of an object's embeddings with
@@ -41,7 +43,7 @@ def group_embeddings(
     background = largest_mode(embeddings)
     row, column = np.nonzero(np.tensordot(background, embeddings, 1) < SAME_COSINE)
     points = embeddings[:, row, column].T
-    step = max(1, int(np.ceil(np.sqrt(len(row) / max_samples))))
+    step = _sampling_step(len(row), max_samples)
     is_sampled = (row % step == 0) & (column % step == 0)
     if is_sampled.sum() >= 2:
         coordinates = coordinate_scale * np.stack([row, column], 1)
@@ -65,8 +67,8 @@ def largest_mode(embeddings: np.ndarray) -> np.ndarray:
 
     It is that of the background: one step of mean shift on a regular subsample, from the densest point.
     """
-    pixels = embeddings.reshape(len(embeddings), -1)
-    points = pixels[:, :: max(1, pixels.shape[1] // BACKGROUND_SAMPLES)]
+    step = _sampling_step(embeddings[0].size, BACKGROUND_SAMPLES)
+    points = embeddings[:, ::step, ::step].reshape(len(embeddings), -1)
     alike = points.T @ points > 1 - SAME_COSINE / 2
     direction = points[:, alike[alike.sum(1).argmax()]].sum(1)
     return direction / max(np.linalg.norm(direction), 1e-6)
@@ -139,3 +141,8 @@ def mean_directions(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Unit vectors of the mean directions of labels 0 to the last: (F, E), (F,) -> (1 + C, E)."""
     sums = np.stack([np.bincount(labels, column, minlength=1) for column in points.T], 1)
     return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def _sampling_step(num_pixels: int, max_samples: int) -> int:
+    """Of a regular grid that leaves some ``max_samples`` of the pixels."""
+    return max(1, math.ceil(math.sqrt(num_pixels / max_samples)))

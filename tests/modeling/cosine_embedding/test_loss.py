@@ -81,4 +81,4 @@ def test_embeddings_that_cancel_have_a_finite_gradient():
     label_maps = torch.ones(1, 1, 2, dtype=torch.int64)
     loss = cosine_embedding_loss(embeddings, label_maps, [find_neighbors(label_maps[0], 1, 2)])
     loss.backward()
-    assert loss == pytest.approx(1, abs=1e-5) and embeddings.grad.isfinite().all()
+    assert loss.item() == pytest.approx(1, abs=1e-5) and embeddings.grad.isfinite().all()
