@@ -66,6 +66,8 @@ setup(
         "tifffile>=2023.7",
         "imagecodecs>=2023.7",
         "scikit-image>=0.22",
+        # HDBSCAN, for the baseline CosineEmbedding; py-ctcmetrics needs scikit-learn in any case.
+        "scikit-learn>=1.3",
         "pandas>=2.0",
         "safetensors>=0.4",
         "h5py>=3.8",

@@ -54,6 +54,8 @@ def add_objguided_config(cfg: CN) -> None:
     _add_center_head(cfg)
     _add_mask_head(cfg)
     _add_keypoint_graph(cfg)
+    _add_dcan(cfg)
+    _add_cosine_embedding(cfg)
     _add_input(cfg)
     _add_solver(cfg)
     _add_test(cfg)
@@ -193,6 +195,52 @@ def _add_keypoint_graph(cfg: CN) -> None:
     graph.SUBCELL_PEAKS = False
     # Boxes of all scales with more IoU than this with a better one of their class are dropped (released: 0.5).
     graph.BOX_NMS_THRESH = 0.5
+
+
+def _add_dcan(cfg: CN) -> None:
+    """Keys of the meta-architecture "DCAN": Chen et al., Medical Image Analysis 2017."""
+    dcan = cfg.MODEL.DCAN = CN()
+    # The three deepest resolutions. Ours: a ResNet, which starts from ImageNet as well, is the paper's VGG-like path.
+    dcan.IN_FEATURES = ["res3", "res4", "res5"]
+    # Channels that the learned upsampling of each takes. Ours: from scores alone it cannot draw less than a cell.
+    dcan.HIDDEN_CHANNELS = 64
+    # Norm of the convolution before it: any name of detectron2.layers.get_norm. Ours, as of the backbone.
+    dcan.NORM = "BN"
+    # The true outlines are dilated with a disc of this radius, in pixels of the network.
+    dcan.CONTOUR_RADIUS = 3
+    # What is object and not contour is opened with a disc of this radius, in pixels of the network; 0 = not at all.
+    dcan.SMOOTHING_RADIUS = 3
+    # Pieces of fewer pixels of the network are removed. Ours: a disc of radius 2 has 13.
+    dcan.MIN_AREA = 13
+    # How often a pixel of a contour counts in its loss. Ours: contours are the fewer pixels, and objects that touch
+    # merge where one is missed.
+    dcan.CONTOUR_WEIGHT = 2.0
+    # The loss of the single maps starts at weight 1 and falls to a tenth after each so many iterations. Ours: a fifth
+    # of the 100 epochs of DSB2018.
+    dcan.AUX_DECAY_PERIOD = 1000
+
+
+def _add_cosine_embedding(cfg: CN) -> None:
+    """Keys of the meta-architecture "CosineEmbedding": Payer et al., Medical Image Analysis 2019."""
+    embedding = cfg.MODEL.COSINE_EMBEDDING = CN()
+    # Channels of an embedding.
+    embedding.EMBEDDING_CHANNELS = 16
+    # Channels of the maps at full resolution and of the second hourglass. The first has those of MODEL.UNET: the
+    # backbone, which starts from ImageNet, is its way down (ours).
+    embedding.CHANNELS = 64
+    # Strides of the second hourglass: 1, 2, 4, ...
+    embedding.NUM_LEVELS = 5
+    # Norm of both hourglasses: any name of detectron2.layers.get_norm. Ours: without one, training is slower.
+    embedding.NORM = "BN"
+    # An object's embedding is to differ from those of other pixels within this distance, in pixels of the network.
+    embedding.NEIGHBOR_DISTANCE = 15
+    # Clustering, ours where the paper leaves it open. A pixel's distance adds this to that of embeddings, in which
+    # neighbors are 1.41 apart ...
+    embedding.COORDINATE_SCALE = 0.05
+    # ... those of fewer pixels of the network are no objects ...
+    embedding.MIN_AREA = 13
+    # ... and about so many pixels are clustered at most; the rest joins. More take time by their square.
+    embedding.MAX_SAMPLES = 5000
 
 
 def _add_input(cfg: CN) -> None:

@@ -177,8 +177,8 @@ class ObjectGuidedRCNN(RaggedMaskRCNN):
 
 @contextmanager
 def ragged_masks(model: nn.Module) -> Iterator[None]:
-    """Any ``RaggedMaskRCNN`` in ``model`` gives ragged masks meanwhile; other models stay as they are."""
-    ours = [module for module in model.modules() if isinstance(module, RaggedMaskRCNN)]
+    """Any model in ``model`` that has a ``mask_format`` gives ragged masks meanwhile; others stay as they are."""
+    ours = [module for module in model.modules() if hasattr(module, "mask_format")]
     formats = [module.mask_format for module in ours]
     for module in ours:
         module.mask_format = "ragged"
