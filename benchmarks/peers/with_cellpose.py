@@ -50,6 +50,7 @@ def train(data: list[LabeledImage], minutes: float, threads: int, output: Path) 
             model_name=_NAME,
         )[0]
 
+    run(1)  # The first run of a process is slower.
     # What both runs do besides their steps cancels out.
     one_step, several_steps = (_seconds(partial(run, steps)) for steps in (1, 1 + _CALIBRATION_STEPS))
     network, file = run(count_steps(60 * minutes, (several_steps - one_step) / _CALIBRATION_STEPS))
