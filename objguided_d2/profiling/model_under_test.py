@@ -15,7 +15,6 @@ from ..config import get_cfg
 from ..engine.amp import AutocastModel
 from ..engine.optimizer import build_optimizer
 from ..engine.weights import load_weights
-from ..modeling import RaggedMaskRCNN
 from .given_boxes import INDEX_KEY, GivenBoxes
 from .options import PRECISIONS
 
@@ -128,7 +127,7 @@ def load_model_under_test(
         cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(seed)
     model = build_model(cfg).eval()
-    if isinstance(model, RaggedMaskRCNN):
+    if hasattr(model, "mask_format"):
         model.mask_format = "ragged"
     if weights:
         load_weights(model, weights)
