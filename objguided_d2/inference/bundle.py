@@ -136,7 +136,7 @@ def model_card(cfg: CfgNode, model: nn.Module, info: ModelInfo) -> str:
     """A description of a model in Markdown, from its config."""
     unknown = "unknown"
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
-    size = list(cfg.INPUT.TEST_SIZE) or f"{cfg.INPUT.MIN_SIZE_TEST} pixels on the shorter side"
+    size = str(list(cfg.INPUT.TEST_SIZE) or f"{cfg.INPUT.MIN_SIZE_TEST} pixels on the shorter side")
     if cfg.INPUT.MIN_SCALE_TEST > 0 and not cfg.INPUT.TEST_SIZE:
         size += f", at least {cfg.INPUT.MIN_SCALE_TEST:g} pixels per pixel of the image"
     if cfg.INPUT.TEST_SCALE > 0:
@@ -145,7 +145,7 @@ def model_card(cfg: CfgNode, model: nn.Module, info: ModelInfo) -> str:
         "classes": ", ".join(info.class_names),
         "architecture": f"{cfg.MODEL.META_ARCHITECTURE}, ResNet-{cfg.MODEL.RESNETS.DEPTH}, {parameters:.1f} M weights",
         "trained on": ", ".join(cfg.DATASETS.TRAIN) or unknown,
-        "size in the network": str(size),
+        "size in the network": size,
         "intensity mapping": cfg.INPUT.INTENSITY or "none: images have 8 bits",
         "score threshold": f"{info.score_threshold:g}",
         "pixel size of training images": f"{info.pixel_size:g} micrometers" if info.pixel_size else unknown,
