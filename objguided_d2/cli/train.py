@@ -9,7 +9,7 @@ from pathlib import Path
 from ..engine.arguments import argument_parser
 from ..engine.errors import EngineError
 
-DESCRIPTION = "Train or evaluate any model that the configs describe: ours, Mask R-CNN, PointRend."
+DESCRIPTION = "Train or evaluate any model that the configs describe: ours and the baselines."
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
