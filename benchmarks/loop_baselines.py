@@ -40,7 +40,7 @@ def loop_losses(head: ObjectGuidedMaskHead, maps: list[Tensor], targets: Instanc
         kept.tolist(),
         head.box_expansion,
     )
-    return head.loss_weight * mask_loss, head.refinement.loss_weight * refine_loss
+    return head.mask_loss_weights["loss_mask"] * mask_loss, head.refinement.loss_weight * refine_loss
 
 
 def loop_postprocess(masks: RaggedROIMasks, scores: Tensor, threshold: float, nms: float) -> list[dict]:

