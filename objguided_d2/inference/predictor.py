@@ -341,7 +341,7 @@ class Predictor:
     def _set_up(self, image: PreparedImage, size: tuple[int, int]) -> Iterator[float]:
         """Meanwhile the model averages ``orientations`` and has room for the objects of a part of ``size`` of an image:
         at the size that the config gives images, those of the config. Yields the limit of detections."""
-        height, width = self.preparation.network_size(*image.source.shape)
+        height, width = self.preparation.usual_size(*image.source.shape)
         factor = size[0] * size[1] / (height * width)
         with averaged_orientations(self.model, self.orientations), object_limits(self.model, factor) as limit:
             yield limit

@@ -111,25 +111,44 @@ class ArraySource:
         return self.pixels[::step, ::step]
 
 
+def _resized(resize: T.Augmentation, height: int, width: int) -> tuple[int, int]:
+    # Of an image, the augmentation reads its shape alone.
+    transform = resize.get_transform(np.broadcast_to(np.uint8(0), (height, width, 3)))
+    return (height, width) if isinstance(transform, T.NoOpTransform) else (transform.new_h, transform.new_w)
+
+
 class Preparation:
     """What :class:`..data.mapper.InstanceMapper` does to a test image, for arrays and for parts of large images.
 
     Args:
         resize: Detectron2's augmentation that chooses the size of a test image.
+        usual_resize: the one of INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST or TEST_SIZE, whatever else the config says.
         image_format: order of the channels, a format of ``detection_utils.read_image``.
         intensity: how values become 8 bits; None leaves 8-bit images as they are, and others are mapped by
             ``data.intensity.DEFAULT``.
     """
 
     @configurable
-    def __init__(self, *, resize: T.Augmentation, image_format: str, intensity: IntensityMapping | None) -> None:
-        self.resize, self.image_format, self.intensity = resize, image_format, intensity
+    def __init__(
+        self,
+        *,
+        resize: T.Augmentation,
+        usual_resize: T.Augmentation,
+        image_format: str,
+        intensity: IntensityMapping | None,
+    ) -> None:
+        self.resize, self.usual_resize = resize, usual_resize
+        self.image_format, self.intensity = image_format, intensity
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        (resize,) = build_augmentation(cfg, is_train=False)
+        usual = cfg.clone()
+        usual.defrost()
+        usual.INPUT.TEST_SCALE = usual.INPUT.MIN_SCALE_TEST = 0.0
+        (resize,), (usual_resize,) = (build_augmentation(one, is_train=False) for one in (cfg, usual))
         return {
             "resize": resize,
+            "usual_resize": usual_resize,
             "image_format": cfg.INPUT.FORMAT,
             "intensity": IntensityMapping.parse(cfg.INPUT.INTENSITY) if cfg.INPUT.INTENSITY else None,
         }
@@ -142,9 +161,12 @@ class Preparation:
         """
         if scale is not None:
             return tuple(max(1, math.floor(side * s + 0.5)) for side, s in zip((height, width), scale))
-        # Of an image, the augmentation reads its shape alone.
-        transform = self.resize.get_transform(np.broadcast_to(np.uint8(0), (height, width, 3)))
-        return (height, width) if isinstance(transform, T.NoOpTransform) else (transform.new_h, transform.new_w)
+        return _resized(self.resize, height, width)
+
+    def usual_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which an image has as many objects as the config's limits are made for: INPUT.MIN_SIZE_TEST and
+        MAX_SIZE_TEST or TEST_SIZE alone give it, where the config may keep large images larger."""
+        return _resized(self.usual_resize, height, width)
 
     def intensity_of(self, source: PixelSource) -> IntensityMapping | None:
         """The mapping of one image, its percentiles turned into values: those of the whole image, of large ones from

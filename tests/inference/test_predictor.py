@@ -133,6 +133,11 @@ def test_a_larger_image_and_its_tiles_may_hold_more_objects_than_one_of_the_conf
     assert len(untiled(image)) <= 2
     assert len(untiled(image, scale=1)) > 10 < len(tiled(image, scale=1))
     assert (few.proposal_generator.topk, few.roi_heads.max_detections) == (3, 2)
+    for key in ("TEST_SCALE", "MIN_SCALE_TEST"):
+        keeps_scale = cfg.clone()
+        keeps_scale.INPUT[key] = 1.0
+        for tile in (0, 32):
+            assert len(Predictor(keeps_scale, few, tile=tile, halo=32)(image)) > 10
 
 
 def test_an_image_that_reaches_the_limits_is_told_in_one_piece_and_in_tiles(busy_run, caplog):
