@@ -1,6 +1,7 @@
 """``objguided evaluate``: AP and the other numbers of any model that ``objguided predict`` takes, on a dataset."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -64,6 +65,8 @@ def evaluate(
     cfg.defrost()
     cfg.DATASETS.TEST, cfg.OUTPUT_DIR = (dataset,), output
     cfg.TEST.LABEL_MAP_SCORE_THRESH = loaded.info.score_threshold
+    # The number is of the machine that trained the model.
+    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
     merge_options(cfg, options)
     check_config(cfg, eval_only=True, resume=True)
     cfg.freeze()
