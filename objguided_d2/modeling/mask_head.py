@@ -23,6 +23,7 @@ from .cldice import soft_cldice_loss
 from .losses import soft_dice_loss
 from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
 from .point_refine import PointRefinement
+from .valid_values import check_values
 
 MASK_LOSSES = ("bce", "bce_dice")
 
@@ -132,21 +133,22 @@ class ObjectGuidedMaskHead(nn.Module):
                 f"MODEL.ROI_MASK_HEAD.LADDER_CHANNELS takes {len(input_shape) - 1} values >= 0, one for each of "
                 f"IN_FEATURES but the deepest, not {ladder_channels}"
             )
-        for key, value, valid in (
-            ("GRID", grid, grid in SPACINGS),
-            ("LOSS_TYPE", loss_type, loss_type in MASK_LOSSES),
-            ("CLDICE_LOSS_WEIGHT", cldice_loss_weight, cldice_loss_weight >= 0),
-            ("CLDICE_ITERATIONS", cldice_iterations, cldice_iterations >= 1),
-            ("BOX_EXPANSION", box_expansion, box_expansion > 0),
-            ("BOX_EXPANSION_PIXELS", box_expansion_pixels, box_expansion_pixels >= 0),
-            ("MIN_CROP_SIZE", min_crop_size, min_crop_size >= 1),
-            ("BOX_JITTER_SHIFT", box_jitter_shift, box_jitter_shift >= 0),
-            ("BOX_JITTER_SCALE", box_jitter_scale, box_jitter_scale >= 0),
-            ("MAX_TRAIN_ROI_PIXELS", max_train_roi_pixels, max_train_roi_pixels >= 0),
-            ("MAX_ATLAS_PIXELS", max_atlas_pixels, max_atlas_pixels >= 0),
-        ):
-            if not valid:
-                raise ValueError(f"MODEL.ROI_MASK_HEAD.{key} = {value!r} is not valid; config.py says what is")
+        check_values(
+            "MODEL.ROI_MASK_HEAD",
+            (
+                ("GRID", grid, grid in SPACINGS),
+                ("LOSS_TYPE", loss_type, loss_type in MASK_LOSSES),
+                ("CLDICE_LOSS_WEIGHT", cldice_loss_weight, cldice_loss_weight >= 0),
+                ("CLDICE_ITERATIONS", cldice_iterations, cldice_iterations >= 1),
+                ("BOX_EXPANSION", box_expansion, box_expansion > 0),
+                ("BOX_EXPANSION_PIXELS", box_expansion_pixels, box_expansion_pixels >= 0),
+                ("MIN_CROP_SIZE", min_crop_size, min_crop_size >= 1),
+                ("BOX_JITTER_SHIFT", box_jitter_shift, box_jitter_shift >= 0),
+                ("BOX_JITTER_SCALE", box_jitter_scale, box_jitter_scale >= 0),
+                ("MAX_TRAIN_ROI_PIXELS", max_train_roi_pixels, max_train_roi_pixels >= 0),
+                ("MAX_ATLAS_PIXELS", max_atlas_pixels, max_atlas_pixels >= 0),
+            ),
+        )
         self.in_features = list(input_shape)
         self.strides = tuple(shape.stride for shape in input_shape.values())
         map_channels = [shape.channels for shape in input_shape.values()]

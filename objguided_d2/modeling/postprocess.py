@@ -5,6 +5,7 @@ from detectron2.structures import Boxes, Instances
 
 from ..structures.mask_nms import mask_nms
 from ..structures.ragged_masks import PASTE_MODES
+from .valid_values import check_values
 
 
 class InstancePostprocessor:
@@ -23,13 +24,14 @@ class InstancePostprocessor:
         mask_nms_thresh: float,
         keep_input_masks: bool = False,
     ):
-        for key, value, valid in (
-            ("MASK_THRESH", mask_thresh, 0 < mask_thresh < 1),
-            ("PASTE_MODE", paste_mode, paste_mode in PASTE_MODES),
-            ("MASK_NMS_THRESH", mask_nms_thresh, 0 <= mask_nms_thresh <= 1),
-        ):
-            if not valid:
-                raise ValueError(f"MODEL.ROI_MASK_HEAD.{key} = {value!r} is not valid; config.py says what is")
+        check_values(
+            "MODEL.ROI_MASK_HEAD",
+            (
+                ("MASK_THRESH", mask_thresh, 0 < mask_thresh < 1),
+                ("PASTE_MODE", paste_mode, paste_mode in PASTE_MODES),
+                ("MASK_NMS_THRESH", mask_nms_thresh, 0 <= mask_nms_thresh <= 1),
+            ),
+        )
         self.mask_thresh, self.paste_mode = mask_thresh, paste_mode
         self.boxes_from_masks, self.mask_nms_thresh = boxes_from_masks, mask_nms_thresh
         self.keep_input_masks = keep_input_masks

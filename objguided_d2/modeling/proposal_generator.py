@@ -24,6 +24,7 @@ from .center_targets import (
     inside_cells,
 )
 from .losses import center_regression_loss, heatmap_focal_loss
+from .valid_values import check_values
 
 REGRESSION_LOSSES = ("smooth_l1", "l1")
 
@@ -67,16 +68,17 @@ class CenterKeypointProposals(nn.Module):
         loss_weights: dict[str, float],
     ):
         super().__init__()
-        for key, value, valid in (
-            ("TOPK", topk, topk >= 1),
-            ("GAUSSIAN_MIN_OVERLAP", gaussian_min_overlap, 0 < gaussian_min_overlap < 1),
-            ("GAUSSIAN_RULE", gaussian_rule, gaussian_rule in GAUSSIAN_RULES),
-            ("GAUSSIAN_SIGMA", gaussian_sigma, gaussian_sigma in GAUSSIAN_SIGMAS),
-            ("REG_LOSS_TYPE", reg_loss_type, reg_loss_type in REGRESSION_LOSSES),
-            ("SMOOTH_L1_BETA", smooth_l1_beta, smooth_l1_beta > 0),
-        ):
-            if not valid:
-                raise ValueError(f"MODEL.CENTER_HEAD.{key} = {value!r} is not valid; config.py says what is")
+        check_values(
+            "MODEL.CENTER_HEAD",
+            (
+                ("TOPK", topk, topk >= 1),
+                ("GAUSSIAN_MIN_OVERLAP", gaussian_min_overlap, 0 < gaussian_min_overlap < 1),
+                ("GAUSSIAN_RULE", gaussian_rule, gaussian_rule in GAUSSIAN_RULES),
+                ("GAUSSIAN_SIGMA", gaussian_sigma, gaussian_sigma in GAUSSIAN_SIGMAS),
+                ("REG_LOSS_TYPE", reg_loss_type, reg_loss_type in REGRESSION_LOSSES),
+                ("SMOOTH_L1_BETA", smooth_l1_beta, smooth_l1_beta > 0),
+            ),
+        )
         if not 0 <= score_thresh < 1:
             raise ValueError(f"MODEL.ROI_HEADS.SCORE_THRESH_TEST must lie in [0, 1), not {score_thresh}")
         self.head = head

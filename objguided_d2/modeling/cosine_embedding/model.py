@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..label_map import IGNORED, LabeledObjects, label_classes, mean_over_labels
 from ..label_map_model import LabelMapModel
+from ..valid_values import check_values
 from .grouping import group_embeddings
 from .hourglass import BackboneTop, Hourglass, StackedHourglass
 from .loss import cosine_embedding_loss
@@ -45,14 +46,15 @@ class CosineEmbedding(LabelMapModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for key, value, valid in (
-            ("NEIGHBOR_DISTANCE", neighbor_distance, neighbor_distance >= 1),
-            ("COORDINATE_SCALE", coordinate_scale, coordinate_scale > 0),
-            ("MIN_AREA", min_area, min_area >= 0),
-            ("MAX_SAMPLES", max_samples, max_samples >= 100),
-        ):
-            if not valid:
-                raise ValueError(f"MODEL.COSINE_EMBEDDING.{key} = {value!r} is not valid; config.py says what is")
+        check_values(
+            "MODEL.COSINE_EMBEDDING",
+            (
+                ("NEIGHBOR_DISTANCE", neighbor_distance, neighbor_distance >= 1),
+                ("COORDINATE_SCALE", coordinate_scale, coordinate_scale > 0),
+                ("MIN_AREA", min_area, min_area >= 0),
+                ("MAX_SAMPLES", max_samples, max_samples >= 100),
+            ),
+        )
         self.hourglasses = hourglasses
         self.classifier = Conv2d(channels, self.num_classes, 1) if self.num_classes > 1 else None
         self.neighbor_distance = neighbor_distance

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..label_map import IGNORED, LabeledObjects, label_classes, mean_over_labels
 from ..label_map_model import LabelMapModel
+from ..valid_values import check_values
 from .branch import UpsamplingBranch
 from .decode import separate_objects
 from .losses import auxiliary_weight, contour_loss, object_loss
@@ -46,15 +47,16 @@ class DCAN(LabelMapModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for key, value, valid in (
-            ("CONTOUR_RADIUS", contour_radius, contour_radius >= 0),
-            ("SMOOTHING_RADIUS", smoothing_radius, smoothing_radius >= 0),
-            ("MIN_AREA", min_area, min_area >= 0),
-            ("CONTOUR_WEIGHT", contour_weight, contour_weight > 0),
-            ("AUX_DECAY_PERIOD", aux_decay_period, aux_decay_period >= 1),
-        ):
-            if not valid:
-                raise ValueError(f"MODEL.DCAN.{key} = {value!r} is not valid; config.py says what is")
+        check_values(
+            "MODEL.DCAN",
+            (
+                ("CONTOUR_RADIUS", contour_radius, contour_radius >= 0),
+                ("SMOOTHING_RADIUS", smoothing_radius, smoothing_radius >= 0),
+                ("MIN_AREA", min_area, min_area >= 0),
+                ("CONTOUR_WEIGHT", contour_weight, contour_weight > 0),
+                ("AUX_DECAY_PERIOD", aux_decay_period, aux_decay_period >= 1),
+            ),
+        )
         self.object_branch, self.contour_branch, self.in_features = object_branch, contour_branch, in_features
         self.contour_radius, self.smoothing_radius, self.min_area = contour_radius, smoothing_radius, min_area
         self.contour_weight, self.aux_decay_period = contour_weight, aux_decay_period

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...structures.roi_atlas import image_of_boxes
 from ..center_targets import ignored_cells
+from ..valid_values import check_values
 from .decoder import KeypointDecoder, KeypointHeads, KeypointMaps
 from .grouping import group_keypoints
 from .hough import find_keypoints
@@ -60,17 +61,18 @@ class KeypointGraphProposals(nn.Module):
         loss_weights: dict[str, float],
     ):
         super().__init__()
-        for key, value, valid in (
-            ("HEAD_KERNEL", head_kernel, head_kernel >= 1 and head_kernel % 2 == 1),
-            ("RADIUS", radius, radius >= 1),
-            ("BLUR_SIGMA", blur_sigma, blur_sigma > 0),
-            ("PEAK_THRESH", peak_thresh, peak_thresh >= 0),
-            ("TOPK", topk, topk >= 1),
-            ("START_DISTANCE", start_distance, start_distance >= 0),
-            ("BOX_NMS_THRESH", box_nms_thresh, 0 <= box_nms_thresh <= 1),
-        ):
-            if not valid:
-                raise ValueError(f"MODEL.KEYPOINT_GRAPH.{key} = {value!r} is not valid; config.py says what is")
+        check_values(
+            "MODEL.KEYPOINT_GRAPH",
+            (
+                ("HEAD_KERNEL", head_kernel, head_kernel >= 1 and head_kernel % 2 == 1),
+                ("RADIUS", radius, radius >= 1),
+                ("BLUR_SIGMA", blur_sigma, blur_sigma > 0),
+                ("PEAK_THRESH", peak_thresh, peak_thresh >= 0),
+                ("TOPK", topk, topk >= 1),
+                ("START_DISTANCE", start_distance, start_distance >= 0),
+                ("BOX_NMS_THRESH", box_nms_thresh, 0 <= box_nms_thresh <= 1),
+            ),
+        )
         self.in_features = list(input_shape)
         self.strides = [shape.stride for shape in input_shape.values()][:-1]
         self.decoder = KeypointDecoder([shape.channels for shape in input_shape.values()], decoder_channels)
