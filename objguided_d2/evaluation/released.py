@@ -25,15 +25,19 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 from detectron2.utils.logger import log_first_n
-from pycocotools.coco import COCO
 
 from ..utils.rle import decode_in_box, encode_masks
-from .base import IOU_THRESHOLDS, InstanceEvaluator, define_average_precision, gather_by_image, register_evaluator
+from .base import IOU_THRESHOLDS, gather_by_image, register_evaluator
 from .ground_truth import Objects, true_objects
-from .voc2010 import ComparedDetections, average_precision_of_compared, best_of, summarize_average_precision
+from .voc2010 import (
+    AveragePrecisionEvaluator,
+    ComparedDetections,
+    average_precision_of_compared,
+    best_of,
+    summarize_average_precision,
+)
 
 # The smallest extent, last - first pixel, that an object may have.
 MIN_EXTENT = 2
@@ -118,7 +122,7 @@ def _mask_iou(mask: FractionalMask, where: tuple[slice, slice], true: np.ndarray
 
 
 @register_evaluator("released")
-class ReleasedEvaluator(InstanceEvaluator):
+class ReleasedEvaluator(AveragePrecisionEvaluator):
     """AP^seg and AP^dec as the released program reads them.
 
     ``instances.input_masks`` are the masks at the size of the network's input; an ``ObjectGuidedRCNN`` adds them if its
@@ -127,45 +131,17 @@ class ReleasedEvaluator(InstanceEvaluator):
 
     tasks = {"released_seg": _TASK.format("masks"), "released_dec": _TASK.format("boxes")}
 
-    def __init__(
-        self, dataset_name: str, ground_truth: COCO, *, output_folder: str | None = None, distributed: bool = True
-    ):
-        """
-        Args:
-            dataset_name: a registered dataset with masks.
-            ground_truth: its true objects, see :func:`.ground_truth.load_ground_truth`.
-            output_folder: unused, no files are written.
-            distributed: gather the overlaps of all processes; otherwise evaluate those of this one alone.
-        """
-        self._ground_truth = ground_truth
-        self._dataset_name = dataset_name
-        self._distributed = distributed
-        self._metadata = MetadataCatalog.get(dataset_name)
-        self._compared: dict = {}
-
-    @classmethod
-    def definition(cls, metric: str) -> str | None:
-        return define_average_precision(metric)
-
-    def reset(self) -> None:
-        self._compared = {}
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """See :meth:`.instance_evaluators.InstanceEvaluators.process`."""
-        for image, output in zip(inputs, outputs):
-            self._compared[image["image_id"]] = self._compare(image["image_id"], output["instances"])
-
     def evaluate(self) -> dict[str, dict[str, float]]:
         """
         Returns:
             ``{"released_seg": {"AP": mean, "AP50": ..., "AP95": ...}, "released_dec": {...}}``, as of
             :class:`.voc2010.VOC2010Evaluator`. On all processes but the main one an empty dict.
         """
-        compared = gather_by_image(self._compared, self._distributed)
+        compared = gather_by_image(self._kept, self._distributed)
         if compared is None:
             return {}
         images = [
-            compared[image_id] if image_id in compared else self._compare(image_id, None)
+            compared[image_id] if image_id in compared else self._keep(image_id, None)
             for image_id in self._ground_truth.imgs
         ]
         if not any(len(one.scores) for boxes, _ in images for one in boxes.values()):
@@ -179,7 +155,7 @@ class ReleasedEvaluator(InstanceEvaluator):
         names = self._metadata.thing_classes
         return {task: summarize_average_precision(values, names) for task, values in per_class.items()}
 
-    def _compare(
+    def _keep(
         self, image_id: Any, instances: Instances | None
     ) -> tuple[dict[int, ComparedDetections], dict[int, ComparedDetections]]:
         """Class index -> overlaps, of boxes and of masks."""

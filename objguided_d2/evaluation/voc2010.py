@@ -11,11 +11,12 @@ taken is false even if it passes with another one. AP is the area under the prec
 COCO's rules differ in both respects: a detection may take its second-best object, and AP is read at 101 recalls.
 """
 
+import abc
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -221,11 +222,8 @@ def _select(regions: Regions, indices: np.ndarray) -> Regions:
     return regions[indices] if isinstance(regions, np.ndarray) else [regions[i] for i in indices]
 
 
-@register_evaluator("voc2010")
-class VOC2010Evaluator(InstanceEvaluator):
-    """AP^seg (mask IoU) and AP^dec (box IoU) at IoU 0.50:0.05:0.95, and their means (Sec. III-B)."""
-
-    tasks = {"voc_seg": _TASK.format("masks"), "voc_dec": _TASK.format("boxes")}
+class AveragePrecisionEvaluator(InstanceEvaluator):
+    """Base of evaluators that keep something of each image and read AP off all of them in the main process."""
 
     def __init__(
         self, dataset_name: str, ground_truth: COCO, *, output_folder: str | None = None, distributed: bool = True
@@ -235,25 +233,39 @@ class VOC2010Evaluator(InstanceEvaluator):
             dataset_name: a registered dataset with masks.
             ground_truth: its true objects, see :func:`.ground_truth.load_ground_truth`.
             output_folder: unused, no files are written.
-            distributed: gather the predictions of all processes; otherwise evaluate those of this one alone.
+            distributed: gather what all processes have kept; otherwise evaluate the images of this one alone.
         """
         self._ground_truth = ground_truth
         self._dataset_name = dataset_name
         self._distributed = distributed
         self._metadata = MetadataCatalog.get(dataset_name)
-        self._predictions: dict = {}
+        self._kept: dict = {}
 
     @classmethod
     def definition(cls, metric: str) -> str | None:
         return define_average_precision(metric)
 
     def reset(self) -> None:
-        self._predictions = {}
+        self._kept = {}
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """See :meth:`.instance_evaluators.InstanceEvaluators.process`."""
         for image, output in zip(inputs, outputs):
-            self._predictions[image["image_id"]] = _detections(output["instances"])
+            self._kept[image["image_id"]] = self._keep(image["image_id"], output["instances"])
+
+    @abc.abstractmethod
+    def _keep(self, image_id: Any, instances: Instances) -> Any:
+        """What ``evaluate`` needs of an image, small: it is gathered from all processes."""
+
+
+@register_evaluator("voc2010")
+class VOC2010Evaluator(AveragePrecisionEvaluator):
+    """AP^seg (mask IoU) and AP^dec (box IoU) at IoU 0.50:0.05:0.95, and their means (Sec. III-B)."""
+
+    tasks = {"voc_seg": _TASK.format("masks"), "voc_dec": _TASK.format("boxes")}
+
+    def _keep(self, image_id: Any, instances: Instances) -> Detections:
+        return _detections(instances)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """
@@ -262,7 +274,7 @@ class VOC2010Evaluator(InstanceEvaluator):
             classes that have objects; with several classes also "AP-<class>" of each. Images of the dataset
             without predictions count. On all processes but the main one an empty dict.
         """
-        predictions = gather_by_image(self._predictions, self._distributed)
+        predictions = gather_by_image(self._kept, self._distributed)
         if predictions is None:
             return {}
 
