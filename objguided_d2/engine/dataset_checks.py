@@ -8,17 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.builtin import register_prepared
+from ..evaluation import EVALUATORS
 from .errors import ConfigError
-
-# Task of results -> the evaluator of TEST.EVALUATORS that gives it.
-_EVALUATOR_OF_TASK = {
-    "bbox": "coco",
-    "segm": "coco",
-    "voc_dec": "voc2010",
-    "voc_seg": "voc2010",
-    "released_dec": "released",
-    "released_seg": "released",
-}
 
 
 def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
@@ -102,7 +93,7 @@ def check_best_metric(cfg: CfgNode, annotated: Collection[str]) -> None:
     elif prefix in names:
         raise ConfigError(f"TEST.BEST_METRIC {metric!r}: with one test set its results have no name; set it to {rest}")
     task, _, value = metric.partition("/")
-    evaluator = _EVALUATOR_OF_TASK.get(task, task)
+    evaluator = next((name for name, kind in EVALUATORS.items() if task in kind.tasks), None)
     if not value or evaluator not in cfg.TEST.EVALUATORS:
         raise ConfigError(
             f"TEST.BEST_METRIC {cfg.TEST.BEST_METRIC!r} is none of the results of TEST.EVALUATORS "
