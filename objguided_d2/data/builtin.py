@@ -36,6 +36,11 @@ _DATASETS = {
     "dsb2018_extra": (("train",), ["nucleus"], "dsb2018 --stage1-test <download>"),
     "bbbc039": (("train",), ["nucleus"], "bbbc039 --source <download>"),
     "synthetic": (("train", "val"), ["nuclei", "neurons", "leaves"], "synthetic"),
+    "neurons": (
+        ("train", "val", "test"),
+        ["neurons"],
+        "synthetic --name neurons --kinds neurons --num-train 386 --num-val 129 --num-test 129",
+    ),
     "plant": (("train", "val", "test"), ["leaf"], "plant --source <download>"),
     "lsc": (("train", "val", "test"), ["leaf"], "plant --name lsc --source <download>"),
     "custom": (("train", "val", "test"), None, "labelmaps --images <folder> --labels <folder>"),

@@ -76,8 +76,8 @@ def test_unknown_kind_and_tiny_size_are_refused():
 
 
 def test_dataset_loads_as_coco_and_decodes_to_the_masks(tmp_path):
-    write_synthetic_dataset(tmp_path, num_train=4, num_val=3, size=(72, 96), seed=7)
-    for split_index, (split, count) in enumerate([("train", 4), ("val", 3)]):
+    write_synthetic_dataset(tmp_path, num_train=4, num_val=3, num_test=2, size=(72, 96), seed=7)
+    for split_index, (split, count) in enumerate([("train", 4), ("val", 3), ("test", 2)]):
         coco = COCO(tmp_path / "annotations" / f"synthetic_{split}.json")
         assert [coco.cats[i]["name"] for i in sorted(coco.cats)] == list(KINDS)
         assert len(coco.imgs) == count
@@ -103,7 +103,7 @@ def test_first_images_stay_when_more_are_made(tmp_path):
 
 
 def test_single_class(tmp_path):
-    write_synthetic_dataset(tmp_path, ["leaves", "nuclei"], 2, 0, (64, 64), single_class=True)
+    write_synthetic_dataset(tmp_path, ["leaves", "nuclei"], 2, 0, size=(64, 64), single_class=True)
     content = json.loads((tmp_path / "annotations" / "synthetic_train.json").read_text())
     assert content["categories"] == [{"id": 1, "name": "object"}]
     assert {a["category_id"] for a in content["annotations"]} == {1}
@@ -113,7 +113,7 @@ def test_single_class(tmp_path):
 @pytest.mark.parametrize("kinds", [[], ["nuclei", "nuclei"], ["nuclei", "worms"]])
 def test_bad_kinds_leave_nothing_behind(tmp_path, kinds):
     with pytest.raises(ValueError, match="expected one"):
-        write_synthetic_dataset(tmp_path / "out", kinds, 2, 1, (64, 64))
+        write_synthetic_dataset(tmp_path / "out", kinds, 2, 1, size=(64, 64))
     assert not list(tmp_path.iterdir())
 
 

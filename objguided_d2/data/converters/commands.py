@@ -184,6 +184,7 @@ def _declare_synthetic(parser: ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the images (default: %(default)s)")
     parser.add_argument("--num-train", type=int, default=200, help="images (default: %(default)s)")
     parser.add_argument("--num-val", type=int, default=40, help="images (default: %(default)s)")
+    parser.add_argument("--num-test", type=int, default=0, help="images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the images (default: %(default)s)")
 
 
@@ -195,8 +196,9 @@ def _convert_synthetic(args: Namespace) -> None:
         args.kinds,
         args.num_train,
         args.num_val,
-        (args.size, args.size),
-        args.seed,
+        args.num_test,
+        size=(args.size, args.size),
+        seed=args.seed,
         name=args.name,
     )
 

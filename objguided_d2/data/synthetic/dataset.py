@@ -18,7 +18,7 @@ from .nuclei import make_nuclei
 
 _MAKERS = {"nuclei": make_nuclei, "neurons": make_neurons, "leaves": make_leaves}
 KINDS = tuple(_MAKERS)
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 MIN_SIDE = 32
 
 
@@ -49,13 +49,16 @@ def write_synthetic_dataset(
     kinds: Sequence[str] = KINDS,
     num_train: int = 200,
     num_val: int = 40,
+    num_test: int = 0,
+    *,
     size: tuple[int, int] = (256, 256),
     seed: int = 0,
     single_class: bool = False,
     name: str = "synthetic",
 ) -> None:
-    """Write ``root/{train,val}/<number>_<kind>.png`` and COCO JSON ``root/annotations/<name>_{train,val}.json``.
+    """Write ``root/<split>/<number>_<kind>.png`` and COCO JSON ``root/annotations/<name>_<split>.json``.
 
+    Splits are train, val and, where it has images, test.
     The kinds alternate. For given kinds and size, image k of a split depends on the seed, the split and k alone: a
     larger dataset begins with the images of a smaller one. Files appear only once all are complete, the JSON last.
 
@@ -64,6 +67,7 @@ def write_synthetic_dataset(
         kinds: which kinds to draw; the categories are these, in this order, with ids 1, 2, ...
         num_train: number of training images.
         num_val: number of validation images.
+        num_test: number of test images.
         size: (height, width) of each image in pixels.
         seed: not negative.
         single_class: file all objects under one category, "object".
@@ -75,7 +79,9 @@ def write_synthetic_dataset(
     if not kinds or len(set(kinds)) < len(kinds):
         raise ValueError(f"kinds is {list(kinds)}, expected one or more of {', '.join(KINDS)}, each once")
     with staged_folder(Path(root)) as staging:
-        for split, count in zip(SPLITS, (num_train, num_val), strict=True):
+        for split, count in zip(SPLITS, (num_train, num_val, num_test), strict=True):
+            if split == "test" and not count:
+                continue
             writer = CocoWriter(staging / split, ["object"] if single_class else kinds)
             for k in tqdm(range(count), desc=f"synthetic {split}", unit="image"):
                 kind = kinds[k % len(kinds)]
