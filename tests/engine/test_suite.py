@@ -31,7 +31,9 @@ def commands(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("suite_*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/suite_*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS))
+)
 def test_suites_name_configs_and_data_that_exist(path):
     suite = Suite.read(path)
     assert len(suite.configs) >= 2 and suite.dataset.rpartition("_")[0] in {*_DATASETS, "demo"}
