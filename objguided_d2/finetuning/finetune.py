@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import shutil
@@ -25,17 +26,22 @@ from ..engine.errors import Interruption
 from ..engine.progress_bar import ProgressBar
 from ..engine.setup import with_float_values
 from ..engine.weights import load_weights, read_checkpoint
+from ..evaluation.coco import match_coco
+from ..evaluation.ground_truth import load_ground_truth
+from ..evaluation.matched_detections import MatchedDetections
+from ..evaluation.score_threshold import best_score_threshold
 from ..inference.bundle import model_card, write_bundle
 from ..inference.loader import CONFIG_FILE
 from ..inference.pretrained import Pretrained, load_pretrained
 from ..report.prediction_sheet import draw_predictions
+from ..report.runs import RESULTS_FILE
 from ..utils.atomic_write import write_json, write_text
 from .class_transfer import build_start_model, match_classes
 from .dataset import HELD_OUT, TRAIN, LabeledImages, prepare_images, register_split, split_images
 from .errors import FinetuneError
 from .object_size import choose_scale
 from .plan import Outputs, Plan, Settings
-from .recipe import METRICS, PATIENCE, Budget, base_config, bundle_config, with_budget
+from .recipe import F1, METRICS, PATIENCE, Budget, base_config, bundle_config, with_budget
 from .report import FinetuneReport
 from .trainer import FinetuneTrainer
 
@@ -227,8 +233,12 @@ def _finish(
         models = {"before": start.eval(), **models}
     draw_predictions(cfg, models, [most], outputs.picture)
 
+    after = _best_of(history)
+    score_threshold, calibrated = _choose_score_threshold(cfg, best, plan)
+    if after is not None and kept_step:
+        after = {**after, F1: calibrated[F1]}
     info = dataclasses.replace(pretrained.info, pixel_size=settings.pixel_size).with_training_sizes(cfg)
-    info = dataclasses.replace(info, class_names=plan.transfer.names)
+    info = dataclasses.replace(info, class_names=plan.transfer.names, score_threshold=score_threshold)
     ended = "steps"
     if trainer.held_out and trainer.held_out.stopped_early:
         ended = "early"
@@ -254,7 +264,8 @@ def _finish(
         minutes=round((time.monotonic() - started) / 60, 2),
         ended=ended,
         before=plan.before,
-        after=_best_of(history),
+        after=after,
+        score_thresholds=(pretrained.info.score_threshold, score_threshold),
         kept_step=kept_step,
         history=history,
     )
@@ -270,6 +281,28 @@ def _evaluate(cfg: CfgNode, model: nn.Module) -> tuple[dict[str, float], float]:
     started = time.monotonic()
     results = flatten_results_dict(FinetuneTrainer.test(cfg, model))
     return {name: float(results[key]) for name, key in METRICS.items()}, time.monotonic() - started
+
+
+def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> tuple[float, dict[str, float]]:
+    """The score threshold that suits the model on the held-out images, and METRICS there with it.
+
+    Scores of objects that are new to a model are lower than those it was trained on. Without held-out images the
+    training's tell.
+    """
+    name = HELD_OUT if plan.split.held_out else TRAIN
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = (name,)
+    metrics, _ = _evaluate(cfg, model)
+    folder = Path(cfg.OUTPUT_DIR, "inference", name)
+    results = json.loads((folder / RESULTS_FILE).read_text())
+    matches = match_coco(load_ground_truth(name, str(folder)), results, "segm", limit=cfg.TEST.DETECTIONS_PER_IMAGE)
+    former = cfg.TEST.LABEL_MAP_SCORE_THRESH
+    chosen = best_score_threshold(MatchedDetections.by_class(matches), former)
+    if chosen != former:
+        cfg.TEST.LABEL_MAP_SCORE_THRESH = chosen
+        metrics, _ = _evaluate(cfg, model)
+    return chosen, metrics
 
 
 def _step_of(best: dict, plan: Plan, history: list[dict[str, float]]) -> int:

@@ -19,7 +19,8 @@ STEPS = 400
 EVALUATIONS = 10
 # Evaluations in a row without a better value, after which the training ends.
 PATIENCE = 4
-METRICS = {"AP": "segm/AP", "AP50": "segm/AP50", "F1@0.5": "matching/f150"}
+F1 = "F1@0.5"
+METRICS = {"AP": "segm/AP", "AP50": "segm/AP50", F1: "matching/f150"}
 # A training crop shows this factor more or less than a test image does.
 _ZOOM = 1.25
 _CROP_MULTIPLE = 32

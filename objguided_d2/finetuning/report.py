@@ -28,7 +28,9 @@ class FinetuneReport:
         minutes: in all, with preparation and evaluations.
         ended: "steps", "minutes" or "early".
         before, after: METRICS in percent on the held-out images, of the model as it was and of the best one after a
-            step of training; None without held-out images, ``before`` also of a model without these classes.
+            step of training; None without held-out images, ``before`` also of a model without these classes. F1 is that
+            at the model's own score threshold.
+        score_thresholds: of the model as it was, and of the bundle.
         kept_step: the bundle holds the model after so many steps; 0 is the model as it was.
         history: METRICS after so many steps.
     """
@@ -47,6 +49,7 @@ class FinetuneReport:
     ended: str
     before: dict[str, float] | None
     after: dict[str, float] | None
+    score_thresholds: tuple[float, float]
     kept_step: int
     history: list[dict[str, float]]
 
@@ -62,7 +65,17 @@ class FinetuneReport:
         return {**values, **files, "verdict": self.verdict()}
 
     def verdict(self) -> str:
-        """One or two sentences."""
+        """A few sentences."""
+        former, chosen = self.score_thresholds
+        if former == chosen:
+            return self._comparison()
+        on = "held-out" if self.split.held_out else "training"
+        return (
+            f"{self._comparison()} Objects count from a score of {chosen:.2g} on, the best for the {on} images; it was "
+            f"{former:.2g}."
+        )
+
+    def _comparison(self) -> str:
         images, held_out = len(self.split.train), len(self.split.held_out)
         if self.after is None:
             return (

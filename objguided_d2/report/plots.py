@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from ..engine.ablation import METRICS as ABLATION_METRICS
 from ..engine.ablation import format_mean, mean_and_spread
 from ..engine.strategies import Strategy
+from ..evaluation.matched_detections import RECALLS, counted_detections, f1_by_score
 from ..evaluation.voc2010 import IOU_THRESHOLDS
 from ..utils.atomic_write import write_text
-from .bootstrap import RECALLS
 from .runs import Run
 from .scores import Scores
 from .tables import METRICS
@@ -90,7 +90,7 @@ def plot_f1_by_score(scores: Mapping[str, Scores]) -> str:
         for k, (name, score) in enumerate(scores.items()):
             if not score.matched:
                 continue
-            values = 100 * score.f1_by_score(SCORE_THRESHOLDS)
+            values = 100 * f1_by_score(score.matched, SCORE_THRESHOLDS)
             best = int(np.argmax(values))
             label = f"{name}: {values[best]:.1f} from {SCORE_THRESHOLDS[best]:.2f}"
             axes.plot(SCORE_THRESHOLDS, values, label=label, **style_of(k))
@@ -107,7 +107,7 @@ def plot_calibration(scores: Mapping[str, Scores]) -> str:
         for k, (name, score) in enumerate(scores.items()):
             if not score.matched:
                 continue
-            values, true = score.counted_detections()
+            values, true = counted_detections(score.matched)
             bins = np.clip(np.digitize(values, CALIBRATION_BINS) - 1, 0, len(CALIBRATION_BINS) - 2)
             used = np.unique(bins)
             points = [values[bins == b].mean() for b in used], [true[bins == b].mean() for b in used]

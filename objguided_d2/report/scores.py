@@ -15,10 +15,10 @@ from pycocotools.coco import COCO
 from ..evaluation.boundary import BoundaryEvaluator
 from ..evaluation.coco import evaluate_coco, match_coco
 from ..evaluation.fragments import FragmentsEvaluator
+from ..evaluation.matched_detections import MatchedDetections
 from ..evaluation.matching import MatchCounts, MatchingEvaluator
 from ..evaluation.voc2010 import IOU_THRESHOLDS, VOC2010Evaluator
 from ..utils.rle import EncodedMasks
-from .bootstrap import MatchedDetections
 from .runs import Run, classes_of
 
 _COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -44,35 +44,6 @@ class Scores:
     def average_precision(self) -> float:
         """COCO AP of masks in [0, 1], mean over classes."""
         return float(np.mean([matched.average_precision for matched in self.matched])) if self.matched else 0.0
-
-    def counted_detections(self, threshold_index: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (D,) of the detections that are true or false at one of the T thresholds, and whether true (D,) bool.
-
-        Class after class; needs a class with objects.
-        """
-        counted = [~matched.ignored[threshold_index] for matched in self.matched]
-        values = np.concatenate([matched.scores[c] for matched, c in zip(self.matched, counted)])
-        true = np.concatenate([matched.true[threshold_index][c] for matched, c in zip(self.matched, counted)])
-        return values, true
-
-    def f1_by_score(self, score_thresholds: np.ndarray, threshold_index: int = 0) -> np.ndarray:
-        """F1 of the detections from a score on, classes with objects counted together, at one of the T thresholds.
-
-        Better-scored detections choose their objects first, so leaving out the others changes no match.
-
-        Args:
-            score_thresholds: (S,).
-
-        Returns:
-            (S,) in [0, 1]; nan if there is no object.
-        """
-        if not self.matched:
-            return np.full(len(score_thresholds), np.nan)
-        values, true = self.counted_detections(threshold_index)
-        order = np.argsort(-values, kind="stable")
-        num_kept = np.searchsorted(-values[order], -np.asarray(score_thresholds), side="right")
-        num_true = np.concatenate([[0], np.cumsum(true[order])])[num_kept]
-        return 2 * num_true / (num_kept + sum(m.num_objects.sum() for m in self.matched))
 
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """(B,) COCO AP of masks, see :meth:`MatchedDetections.resampled`."""
@@ -119,12 +90,8 @@ def _coco(run: Run, ground_truth: COCO, limit: int) -> tuple[dict[str, float], l
     results = list(itertools.chain.from_iterable(run.results.values()))
     stats = evaluate_coco(ground_truth, results, "segm", limit=limit).stats
     values = [100 * value if value >= 0 else np.nan for value in stats[:6]]
-    matches = match_coco(ground_truth, results, "segm", limit=limit)
-    matched = [MatchedDetections.from_coco(matches, category_id) for category_id in matches.params.catIds]
-    return (
-        {f"segm/{name}": float(value) for name, value in zip(_COCO_NAMES, values)},
-        [one for one in matched if one.num_objects.sum()],
-    )
+    metrics = {f"segm/{name}": float(value) for name, value in zip(_COCO_NAMES, values)}
+    return metrics, MatchedDetections.by_class(match_coco(ground_truth, results, "segm", limit=limit))
 
 
 def _instances(results: list[dict], size: tuple[int, int], metadata: Metadata) -> Instances:

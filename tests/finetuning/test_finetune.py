@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,20 +14,24 @@ import torch
 
 from objguided_d2 import Predictor, finetune
 from objguided_d2.cli import main
+from objguided_d2.finetuning import finetune as finetune_module
 from objguided_d2.finetuning.finetune import FinetuneTrainer
 from objguided_d2.inference.bundle import load_bundle, read_parts
 from tests.finetuning.images import SIZE, write_images
 
 
 def ap_of(values):
-    """Stands in for the evaluation: one AP after the other."""
+    """Stands in for the evaluation: one AP after the other, the last for ever, and nothing found."""
     given = iter(values)
 
     def test(cfg, model, evaluators=None):
-        ap = next(given)
+        ap = next(given, values[-1])
+        folder = Path(cfg.OUTPUT_DIR, "inference", cfg.DATASETS.TEST[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "coco_instances_results.json").write_text("[]")
         return {"segm": {"AP": ap, "AP50": ap}, "matching": {"f150": ap}}
 
-    return test
+    return staticmethod(test)
 
 
 def weights(bundle):
@@ -98,8 +103,28 @@ def test_the_best_model_is_kept_not_the_last(run_folder, tmp_path, monkeypatch):
     assert "AP 10.0 -> 60.0" in report.verdict()
 
 
+@pytest.mark.parametrize(("count", "on"), [(1, "training"), (4, "held-out")])
+def test_the_bundle_has_the_score_threshold_that_suits_the_images(run_folder, tmp_path, monkeypatch, count, on):
+    asked = []
+
+    def choose(matched, former):
+        asked.append((sum(int(one.num_objects.sum()) for one in matched), former))
+        return 0.12
+
+    monkeypatch.setattr(finetune_module, "best_score_threshold", choose)
+    images, labels = write_images(tmp_path, count)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=1)
+    num_objects = report.split.num_held_out_objects or report.split.num_train_objects
+    (former,) = {former for _, former in asked}
+    assert asked == [(num_objects, former)] and report.score_thresholds == (former, 0.12)
+    assert f"from a score of 0.12 on, the best for the {on} images; it was {former:.2g}" in report.verdict()
+    _, _, info = load_bundle(report.bundle, device="cpu")
+    assert info.score_threshold == 0.12
+    assert Predictor.from_pretrained(report.bundle, device="cpu").score_threshold == 0.12
+
+
 def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 25.0, 30.0, 35.0] * 2))
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 25.0, 30.0, 35.0, 35.0] * 2))
     images, labels = write_images(tmp_path, 4)
     whole = finetune(run_folder, images, labels, tmp_path / "whole", steps=4)
     train_step = FinetuneTrainer.run_step

@@ -6,7 +6,7 @@ import pytest
 
 from objguided_d2.engine.ablation import METRICS
 from objguided_d2.engine.strategies import Strategy
-from objguided_d2.report.bootstrap import MatchedDetections
+from objguided_d2.evaluation.matched_detections import MatchedDetections
 from objguided_d2.report.plots import COLORS, plot_ablation, plot_f1_by_score, plot_training, write_svg
 from objguided_d2.report.runs import Run
 from objguided_d2.report.scores import Scores

@@ -7,6 +7,7 @@ from detectron2.data import MetadataCatalog
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
 from objguided_d2.evaluation.coco import match_coco
+from objguided_d2.evaluation.matched_detections import f1_by_score
 from objguided_d2.report.runs import load_run
 from objguided_d2.report.scores import _instances, score_run
 from objguided_d2.report.tables import METRICS, metric_rows, uncertainties, uncertainty_rows
@@ -61,9 +62,9 @@ def test_f1_from_a_score_on_is_that_of_the_kept_detections_alone(cells, scores):
                 matches = [m for m in match_coco(ground_truth, kept, "segm", limit=100).evalImgs if m is not None]
                 num_found = sum(np.count_nonzero(m["dtMatches"][threshold_index]) for m in matches)
                 expected = 2 * num_found / (len(kept) + len(ground_truth.anns))
-                measured = by_name[run.name].f1_by_score(np.array([score]), threshold_index)
+                measured = f1_by_score(by_name[run.name].matched, np.array([score]), threshold_index)
                 assert measured == pytest.approx([expected])
-    assert by_name["perfect"].f1_by_score(np.array([0.0, 1.1])).tolist() == [1, 0]
+    assert f1_by_score(by_name["perfect"].matched, np.array([0.0, 1.1])).tolist() == [1, 0]
 
 
 def test_tables(scores):
