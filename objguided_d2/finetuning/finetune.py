@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -37,11 +38,11 @@ from ..report.prediction_sheet import draw_predictions
 from ..report.runs import RESULTS_FILE
 from ..utils.atomic_write import write_json, write_text
 from .class_transfer import build_start_model, match_classes
-from .dataset import HELD_OUT, TRAIN, LabeledImages, prepare_images, register_split, split_images
+from .dataset import HELD_OUT, TRAIN, LabeledImages, Split, prepare_images, register_split, split_images
 from .errors import FinetuneError
 from .object_size import choose_scale
 from .plan import Outputs, Plan, Settings
-from .recipe import F1, METRICS, PATIENCE, Budget, base_config, bundle_config, with_budget
+from .recipe import F1, METRICS, PATIENCE, Budget, are_new, base_config, bundle_config, with_budget
 from .report import FinetuneReport
 from .trainer import FinetuneTrainer
 
@@ -154,19 +155,21 @@ def _prepare(
     known = info if info.object_diameter is not None else info.with_training_sizes(pretrained.cfg)
     scale = choose_scale(pretrained.cfg, known, TRAIN, settings.scale)
     records = DatasetCatalog.get(TRAIN)
+    configure = functools.partial(
+        base_config,
+        pretrained.cfg,
+        num_classes=len(transfer.names),
+        split=split,
+        scale=scale.value,
+        score_threshold=info.score_threshold,
+        image_sides=[max(record["height"], record["width"]) for record in records],
+        from_scratch=settings.from_scratch,
+        seed=settings.seed,
+        device=pretrained.cfg.MODEL.DEVICE,
+    )
     try:
-        base = base_config(
-            pretrained.cfg,
-            num_classes=len(transfer.names),
-            split=split,
-            scale=scale.value,
-            score_threshold=info.score_threshold,
-            image_sides=[max(record["height"], record["width"]) for record in records],
-            from_scratch=settings.from_scratch,
-            seed=settings.seed,
-            device=pretrained.cfg.MODEL.DEVICE,
-            options=with_float_values(pretrained.cfg, list(settings.options)),
-        )
+        options = with_float_values(pretrained.cfg, list(settings.options))
+        base = configure(new_objects=False, options=options)
     except CONFIG_ERRORS as error:
         raise FinetuneError(f"KEY VALUE pairs: {config_error_reason(error)}") from error
     start = build_start_model(
@@ -181,18 +184,22 @@ def _prepare(
         names = ", ".join(transfer.new)
         print(f"Not among the model's classes: {names}; there, the last layer of its center heatmap starts anew")
     before, seconds = None, 0.0
-    if split.held_out and not transfer.new and not settings.from_scratch:
-        before, seconds = _evaluate(with_budget(base, Budget(1, 0.0, 1), work, ""), start)
-        print(f"before: {_format(before)}")
+    if not transfer.new and not settings.from_scratch:
+        before, seconds = _evaluate(_tested_on(with_budget(base, Budget(1, 0.0, 1), work, ""), split), start)
+        print(f"before: {_format(before)}" + ("" if split.held_out else " on the training images"))
+    new_objects = are_new(before)
+    if new_objects and not settings.from_scratch:
+        print("The model does not find these objects: it learns them at half its own rate")
     budget = Budget.plan(
         settings.steps,
         settings.minutes,
-        elapsed_seconds=time.monotonic() - started,
-        evaluation_seconds=seconds,
+        # The score threshold takes an evaluation or two at the end.
+        elapsed_seconds=time.monotonic() - started + 2 * seconds,
+        evaluation_seconds=seconds if split.held_out else 0.0,
     )
-    cfg = with_budget(base, budget, work, work / _START_FILE)
+    cfg = with_budget(configure(new_objects=new_objects, options=options), budget, work, work / _START_FILE)
     write_text(work / CONFIG_FILE, cfg.dump())
-    return Plan(request, str(data.image_root), split, transfer, scale, budget, before), cfg
+    return Plan(request, str(data.image_root), split, transfer, scale, budget, before if split.held_out else None), cfg
 
 
 def _train(cfg: CfgNode, plan: Plan, resume: bool) -> FinetuneTrainer:
@@ -283,16 +290,22 @@ def _evaluate(cfg: CfgNode, model: nn.Module) -> tuple[dict[str, float], float]:
     return {name: float(results[key]) for name, key in METRICS.items()}, time.monotonic() - started
 
 
+def _tested_on(cfg: CfgNode, split: Split) -> CfgNode:
+    """The config with the held-out images as its test set, or the training's where there are none."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = (HELD_OUT if split.held_out else TRAIN,)
+    return cfg
+
+
 def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> tuple[float, dict[str, float]]:
     """The score threshold that suits the model on the held-out images, and METRICS there with it.
 
     Scores of objects that are new to a model are lower than those it was trained on. Without held-out images the
     training's tell.
     """
-    name = HELD_OUT if plan.split.held_out else TRAIN
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.TEST = (name,)
+    cfg = _tested_on(cfg, plan.split)
+    (name,) = cfg.DATASETS.TEST
     metrics, _ = _evaluate(cfg, model)
     folder = Path(cfg.OUTPUT_DIR, "inference", name)
     results = json.loads((folder / RESULTS_FILE).read_text())

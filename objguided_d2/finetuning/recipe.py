@@ -12,8 +12,11 @@ from detectron2.config import CfgNode
 
 from .dataset import HELD_OUT, TRAIN, Split
 
-# Of the model's own SOLVER.BASE_LR; docs/finetune.md has what it did.
-LR_FACTOR = 0.1
+# Of the model's own SOLVER.BASE_LR; docs/finetune.md has what they did. A model that finds the objects already is
+# adapted in small steps, one that does not learns them.
+LR_FACTOR, LR_FACTOR_FOR_NEW_OBJECTS = 0.1, 0.5
+# AP under which objects are new to a model.
+_NEW_OBJECTS_AP = 10.0
 # By default: some ten minutes on two cores of a laptop with the small model and its crops of 256 x 256.
 STEPS = 400
 EVALUATIONS = 10
@@ -67,6 +70,11 @@ class Budget:
         return cls(10**6 if steps is None else steps, training / 60, evaluations)
 
 
+def are_new(before: dict[str, float] | None) -> bool:
+    """Whether objects are of a kind that a model has to learn; METRICS ``before`` are None if it lacks their class."""
+    return before is None or not before["AP"] >= _NEW_OBJECTS_AP
+
+
 def base_config(
     model_cfg: CfgNode,
     *,
@@ -76,6 +84,7 @@ def base_config(
     score_threshold: float,
     image_sides: Sequence[int],
     from_scratch: bool,
+    new_objects: bool,
     seed: int,
     device: str,
     options: Sequence[object] = (),
@@ -89,6 +98,7 @@ def base_config(
         scale: pixels of the network per pixel of the images.
         image_sides: the longer side of each image.
         from_scratch: the weights are new: the model's own rate and BatchNorm.
+        new_objects: the model does not find these objects, see :func:`are_new`.
         options: KEY, VALUE pairs over all of this.
     """
     cfg = model_cfg.clone()
@@ -119,7 +129,7 @@ def base_config(
     # Of steps of fewer images, each is less certain.
     solver.BASE_LR *= math.sqrt(solver.IMS_PER_BATCH / model_cfg.SOLVER.IMS_PER_BATCH)
     if not from_scratch:
-        solver.BASE_LR *= LR_FACTOR
+        solver.BASE_LR *= LR_FACTOR_FOR_NEW_OBJECTS if new_objects else LR_FACTOR
         solver.FREEZE_BN_AT = 0.0
 
     limit = 2 * split.most_objects

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -44,12 +45,15 @@ def assert_same(first, second):
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def test_one_image_is_trained_on_and_nothing_is_measured(run_folder, tmp_path):
+def test_one_image_is_trained_on_and_nothing_is_measured(run_folder, tmp_path, capsys):
     images, labels = write_images(tmp_path, 1)
     report = finetune(run_folder, images, labels, tmp_path / "mine.zip", steps=2)
     assert report.split.train == ("img0",) and not report.split.held_out
     assert report.steps == 2 and report.after is None and report.is_better is None
     assert "too few to hold any out" in report.verdict()
+    # What the model made of the image before sets the rate: it knows none of these squares.
+    assert re.search("before: .* on the training images\nThe model does not find", capsys.readouterr().out)
+    assert report.settings["base_lr"] == pytest.approx(0.5 * 0.001)
     predictor = Predictor.from_pretrained(tmp_path / "mine.zip", device="cpu")
     prediction = predictor(cv2.imread(str(images / "img0.png")))
     assert prediction.labels.shape == (SIZE, SIZE)

@@ -9,7 +9,15 @@ from objguided_d2 import get_cfg
 from objguided_d2.finetuning.dataset import TRAIN, LabeledImages, Split, register_split, split_images
 from objguided_d2.finetuning.errors import FinetuneError
 from objguided_d2.finetuning.object_size import choose_scale
-from objguided_d2.finetuning.recipe import EVALUATIONS, LR_FACTOR, STEPS, Budget, base_config
+from objguided_d2.finetuning.recipe import (
+    EVALUATIONS,
+    LR_FACTOR,
+    LR_FACTOR_FOR_NEW_OBJECTS,
+    STEPS,
+    Budget,
+    are_new,
+    base_config,
+)
 from objguided_d2.inference.model_info import ModelInfo
 
 
@@ -34,9 +42,18 @@ def test_new_weights_learn_at_the_models_own_rate_and_with_its_own_batch_norm():
     model_cfg.SOLVER.BASE_LR, model_cfg.SOLVER.FREEZE_BN_AT = 0.008, 0.75
     plan = {"num_classes": 1, "split": Split(("a",), (), 3, 0, 3), "scale": 1.0, "score_threshold": 0.3}
     plan |= {"image_sides": [64], "seed": 0, "device": "cpu"}
-    new, trained = (base_config(model_cfg, from_scratch=from_scratch, **plan).SOLVER for from_scratch in (True, False))
+    new, adapted, taught = (
+        base_config(model_cfg, from_scratch=from_scratch, new_objects=new_objects, **plan).SOLVER
+        for from_scratch, new_objects in ((True, True), (False, False), (False, True))
+    )
     assert (new.BASE_LR, new.FREEZE_BN_AT) == (0.008, 0.75)
-    assert (trained.BASE_LR, trained.FREEZE_BN_AT) == (0.008 * LR_FACTOR, 0.0)
+    assert (adapted.BASE_LR, adapted.FREEZE_BN_AT) == (0.008 * LR_FACTOR, 0.0)
+    assert (taught.BASE_LR, taught.FREEZE_BN_AT) == (0.008 * LR_FACTOR_FOR_NEW_OBJECTS, 0.0)
+
+
+@pytest.mark.parametrize(("before", "new"), [(None, True), (3.9, True), (float("nan"), True), (40.0, False)])
+def test_objects_that_a_model_does_not_find_are_new(before, new):
+    assert are_new(before if before is None else {"AP": before}) is new
 
 
 def coco(folder, objects_by_image, side=12):
