@@ -14,7 +14,7 @@ from .dataset import HELD_OUT, TRAIN, Split
 
 # Of the model's own SOLVER.BASE_LR; docs/finetune.md has what they did. A model that finds the objects already is
 # adapted in small steps, one that does not learns them.
-LR_FACTOR, LR_FACTOR_FOR_NEW_OBJECTS = 0.1, 0.5
+LR_FACTOR, LR_FACTOR_FOR_NEW_OBJECTS = 0.1, 1.0
 # AP under which objects are new to a model.
 _NEW_OBJECTS_AP = 10.0
 # By default: some ten minutes on two cores of a laptop with the small model and its crops of 256 x 256.
