@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{interruption}; the same command goes on", file=sys.stderr)
         return interruption.exit_status
     except (ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.args[0]}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
         print(f"error: a run failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)

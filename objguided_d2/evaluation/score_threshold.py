@@ -6,7 +6,7 @@ import numpy as np
 
 from .matched_detections import MatchedDetections, f1_by_score
 
-SCORE_THRESHOLDS = np.arange(1, 50) / 50
+_CANDIDATES = np.arange(1, 50) / 50
 # F1 that a few objects more or less make.
 _TOLERANCE = 0.005
 
@@ -21,7 +21,7 @@ def best_score_threshold(matched: Sequence[MatchedDetections], former: float) ->
         matched: of each class with objects.
         former: the threshold so far.
     """
-    candidates = np.append(SCORE_THRESHOLDS, former)
+    candidates = np.append(_CANDIDATES, former)
     f1 = f1_by_score(matched, candidates)
     if not f1.max(initial=0.0) > 0:  # nan without objects
         return former

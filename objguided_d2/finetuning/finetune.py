@@ -241,9 +241,12 @@ def _finish(
     draw_predictions(cfg, models, [most], outputs.picture)
 
     after = _best_of(history)
-    score_threshold, calibrated = _choose_score_threshold(cfg, best, plan)
-    if after is not None and kept_step:
-        after = {**after, F1: calibrated[F1]}
+    score_threshold = _choose_score_threshold(cfg, best, plan)
+    if after is not None and kept_step and score_threshold != cfg.TEST.LABEL_MAP_SCORE_THRESH:
+        # AP does not depend on it.
+        tested = _tested_on(cfg, plan.split)
+        tested.TEST.LABEL_MAP_SCORE_THRESH = score_threshold
+        after[F1] = _evaluate(tested, best)[0][F1]
     info = dataclasses.replace(pretrained.info, pixel_size=settings.pixel_size).with_training_sizes(cfg)
     info = dataclasses.replace(info, class_names=plan.transfer.names, score_threshold=score_threshold)
     ended = "steps"
@@ -298,24 +301,19 @@ def _tested_on(cfg: CfgNode, split: Split) -> CfgNode:
     return cfg
 
 
-def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> tuple[float, dict[str, float]]:
-    """The score threshold that suits the model on the held-out images, and METRICS there with it.
+def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> float:
+    """The score threshold that suits the model on the held-out images.
 
     Scores of objects that are new to a model are lower than those it was trained on. Without held-out images the
     training's tell.
     """
     cfg = _tested_on(cfg, plan.split)
     (name,) = cfg.DATASETS.TEST
-    metrics, _ = _evaluate(cfg, model)
+    _evaluate(cfg, model)
     folder = Path(cfg.OUTPUT_DIR, "inference", name)
     results = json.loads((folder / RESULTS_FILE).read_text())
     matches = match_coco(load_ground_truth(name, str(folder)), results, "segm", limit=cfg.TEST.DETECTIONS_PER_IMAGE)
-    former = cfg.TEST.LABEL_MAP_SCORE_THRESH
-    chosen = best_score_threshold(MatchedDetections.by_class(matches), former)
-    if chosen != former:
-        cfg.TEST.LABEL_MAP_SCORE_THRESH = chosen
-        metrics, _ = _evaluate(cfg, model)
-    return chosen, metrics
+    return best_score_threshold(MatchedDetections.by_class(matches), cfg.TEST.LABEL_MAP_SCORE_THRESH)
 
 
 def _step_of(best: dict, plan: Plan, history: list[dict[str, float]]) -> int:

@@ -127,6 +127,15 @@ def test_the_bundle_has_the_score_threshold_that_suits_the_images(run_folder, tm
     assert Predictor.from_pretrained(report.bundle, device="cpu").score_threshold == 0.12
 
 
+def test_f1_after_is_that_at_the_score_threshold_that_was_chosen(run_folder, tmp_path, monkeypatch):
+    # Before, three evaluations, that which the threshold is chosen by, and the last at the chosen one.
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 60.0, 30.0, 60.0, 77.0]))
+    monkeypatch.setattr(finetune_module, "best_score_threshold", lambda matched, former: 0.12)
+    images, labels = write_images(tmp_path, 4)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=3)
+    assert report.kept_step == 2 and report.after == {"AP": 60.0, "AP50": 60.0, "F1@0.5": 77.0}
+
+
 def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 25.0, 30.0, 35.0, 35.0] * 2))
     images, labels = write_images(tmp_path, 4)
