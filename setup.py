@@ -46,6 +46,7 @@ setup(
             "napari/napari.yaml",
             "samples/README.md",
             "samples/samples.tsv",
+            "samples/cells/LICENSE",
             "samples/**/*.png",
         ]
     },

@@ -1,4 +1,4 @@
-"""The package in three minutes: nuclei in sample images, then the model fine-tuned on five images of one stain."""
+"""The package in three minutes: nuclei in sample images, then the model fine-tuned on six images of other cells."""
 
 import argparse
 import time
@@ -25,7 +25,7 @@ _TILE = (384, 480)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """F1 at IoU 0.5 in percent: on the sample images, and on three stained ones before and after fine-tuning."""
+    """F1 at IoU 0.5 in percent: on the sample images of nuclei, and on three of other cells before and after fine-tuning."""
 
     samples: float
     before: float
@@ -33,7 +33,7 @@ class DemoResult:
 
 
 def run_demo(output: Path, model: str = MODEL, steps: int = STEPS) -> DemoResult:
-    """Everything goes into ``output``: sheets ``nuclei.png`` and ``stained.png``, predictions, the fine-tuned model.
+    """Everything goes into ``output``: sheets ``nuclei.png`` and ``cells.png``, predictions, the fine-tuned model.
 
     Args:
         model: what ``objguided predict --model`` takes.
@@ -64,21 +64,21 @@ def run_demo(output: Path, model: str = MODEL, steps: int = STEPS) -> DemoResult
     print(f"\nF1 over all: {on_samples:.1f}. The first rows of the last image's table:\n")
     print(prediction.table().head(3).to_string(index=False, max_cols=8))
 
-    print(f"\n2. The same model after {steps} steps on five images of one stain\n")
-    folder = samples.folder("stained/train")
-    bundle = output / "stained.zip"
-    finetune(model, folder / "images", folder / "labels", bundle, steps=steps, held_out_fraction=0.0)
-    held_out = samples.stained("val")
+    print(f"\n2. The same model after {steps} steps on six images of cells that it does not know\n")
+    folder = samples.folder("cells/train")
+    bundle = output / "cells.zip"
+    finetune(model, folder / "images", folder / "labels", bundle, steps=steps)
+    held_out = samples.cells("val")
     tuned = Predictor.from_pretrained(bundle)
     predictions = {name: _labels(p, held_out) for name, p in (("before", predictor), ("after", tuned))}
     before, after = (f1(list(zip(held_out, labels))) for labels in predictions.values())
     tiles = []
     for sample, *labels in zip(held_out, *predictions.values()):
         tiles += _tiles(sample, (sample.labels, *labels), ("outlined by people", "before", "after"))
-    contact_sheet(tiles, 4, output / "stained.png", tile_size=_TILE)
-    print(f"\nF1 at IoU 0.5 on three other images of that stain: {before:.1f} before, {after:.1f} after")
+    contact_sheet(tiles, 4, output / "cells.png", tile_size=_TILE)
+    print(f"\nF1 at IoU 0.5 on three images of other fields: {before:.1f} before, {after:.1f} after")
     print(
-        f"\nLook at {output / 'nuclei.png'} and {output / 'stained.png'}; label images, tables and overlays are in "
+        f"\nLook at {output / 'nuclei.png'} and {output / 'cells.png'}; label images, tables and overlays are in "
         f"{output / 'predictions'}, the fine-tuned model is {bundle}.\n\nNext: objguided predict YOUR_IMAGES "
         f"--model {model} --output results"
     )

@@ -26,16 +26,16 @@ def test_f1_counts_the_objects_of_all_images():
 def test_the_demo_predicts_fine_tunes_and_draws(tmp_path, monkeypatch, capsys):
     few = [replace(s, image=s.image[:96, :96], labels=s.labels[:96, :96]) for s in samples.nuclei()[:2]]
     monkeypatch.setattr(samples, "nuclei", lambda: few)
-    monkeypatch.setattr(samples, "stained", lambda split: few[:1])
+    monkeypatch.setattr(samples, "cells", lambda split: few[:1])
     model = save_tiny_run(tmp_path / "model")
     assert main(["--output", str(tmp_path / "demo"), "--model", str(model), "--steps", "1"]) == 0
     printed = capsys.readouterr().out
-    assert few[1].name in printed and "before" in printed and "stained.zip" in printed
-    for name in ("nuclei.png", "stained.png"):
+    assert few[1].name in printed and "before" in printed and "cells.zip" in printed
+    for name in ("nuclei.png", "cells.png"):
         assert np.asarray(Image.open(tmp_path / "demo" / name)).std() > 10
     for ending in (".labels.tif", ".csv", ".overlay.png"):
         assert (tmp_path / "demo/predictions" / f"{few[0].name}{ending}").is_file()
-    assert (tmp_path / "demo/stained.zip").is_file()
+    assert (tmp_path / "demo/cells.zip").is_file()
 
 
 @pytest.mark.parametrize(("value", "words"), [(EXPECTED_F1, "as it should be"), (15.0, "wrong"), (nan, "wrong")])

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from objguided_d2 import samples
 from objguided_d2.data import datasets_root
@@ -16,7 +17,7 @@ from objguided_d2.data.converters.labelmaps import convert_labelmaps
 from tests.data.sources import masks_of, read_split
 
 ROOT = Path(samples.__file__).parent
-FOLDERS = ("nuclei", "stained/train", "stained/val")
+FOLDERS = ("nuclei", "cells/train", "cells/val")
 
 
 def rows():
@@ -29,26 +30,30 @@ def test_every_kind_is_there_with_labels_of_its_size():
     assert len(kinds) == len(found) == 9
     for word in ("fluorescence_small", "fluorescence_large", "stained_purple", "stained_pink_white", "bright_field"):
         assert any(kind.startswith(word) for kind in kinds)
-    for sample in [*found, *samples.stained("train"), *samples.stained("val")]:
+    for sample in [*found, *samples.cells("train"), *samples.cells("val")]:
         assert sample.image.shape[:2] == sample.labels.shape and sample.image.shape[2:] in ((), (3,))
         assert (sample.image.dtype, sample.labels.dtype) == (np.uint8, np.uint16)
         assert np.array_equal(np.unique(sample.labels), np.arange(sample.labels.max() + 1))
-        assert sample.license == "CC0-1.0" and "BBBC038" in sample.source
+    assert {(s.license, s.source.partition(",")[0]) for s in found} == {("CC0-1.0", "BBBC038v1")}
 
 
-def test_stained_images_are_as_many_as_the_docstring_says_and_apart():
-    train, val = samples.stained("train"), samples.stained("val")
-    assert [(len(part), sum(int(s.labels.max()) for s in part)) for part in (train, val)] == [(5, 262), (3, 129)]
-    assert not {s.source for s in train} & {s.source for s in val}
+def test_cells_are_as_many_as_the_docstring_says_apart_and_with_their_license():
+    train, val = samples.cells("train"), samples.cells("val")
+    assert [(len(part), sum(int(s.labels.max()) for s in part)) for part in (train, val)] == [(6, 170), (3, 93)]
+    assert len({s.source.partition(", its pixels")[0] for s in [*train, *val]}) == 9
+    assert {s.license for s in [*train, *val]} == {"MIT"} and "Permission" in (ROOT / "cells/LICENSE").read_text()
     with pytest.raises(ValueError, match="splits train and val, not 'test'"):
-        samples.stained("test")
+        samples.cells("test")
 
 
-def test_all_are_of_the_validation_split_and_on_the_card():
-    ids = {row["dsb2018"] for row in rows()}
-    assert ids <= set(read_split_ids("val"))
+def test_all_are_on_the_card_and_the_nuclei_of_the_validation_split():
+    assert {row["id"] for row in rows() if row["set"] == "bbbc038"} <= set(read_split_ids("val"))
     card = (ROOT / "README.md").read_text()
-    assert all(f"| {row['name']} |" in card and row["dsb2018"] in card for row in rows())
+    for row in rows():
+        (line,) = [line for line in card.splitlines() if line.startswith(f"| {row['name']} |")]
+        labels = np.asarray(Image.open(ROOT / row["folder"] / "labels" / f"{row['name']}.png"))
+        assert f"`{row['id']}`" in line and f"| {labels.max()} | {labels.shape[0]} x {labels.shape[1]} |" in line
+        assert not row["set"] == "usiigaci" or row["crop"] in line
 
 
 def test_folders_hold_all_files_and_are_small():
@@ -61,12 +66,12 @@ def test_folders_hold_all_files_and_are_small():
         samples.folder("leaves")
 
 
-def test_folder_of_stained_images_is_a_source_for_prepare(tmp_path):
-    notes = convert_labelmaps(samples.folder("stained"), samples.folder("stained"), tmp_path / "stained")
+def test_folder_of_cells_is_a_source_for_prepare(tmp_path):
+    notes = convert_labelmaps(samples.folder("cells"), samples.folder("cells"), tmp_path / "cells")
     assert notes.num_left_out == 0
-    content = read_split(tmp_path / "stained", "val")
-    assert len(content["images"]) == 3 and len(read_split(tmp_path / "stained", "train")["images"]) == 5
-    sample = samples.stained("val")[0]
+    content = read_split(tmp_path / "cells", "val")
+    assert len(content["images"]) == 3 and len(read_split(tmp_path / "cells", "train")["images"]) == 6
+    sample = samples.cells("val")[0]
     (stem,) = [Path(i["file_name"]).stem for i in content["images"] if i["file_name"].endswith(f"{sample.name}.png")]
     assert all(np.array_equal(m, sample.labels == i) for i, m in enumerate(masks_of(content, stem), start=1))
 
@@ -84,6 +89,8 @@ def test_pixels_are_those_of_the_converted_real_set():
     if not folder.is_dir():
         pytest.skip(f"no dsb2018_val under the datasets root {datasets_root()}; see datasets/README.md")
     for row in rows():
+        if row["set"] != "bbbc038":
+            continue
         x1, y1, x2, y2 = (int(n) for n in row["crop"].split(",")) if row["crop"] else (0, 0, None, None)
-        real = cv2.imread(str(folder / f"{row['dsb2018']}.png"))[y1:y2, x1:x2]
+        real = cv2.imread(str(folder / f"{row['id']}.png"))[y1:y2, x1:x2]
         assert np.array_equal(cv2.imread(str(ROOT / row["folder"] / "images" / f"{row['name']}.png")), real)

@@ -1,6 +1,6 @@
-"""A few labeled images of nuclei that come with the package (CC0): README.md beside this file is their card.
+"""A few labeled images that come with the package, nuclei (CC0) and cells (MIT): README.md beside this file is their card.
 
-They are of the validation split of DSB2018: models trained on its training split have not seen them.
+The nuclei are of the validation split of DSB2018: models trained on its training split have not seen them.
 """
 
 import csv
@@ -10,21 +10,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-__all__ = ["Sample", "folder", "nuclei", "stained"]
+__all__ = ["Sample", "cells", "folder", "nuclei"]
 
 _ROOT = Path(__file__).parent
-_SOURCE = "BBBC038v1, stage1_train/{}, Broad Bioimage Benchmark Collection (Caicedo et al., Nature Methods 2019)"
+# Of each set: where it is from and its license.
+_SETS = {
+    "bbbc038": (
+        "BBBC038v1, stage1_train/{}, Broad Bioimage Benchmark Collection (Caicedo et al., Nature Methods 2019)",
+        "CC0-1.0",
+    ),
+    "usiigaci": ("Usiigaci, Mask R-CNN/train/{} (Tsai et al., SoftwareX 2019)", "MIT"),
+}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image with the nuclei that its annotators outlined.
+    """An image with the objects that its annotators outlined.
 
     Attributes:
         name: unique within its folder; the name of its files without ending.
-        kind: what it shows, as ``fluorescence_small`` or ``stained_purple_large``.
+        kind: what it shows, as ``fluorescence_small`` or ``phase_contrast``.
         image: (H, W) gray or (H, W, 3) RGB, uint8.
-        labels: (H, W) uint16, one number per nucleus, 0 elsewhere.
+        labels: (H, W) uint16, one number per object, 0 elsewhere.
         source: where it is from, with its id there.
         license: SPDX identifier.
     """
@@ -34,7 +41,7 @@ class Sample:
     image: np.ndarray
     labels: np.ndarray
     source: str
-    license: str = "CC0-1.0"
+    license: str
 
 
 def nuclei() -> list[Sample]:
@@ -42,30 +49,30 @@ def nuclei() -> list[Sample]:
     return _read("nuclei")
 
 
-def stained(split: str) -> list[Sample]:
-    """Stained tissue of one look, pink nuclei on white, to fine-tune a model and to see what it has gained.
+def cells(split: str) -> list[Sample]:
+    """Cells in phase contrast, long and touching, to fine-tune a model and to see what it has gained.
 
     Args:
-        split: ``train``, 5 images with 262 nuclei; or ``val``, 3 others with 129.
+        split: ``train``, 6 images with 170 cells; or ``val``, 3 of other fields with 93.
 
     Raises:
         ValueError: for another split.
     """
     if split not in ("train", "val"):
-        raise ValueError(f"samples.stained has the splits train and val, not {split!r}")
-    return _read(f"stained/{split}")
+        raise ValueError(f"samples.cells has the splits train and val, not {split!r}")
+    return _read(f"cells/{split}")
 
 
 def folder(name: str = "nuclei") -> Path:
     """Where the files are, for commands and other programs: ``images/*.png`` and ``labels/*.png``.
 
     Args:
-        name: ``nuclei``, ``stained/train``, ``stained/val``, or ``stained``, which holds both of its splits.
+        name: ``nuclei``, ``cells/train``, ``cells/val``, or ``cells``, which holds both of its splits.
 
     Raises:
         ValueError: for another name.
     """
-    names = ("nuclei", "stained", "stained/train", "stained/val")
+    names = ("nuclei", "cells", "cells/train", "cells/val")
     if name not in names:
         raise ValueError(f"there are no samples {name!r}; the folders are {', '.join(names)}")
     return _ROOT / name
@@ -74,16 +81,20 @@ def folder(name: str = "nuclei") -> Path:
 def _read(name: str) -> list[Sample]:
     with open(_ROOT / "samples.tsv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["folder"] == name]
-    return [
-        Sample(
-            row["name"],
-            row["kind"],
-            _pixels(_ROOT / name / "images" / f"{row['name']}.png"),
-            _pixels(_ROOT / name / "labels" / f"{row['name']}.png").astype(np.uint16),
-            _SOURCE.format(row["dsb2018"]) + (f", its pixels x, y, x, y = {row['crop']}" if row["crop"] else ""),
-        )
-        for row in rows
-    ]
+    return [_sample(row) for row in rows]
+
+
+def _sample(row: dict[str, str]) -> Sample:
+    source, license = _SETS[row["set"]]
+    file = f"{row['name']}.png"
+    return Sample(
+        row["name"],
+        row["kind"],
+        _pixels(_ROOT / row["folder"] / "images" / file),
+        _pixels(_ROOT / row["folder"] / "labels" / file).astype(np.uint16),
+        source.format(row["id"]) + (f", its pixels x, y, x, y = {row['crop']}" if row["crop"] else ""),
+        license,
+    )
 
 
 def _pixels(path: Path) -> np.ndarray:
