@@ -196,7 +196,7 @@ def _paste(
     # The model clips boxes to what it sees: one that reaches the border of the tile may have reached beyond.
     is_cut = (boxes[:, :2] <= limits[:2]).any(1) | (boxes[:, 2:] >= limits[2:]).any(1)
     roi_masks.boxes, roi_masks.image_size = boxes, network_size
-    masks = roi_masks.paste(image_size, post.mask_thresh, post.paste_mode)
+    masks = post.paste(roi_masks, image_size)
     if post.boxes_from_masks:
         pasted_boxes = masks.get_bounding_boxes()
     else:

@@ -52,6 +52,7 @@ class RaggedMaskRCNN(GeneralizedRCNN):
                 head.PASTE_MODE,
                 head.BOXES_FROM_MASKS,
                 head.MASK_NMS_THRESH,
+                head.LARGEST_PIECE,
                 keep_input_masks="released" in cfg.TEST.EVALUATORS,  # That evaluator resizes them itself.
             ),
         }

@@ -15,6 +15,7 @@ import torch
 from detectron2.structures import BitMasks, Boxes, ROIMasks
 from torch import Tensor
 
+from .mask_pieces import largest_pieces
 from .ragged_grid import RaggedGrid, split_by_area
 from .ragged_ops import weighted_gather
 from .roi_atlas import RoiAtlas, bilinear_corners, fraction_to_index, grid_sizes, point_positions, to_index
@@ -142,6 +143,11 @@ class RaggedMasks:
         high.scatter_reduce_(0, owner, points + 1, "amax")
         boxes = torch.cat([low, high], 1)
         return Boxes((boxes * (high > 0).all(1, keepdim=True)).float())
+
+    @_in_chunks(lambda chunks: RaggedMasks.cat(chunks))
+    def largest_pieces(self) -> RaggedMasks:
+        """Each mask without its pixels outside its largest 8-connected piece."""
+        return RaggedMasks(largest_pieces(self.bits, self.grid), self.grid, self.top, self.left, self.image_size)
 
     @_in_chunks(lambda chunks: RaggedMasks.cat(chunks))
     def resize_nearest(self, image_size: tuple[int, int]) -> RaggedMasks:

@@ -70,12 +70,13 @@ def test_receptive_field_of_a_norm_over_the_whole_image_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "shape, scale, paste_mode",
-    [((64, 1000), 1.0, "bilinear"), ((730, 40), 1.37, "bilinear"), ((90, 1300), 0.77, "hough")],
+    "shape, scale, paste_mode, largest_piece",
+    [((64, 1000), 1.0, "bilinear", False), ((730, 40), 1.37, "bilinear", True), ((90, 1300), 0.77, "hough", False)],
 )
-def test_a_tiled_run_finds_the_instances_of_an_untiled_one(model, shape, scale, paste_mode):
+def test_a_tiled_run_finds_the_instances_of_an_untiled_one(model, shape, scale, paste_mode, largest_piece, monkeypatch):
     cfg, network = model
     network.postprocessor.paste_mode = paste_mode
+    monkeypatch.setattr(network.postprocessor, "largest_piece", largest_piece)
     image = textured_image(*shape)
     untiled = Predictor(cfg, network, score_threshold=0.3, tile=0)(image, scale=scale)
     predictor = Predictor(cfg, network, score_threshold=0.3, tile=256, halo="full")

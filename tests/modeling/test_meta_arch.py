@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -6,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from objguided_d2.modeling import ragged_masks
 from tests.modeling.models import LOSSES, disk_batch, ignoring_batch, predicting_model, small_cfg, training_losses
+from tests.structures.test_mask_pieces import largest_pieces_of
 
 
 def test_losses_of_a_batch_with_an_empty_image_and_several_classes(device):
@@ -218,6 +220,23 @@ def test_invalid_values_are_refused_at_build_time_by_their_key(key, value):
     cfg.merge_from_list([key, value])
     with pytest.raises(ValueError, match=key):
         build_model(cfg)
+
+
+def test_largest_pieces_alone_are_kept_where_the_key_says_so():
+    predictions = []
+    for largest_piece in (False, True):
+        torch.manual_seed(0)
+        cfg = small_cfg()
+        cfg.MODEL.ROI_MASK_HEAD.LARGEST_PIECE = largest_piece
+        cfg.MODEL.ROI_MASK_HEAD.MASK_NMS_THRESH = 1.0
+        with torch.no_grad():
+            predictions.append(predicting_model(cfg)(disk_batch([(50, 75)], [3]))[0]["instances"])
+    every, largest = predictions
+    assert torch.equal(every.scores, largest.scores)
+    assert not torch.equal(every.pred_masks, largest.pred_masks)
+    for mask, kept in zip(every.pred_masks.numpy(), largest.pred_masks.numpy(), strict=True):
+        assert any(np.array_equal(kept, piece) for piece in largest_pieces_of(mask))
+    assert torch.equal(largest.pred_boxes.tensor, BitMasks(largest.pred_masks).get_bounding_boxes().tensor)
 
 
 @pytest.mark.parametrize("paste_mode", ["hough", "bilinear"])
