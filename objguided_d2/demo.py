@@ -25,7 +25,7 @@ _TILE = (384, 480)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """F1 at IoU 0.5 in percent: on the sample images of nuclei, and on three of other cells before and after fine-tuning."""
+    """F1 at IoU 0.5 in percent: on the nuclei, and on three images of other cells before and after fine-tuning."""
 
     samples: float
     before: float

@@ -1,4 +1,4 @@
-"""A few labeled images that come with the package, nuclei (CC0) and cells (MIT): README.md beside this file is their card.
+"""A few labeled images of nuclei (CC0) and cells (MIT) that come with the package: README.md beside this is their card.
 
 The nuclei are of the validation split of DSB2018: models trained on its training split have not seen them.
 """
