@@ -31,6 +31,7 @@ from .prediction import Prediction, as_pair
 from .prefetch import prefetch
 from .preparation import ArraySource, Preparation, PreparedImage, as_pixels
 from .receptive_field import receptive_field
+from .score_bounds import centers_that_count
 from .tiling import Tile, detect_tiles, merge_tiles, tile_grid
 
 logger = logging.getLogger(__name__)
@@ -339,12 +340,15 @@ class Predictor:
 
     @contextlib.contextmanager
     def _set_up(self, image: PreparedImage, size: tuple[int, int]) -> Iterator[float]:
-        """Meanwhile the model averages ``orientations`` and has room for the objects of a part of ``size`` of an image:
-        at the size that the config gives images, those of the config. Yields the limit of detections."""
+        """Meanwhile the model averages ``orientations``, leaves out what cannot reach ``score_threshold``, and has room
+        for the objects of a part of ``size`` of an image: at the size that the config gives images, those of the
+        config. Yields the limit of detections."""
         height, width = self.preparation.usual_size(*image.source.shape)
         factor = size[0] * size[1] / (height * width)
-        with averaged_orientations(self.model, self.orientations), object_limits(self.model, factor) as limit:
-            yield limit
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(averaged_orientations(self.model, self.orientations))
+            stack.enter_context(centers_that_count(self.model, self.score_threshold))
+            yield stack.enter_context(object_limits(self.model, factor))
 
     def _objects_of(self, image: PreparedImage) -> SegmentedObjects:
         return self.predict_prepared([image])[0].objects

@@ -126,5 +126,9 @@ class ObjectGuidedROIHeads(nn.Module):
                 instances.scores = (instances.scores * soft_iou**self.score_soft_iou_power).sqrt()
         return detections
 
+    def least_center_score(self, score: float) -> float:
+        """Of the center of an instance that has this score after :meth:`rescore`: a soft IoU is 1 at most."""
+        return score**2 if self.score_soft_iou_power > 0 else score
+
     def _mask_features(self, features: dict[str, Tensor]) -> list[Tensor]:
         return [features[name] for name in self.mask_head.in_features]
