@@ -1,5 +1,6 @@
 """Images and label images of a COCO file, without Detectron2; an image is RGB (H, W, 3) uint8, labels are (H, W)."""
 
+import argparse
 import contextlib
 import io
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,14 @@ class LabeledImage(NamedTuple):
 
     image: np.ndarray
     labels: np.ndarray
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--annotations``, ``--images``, ``--limit``, and ``--threads`` for what is done with them."""
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO JSON")
+    parser.add_argument("--images", type=Path, required=True, help="folder of its images")
+    parser.add_argument("--limit", type=int, help="the first images only (default: all)")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
 
 
 def read_dataset(annotations: Path, images: Path, limit: int | None = None) -> list[LabeledImage]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .dataset import image_files, read_image, write_labels
+from .dataset import add_dataset_arguments, image_files, read_image, write_labels
 from .methods import METHODS, load
 
 
@@ -18,10 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.predict", description="Write label images.")
     parser.add_argument("method", choices=METHODS)
     parser.add_argument("--model", required=True, help="what benchmarks.peers.train wrote")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO JSON; its images are predicted")
-    parser.add_argument("--images", type=Path, required=True, help="folder of its images")
-    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--limit", type=int, help="the first images only (default: all)")
+    add_dataset_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="folder for NAME.tif of each image")
     args = parser.parse_args(argv)
     try:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .dataset import read_dataset
+from .dataset import add_dataset_arguments, read_dataset
 from .methods import TRAINED_HERE, train
 
 
@@ -17,11 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train; the exit status is 1 for data that cannot be trained on."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.train", description="Train a peer.")
     parser.add_argument("method", choices=TRAINED_HERE)
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO JSON of the training images")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the training images")
+    add_dataset_arguments(parser)
     parser.add_argument("--minutes", type=float, required=True, help="of training steps")
-    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--limit", type=int, help="take this many images only (default: all)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model")
     args = parser.parse_args(argv)
     try:
