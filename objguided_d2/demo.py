@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 MODEL = "nuclei"
 # Of fine-tuning: about a minute on two cores.
 STEPS = 40
-# F1 at IoU 0.5 over all sample images, percent, that the model which comes with the package has, with a margin for
-# another processor's rounding.
-EXPECTED_F1 = 84.0
+# F1 at IoU 0.5, percent, that the model which comes with the package has on the samples, and on the cells after
+# fine-tuning, with a margin for another processor's rounding, which a training makes larger.
+EXPECTED_F1, EXPECTED_F1_OF_CELLS = 84.0, 20.0
 # (height, width) of a picture on the sheets.
 _TILE = (384, 480)
 
@@ -107,9 +107,15 @@ def f1(images: "Sequence[tuple[Sample, np.ndarray]]") -> float:
 
 def verdict(result: DemoResult) -> str:
     """What the numbers of a demo with the model of the package say."""
-    if not result.samples >= EXPECTED_F1:
-        return f"F1 on the samples should be above {EXPECTED_F1:g}: something is wrong here, see `objguided doctor`."
-    return f"F1 on the samples is above {EXPECTED_F1:g}, as it should be."
+    expected = f"F1 on the samples {{}} above {EXPECTED_F1:g}, after fine-tuning above {EXPECTED_F1_OF_CELLS:g}"
+    if is_as_expected(result):
+        return f"{expected.format('is')}, as it should be."
+    return f"{expected.format('should be')}: something is wrong here, see `objguided doctor`."
+
+
+def is_as_expected(result: DemoResult) -> bool:
+    """Whether the model of the package does what it did where it was made; NaN is not."""
+    return result.samples >= EXPECTED_F1 and result.after >= EXPECTED_F1_OF_CELLS
 
 
 def _labels(predictor: "Predictor", samples: "Sequence[Sample]") -> "list[np.ndarray]":
@@ -140,4 +146,4 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if args.model != MODEL:
         return 0
     print(f"\n{verdict(result)}")
-    return int(not result.samples >= EXPECTED_F1)
+    return int(not is_as_expected(result))

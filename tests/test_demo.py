@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from objguided_d2 import samples
-from objguided_d2.demo import EXPECTED_F1, DemoResult, f1, main, verdict
+from objguided_d2.demo import EXPECTED_F1, EXPECTED_F1_OF_CELLS, DemoResult, f1, main, verdict
 from tests.finetuning.models import save_tiny_run
 
 
@@ -38,6 +38,14 @@ def test_the_demo_predicts_fine_tunes_and_draws(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "demo/cells.zip").is_file()
 
 
-@pytest.mark.parametrize(("value", "words"), [(EXPECTED_F1, "as it should be"), (15.0, "wrong"), (nan, "wrong")])
-def test_the_demo_says_what_its_result_is_worth(value, words):
-    assert words in verdict(DemoResult(value, 0.0, 0.0))
+@pytest.mark.parametrize(
+    ("samples_f1", "after", "words"),
+    [
+        (EXPECTED_F1, EXPECTED_F1_OF_CELLS, "as it should be"),
+        (15.0, 90.0, "wrong"),
+        (nan, 90.0, "wrong"),
+        (90.0, 5.0, "wrong"),
+    ],
+)
+def test_the_demo_says_what_its_result_is_worth(samples_f1, after, words):
+    assert words in verdict(DemoResult(samples_f1, 0.0, after))
