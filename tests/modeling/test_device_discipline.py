@@ -55,6 +55,7 @@ WAITS_FOR_THE_DEVICE = {
     ("ragged_masks.py", "_windows"),
     ("ragged_masks.py", "_host_index"),
     ("ragged_masks.py", "get_bounding_boxes"),
+    ("mask_pieces.py", "largest_pieces"),
     ("postprocess.py", "__call__"),
     ("mask_nms.py", "mask_nms"),
 }
@@ -119,7 +120,16 @@ def make_model(**settings) -> torch.nn.Module:
     "settings, amp",
     [
         ({"MAX_TRAIN_ROI_PIXELS": 600, "MAX_ATLAS_PIXELS": 500}, False),
-        ({"LOSS_TYPE": "bce_dice", "GRID": "centers", "PASTE_MODE": "bilinear", "BOX_JITTER_SHIFT": 0.1}, True),
+        (
+            {
+                "LOSS_TYPE": "bce_dice",
+                "GRID": "centers",
+                "PASTE_MODE": "bilinear",
+                "BOX_JITTER_SHIFT": 0.1,
+                "LARGEST_PIECE": True,
+            },
+            True,
+        ),
     ],
     ids=["paper, with limits, float32", "small, bfloat16"],
 )
