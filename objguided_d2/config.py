@@ -148,8 +148,8 @@ def _add_mask_head(cfg: CN) -> None:
     # "hough": bilinear votes at input resolution, then nearest-neighbor resize to the output (II-B, released).
     # "bilinear": every output pixel samples the ROI's mask; ours, smoother when the output is larger than the input.
     head.PASTE_MODE = "hough"
-    # Of a mask in several pieces (8-connected) keep the largest. Ours, against masks in pieces (IV-H.1): 38 in place of
-    # 233 of 1,000 leaves are broken, and AP gains (docs/results-table1.md).
+    # Of a mask in several pieces (8-connected) keep the largest. Ours, against masks in pieces (IV-H.1): 35 in place of
+    # 233 of 1,000 leaves are broken; masks gain in AP, boxes lose (docs/results-table1.md).
     head.LARGEST_PIECE = False
     # Recompute each box from its mask (released).
     head.BOXES_FROM_MASKS = True

@@ -24,6 +24,8 @@ from .tables import METRICS
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LINES = ("-", "--", "-.", ":")
 STRATEGY_KIND_COLORS = {"no refinement": "#808080", "uniform": COLORS[0], "uncertain": COLORS[1]}
+# The second in inches.
+_LEGEND_COLUMNS, _LEGEND_ROW_HEIGHT = 2, 0.18
 # Replaced by the page's own text color: a value that nothing else has.
 _INK = "#010203"
 SIZE_BINS = np.array([0, 8, 12, 16, 24, 32, 48, 64, 96, np.inf])  # sqrt(area), pixels
@@ -193,7 +195,11 @@ def _svg(draw: Callable[..., None], legend: bool = True, columns: int = 1) -> st
             axes.spines[["top", "right"]].set_visible(False)
         draw(*all_axes)
         if legend:
-            all_axes[0].legend(fontsize=8, framealpha=0)
+            # Below the axes, in room of its own: nine methods leave none between their curves.
+            handles, labels = all_axes[0].get_legend_handles_labels()
+            rows = -(-len(labels) // _LEGEND_COLUMNS)
+            figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_HEIGHT * rows)
+            figure.legend(handles, labels, loc="outside lower center", ncols=_LEGEND_COLUMNS, fontsize=8, framealpha=0)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
