@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import COCOEvaluator
 from detectron2.evaluation.coco_evaluation import COCOevalMaxDets, instances_to_coco_json
@@ -22,8 +23,13 @@ from pycocotools.cocoeval import COCOeval
 from ..utils.atomic_write import write_json
 from ..utils.rle import encode_masks
 from .base import MEAN_OVER_IOU, SIZE_NAMES, InstanceEvaluator, define_average_precision, register_evaluator
+from .matched_detections import MatchedDetections, f1_by_score
+from .score_threshold import best_score_threshold
 
 logger = logging.getLogger(__name__)
+
+# What another score threshold gains at least, in percent, to be told.
+_F1_TO_TELL = 2.0
 
 # Choices of TEST.COCO_EVAL.
 LIBRARIES = {"faster_coco_eval": COCOeval_faster, "pycocotools": COCOevalMaxDets}
@@ -72,12 +78,18 @@ def evaluate_coco(
 
 
 def match_coco(
-    ground_truth: COCO, results: Sequence[dict], task: Literal["bbox", "segm"], *, limit: int
+    ground_truth: COCO,
+    results: Sequence[dict],
+    task: Literal["bbox", "segm"],
+    *,
+    limit: int,
+    iou_thresholds: Sequence[float] | None = None,
 ) -> COCOevalMaxDets:
     """Match predictions to objects of any size, as AP is computed from.
 
     Args:
-        As for :func:`evaluate_coco`.
+        iou_thresholds: by default COCO's ten.
+        Others: as for :func:`evaluate_coco`.
 
     Returns:
         pycocotools' evaluation after its ``evaluate()``: ``evalImgs`` has the matches of each class and image, which
@@ -88,6 +100,8 @@ def match_coco(
     """
     evaluation = COCOevalMaxDets(*numbered_coco(ground_truth, results, task), task)
     evaluation.params.maxDets = [limit]
+    if iou_thresholds is not None:
+        evaluation.params.iouThrs = np.array(iou_thresholds)
     evaluation.params.areaRng = evaluation.params.areaRng[:1]
     evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -169,6 +183,7 @@ class COCOInstanceEvaluator(COCOEvaluator, InstanceEvaluator):
         *,
         detections_per_image: int,
         library: str = "faster_coco_eval",
+        score_threshold: float | None = None,
         output_folder: str | None = None,
         distributed: bool = True,
     ):
@@ -178,6 +193,8 @@ class COCOInstanceEvaluator(COCOEvaluator, InstanceEvaluator):
             ground_truth: its true objects, see :func:`.ground_truth.load_ground_truth`.
             detections_per_image: the best-scored that count, per image and class.
             library: that computes AP, one of LIBRARIES (TEST.COCO_EVAL).
+            score_threshold: of label maps (TEST.LABEL_MAP_SCORE_THRESH); one that is far from the best is told. None =
+                there are none.
             output_folder: for ``coco_instances_results.json``; by default it is not written.
             distributed: gather the predictions of all processes; otherwise evaluate those of this one alone.
         """
@@ -187,13 +204,18 @@ class COCOInstanceEvaluator(COCOEvaluator, InstanceEvaluator):
         self._coco_api = ground_truth
         self._detections_per_image = detections_per_image
         self._library = library
+        self._score_threshold = score_threshold
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         library = cfg.TEST.COCO_EVAL
         if library not in LIBRARIES:
             raise ValueError(f"TEST.COCO_EVAL is '{library}'; choose one of {sorted(LIBRARIES)}")
-        return {"detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE, "library": library}
+        return {
+            "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "library": library,
+            "score_threshold": cfg.TEST.LABEL_MAP_SCORE_THRESH,
+        }
 
     @classmethod
     def definition(cls, metric: str) -> str | None:
@@ -240,3 +262,19 @@ class COCOInstanceEvaluator(COCOEvaluator, InstanceEvaluator):
             )
             metrics = self._derive_coco_results(evaluation, task, self._metadata.get("thing_classes"))
             self._results[task] = metrics if has_objects else dict.fromkeys(metrics, 0.0)
+        if self._score_threshold is not None and results and has_objects:
+            self._tell_a_better_score_threshold(results, self._score_threshold)
+
+    def _tell_a_better_score_threshold(self, results: list[dict], threshold: float) -> None:
+        """Scores of a short training, or of objects that are hard, are low: there may be none from the threshold on."""
+        limit = self._detections_per_image
+        matches = match_coco(self._coco_api, results, "segm", limit=limit, iou_thresholds=[0.5])
+        matched = MatchedDetections.by_class(matches)
+        best = best_score_threshold(matched, threshold)
+        f1, best_f1 = 100 * f1_by_score(matched, np.array([threshold, best]))
+        if best_f1 > f1 + _F1_TO_TELL:
+            logger.warning(
+                f"{self._metadata.name}: F1 at IoU 0.5 is {f1:.1f} for instances from TEST.LABEL_MAP_SCORE_THRESH "
+                f"{threshold:g} on, which label maps and predictions take; from {best:g} on it is {best_f1:.1f}: set "
+                f"the key, or `objguided export --score {best:g}`"
+            )

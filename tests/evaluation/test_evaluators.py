@@ -334,3 +334,22 @@ def test_default_folder_is_under_the_output_directory(register, tmp_path):
     evaluator.evaluate()
     (result,) = json.loads((tmp_path / "inference" / name / "coco_instances_results.json").read_text())
     assert result["bbox"] == [0, 0, 8, 8] and result["score"] == 0.75 and result["segmentation"]["size"] == [60, 90]
+
+
+@pytest.mark.parametrize(
+    ("scores", "advice"),
+    [
+        ((0.9, 0.8), None),
+        # Nothing from the threshold on; a false detection under the true ones.
+        ((0.2, 0.15), "F1 at IoU 0.5 is 0.0 for instances from TEST.LABEL_MAP_SCORE_THRESH 0.3 on"),
+        # Half of the objects.
+        ((0.9, 0.15), "from 0.14 on it is 100.0"),
+    ],
+)
+def test_a_score_threshold_far_from_the_best_is_told(register, tmp_path, caplog, scores, advice):
+    boxes = [(0, 0, 10, 10), (20, 20, 40, 40)]
+    name = register([rectangle_record(1, [(box, 0) for box in boxes])])
+    detections = [(box, 0, score) for box, score in zip(boxes, scores)] + [((50, 0, 60, 9), 0, 0.06)]
+    with caplog.at_level(logging.WARNING):
+        evaluate(name, {1: rectangle_instances(detections)}, tmp_path, evaluators=["coco"])
+    assert (advice in caplog.text) if advice else "LABEL_MAP_SCORE_THRESH" not in caplog.text
