@@ -10,16 +10,12 @@ deterministic. A CUDA thread sums a whole bag, one row after the other: there, l
 transposed map adds by atomics, as that of Detectron2's ROIAlign does.
 """
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # Rows that one CUDA thread sums: a bag of thousands, an ROI's pixels say, made it take 90 % of a training step.
 ROWS_PER_PART = 32
-# Values that several operations on a CPU pass through one after the other: 1 MiB of float32, which its cache holds.
-_BLOCK_VALUES = 2**18
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -212,11 +208,9 @@ class _SegmentNormRelu(torch.autograd.Function):
             variance = (_segment_sums(wide * wide, cells, starts) / count - mean * mean).clamp(min=0)
         else:
             # That difference would cancel for nearly constant crops.
-            output, mean_or_zero = torch.empty_like(wide), _with_zeros(mean)
-            for block in _blocks(wide):
-                torch.index_select(mean_or_zero, 0, roi[block], out=output[block])
-                torch.sub(wide[block], output[block], out=output[block]).square_()
-            variance = _segment_sums(output, cells, starts) / count
+            centered = _look_up(mean, roi)
+            torch.sub(wide, centered, out=centered)
+            variance = _segment_sums(centered * centered, cells, starts) / count
         inverse_std = (variance + eps).rsqrt()
         scale = inverse_std if weight is None else inverse_std * weight
         if is_half:
@@ -228,15 +222,11 @@ class _SegmentNormRelu(torch.autograd.Function):
             output = _look_up(rounded_mean, roi)
             torch.sub(values, output, out=output)
             cell_scale, cell_shift = (_look_up(table.to(values.dtype), roi) for table in (scale, shift))
-            output = torch.addcmul(cell_shift, output, cell_scale, out=output).relu_()
+            output = torch.addcmul(cell_shift, output, cell_scale, out=output)
         else:
-            scale_or_zero = _with_zeros(scale)
-            for block in _blocks(wide):
-                torch.index_select(mean_or_zero, 0, roi[block], out=output[block])
-                torch.sub(wide[block], output[block], out=output[block]).mul_(scale_or_zero.index_select(0, roi[block]))
-                if bias is not None:
-                    output[block].add_(bias)
-                output[block].relu_()
+            output = _look_up(scale, roi).mul_(centered)
+            output = output if bias is None else output.add_(bias)
+        output.relu_()
         ctx.save_for_backward(output, values, mean, inverse_std, count, scale, cells, starts, roi)
         ctx.has_weight, ctx.has_bias = weight is not None, bias is not None
         return output
@@ -265,15 +255,4 @@ class _SegmentNormRelu(torch.autograd.Function):
 
 def _look_up(table: Tensor, roi: Tensor) -> Tensor:
     """(R, C) -> (Q, C): the row of each cell's ROI, zeros for cells of none."""
-    return _with_zeros(table).index_select(0, roi)
-
-
-def _with_zeros(table: Tensor) -> Tensor:
-    """(R, C) -> (R + 1, C): the last row is that of cells of no ROI."""
-    return F.pad(table, (0, 0, 0, 1))
-
-
-def _blocks(values: Tensor) -> Iterator[slice]:
-    """Rows of ``values`` (Q, C), all in order: on a CPU blocks of ``_BLOCK_VALUES``, elsewhere at once."""
-    size = max(1, _BLOCK_VALUES // values.shape[1]) if values.device.type == "cpu" else max(1, len(values))
-    return (slice(begin, begin + size) for begin in range(0, len(values), size))
+    return F.pad(table, (0, 0, 0, 1)).index_select(0, roi)

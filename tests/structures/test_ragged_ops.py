@@ -2,7 +2,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from objguided_d2.structures import ragged_ops
 from objguided_d2.structures.ragged_ops import (
     gather_rows,
     pointwise_conv,
@@ -113,14 +112,6 @@ def test_segment_norm_relu_equals_torch_for_every_run(affine, device):
         return norm_relu(v, *affine_values)[CELL.to(v.device)]
 
     assert torch.autograd.gradcheck(of_runs, (values, weight, bias) if affine else values)
-
-
-@pytest.mark.parametrize("affine", [False, True])
-def test_norms_in_blocks_are_those_of_all_rows_at_once(affine, monkeypatch):
-    values, affine_values = double(11, 2), (double(2), double(2) + 1) if affine else (None, None)
-    expected = norm_relu(values, *affine_values)
-    monkeypatch.setattr(ragged_ops, "_BLOCK_VALUES", 8)
-    assert torch.equal(norm_relu(values, *affine_values), expected)
 
 
 def test_rows_of_no_run_have_no_part_in_norms_or_gradients(device):
