@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The package in three minutes: nuclei in sample images, then the model fine-tuned on five images of one stain."""
+"""The package in three minutes: nuclei in sample images, then the model fine-tuned on six images of other cells."""
 
 import sys
 

@@ -57,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain = Predictor.from_pretrained(args.model, device=args.device, prepare=False)
     calls: dict[str, Callable[[], object]] = {}
     if plain.device.type == "cpu":
-        calls[UNPREPARED] = _bare(plain, files)
+        calls[UNPREPARED] = _bare(plain, files, plain.score_threshold)
         model = prepare_for_cpu(copy.deepcopy(plain.model))
     else:
         model = plain.model
     predictor = Predictor(plain.cfg, model, info=plain.info)
-    calls[ALL_CENTERS] = _bare(predictor, files, score_threshold=0.0)
-    calls[BARE] = _bare(predictor, files)
+    calls[ALL_CENTERS] = _bare(predictor, files, 0.0)
+    calls[BARE] = _bare(predictor, files, predictor.score_threshold)
     calls[WHOLE_RUN] = _run(predictor, files, tuple(args.save))
     seconds = _measure(calls, args.rounds, predictor.device)
     rows = list(_rows(seconds, len(files), args.save))
@@ -73,14 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(not all(row.met for row in rows))
 
 
-def _bare(predictor: Predictor, files: Sequence[Path], score_threshold: float | None = None) -> Callable[[], object]:
-    """The network and its post-processing, image by image, on inputs that are there already.
-
-    Args:
-        score_threshold: in place of the predictor's own.
-    """
-    if score_threshold is None:
-        score_threshold = predictor.score_threshold
+def _bare(predictor: Predictor, files: Sequence[Path], score_threshold: float) -> Callable[[], object]:
+    """The network and its post-processing, image by image, on inputs that are there already."""
     inputs = []
     for path in files:
         with open_image(path) as source:

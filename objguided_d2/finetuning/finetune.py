@@ -312,7 +312,9 @@ def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> float
     _evaluate(cfg, model)
     folder = Path(cfg.OUTPUT_DIR, "inference", name)
     results = json.loads((folder / RESULTS_FILE).read_text())
-    matches = match_coco(load_ground_truth(name, str(folder)), results, "segm", limit=cfg.TEST.DETECTIONS_PER_IMAGE)
+    limit = cfg.TEST.DETECTIONS_PER_IMAGE
+    truth = load_ground_truth(name, str(folder))
+    matches = match_coco(truth, results, "segm", limit=limit, iou_thresholds=[0.5])
     return best_score_threshold(MatchedDetections.by_class(matches), cfg.TEST.LABEL_MAP_SCORE_THRESH)
 
 

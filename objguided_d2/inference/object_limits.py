@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN
+from ..modeling.meta_arch import finds_centers
 
 
 @contextlib.contextmanager
@@ -25,10 +25,10 @@ def object_limits(model: nn.Module, factor: float) -> Iterator[float]:
         the lower bound of the two: an image with as many detections before post-processing may hold more objects.
         Infinite for models whose bounds are unknown.
     """
-    generator = getattr(model, "proposal_generator", None)
-    if not isinstance(model, ObjectGuidedRCNN) or not isinstance(generator, CenterKeypointProposals):
+    if not finds_centers(model):
         yield math.inf
         return
+    generator = model.proposal_generator
     topk, max_detections = generator.topk, model.roi_heads.max_detections
     if factor > 1:
         generator.topk, model.roi_heads.max_detections = (math.ceil(factor * one) for one in (topk, max_detections))

@@ -16,8 +16,8 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import nn
 
-from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN, ragged_masks
-from ..modeling.meta_arch import averaged_orientations
+from ..modeling import ragged_masks
+from ..modeling.meta_arch import averaged_orientations, finds_centers
 from ..utils.allocator import keep_freed_memory
 from .cpu_model import has_bfloat16, prepare_for_cpu
 from .diameter import estimate_diameter
@@ -101,9 +101,7 @@ class Predictor:
             precision = "float32"
         self.precision = precision
         self.preparation = Preparation(cfg)
-        self._can_tile = isinstance(model, ObjectGuidedRCNN) and isinstance(
-            model.proposal_generator, CenterKeypointProposals
-        )
+        self._can_tile = finds_centers(model)
         if (orientations or 1) > 1 and not self._can_tile:
             raise ValueError(f"orientations={orientations}: {cfg.MODEL.META_ARCHITECTURE} has no heatmap to average")
         self.orientations = orientations or len(getattr(model, "orientations", (None,)))
@@ -345,10 +343,12 @@ class Predictor:
         config. Yields the limit of detections."""
         height, width = self.preparation.usual_size(*image.source.shape)
         factor = size[0] * size[1] / (height * width)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(averaged_orientations(self.model, self.orientations))
-            stack.enter_context(centers_that_count(self.model, self.score_threshold))
-            yield stack.enter_context(object_limits(self.model, factor))
+        with (
+            averaged_orientations(self.model, self.orientations),
+            centers_that_count(self.model, self.score_threshold),
+            object_limits(self.model, factor) as limit,
+        ):
+            yield limit
 
     def _objects_of(self, image: PreparedImage) -> SegmentedObjects:
         return self.predict_prepared([image])[0].objects

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from ..modeling import CenterKeypointProposals, ObjectGuidedRCNN
+from ..modeling.meta_arch import finds_centers
 
 
 @contextlib.contextmanager
@@ -19,10 +19,10 @@ def centers_that_count(model: nn.Module, score_threshold: float) -> Iterator[Non
     Args:
         model: those that are no ``ObjectGuidedRCNN`` with center proposals stay as they are.
     """
-    generator = getattr(model, "proposal_generator", None)
-    if not isinstance(model, ObjectGuidedRCNN) or not isinstance(generator, CenterKeypointProposals):
+    if not finds_centers(model):
         yield
         return
+    generator = model.proposal_generator
     own = generator.score_thresh
     # Scores are rounded: those that are just enough must not be lost.
     generator.score_thresh = max(own, (1 - 1e-5) * model.roi_heads.least_center_score(score_threshold))

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from detectron2.config import configurable
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from .orientations import ORIENTATIONS, detect
 from .postprocess import InstancePostprocessor
+from .proposal_generator import CenterKeypointProposals
 
 # Rows and columns of a dense mask over a box, where there is no post-processing.
 ROI_MASK_SIDE = 56
@@ -188,6 +190,11 @@ def ragged_masks(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mask_format in zip(ours, formats):
             module.mask_format = mask_format
+
+
+def finds_centers(model: nn.Module) -> TypeGuard[ObjectGuidedRCNN]:
+    """Whether a model is an ``ObjectGuidedRCNN`` whose proposals are centers, from a heatmap."""
+    return isinstance(model, ObjectGuidedRCNN) and isinstance(model.proposal_generator, CenterKeypointProposals)
 
 
 @contextmanager

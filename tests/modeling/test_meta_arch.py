@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from objguided_d2.modeling import ragged_masks
 from tests.modeling.models import LOSSES, disk_batch, ignoring_batch, predicting_model, small_cfg, training_losses
-from tests.structures.test_mask_pieces import largest_pieces_of
+from tests.structures.masks import largest_pieces_of
 
 
 def test_losses_of_a_batch_with_an_empty_image_and_several_classes(device):

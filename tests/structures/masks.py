@@ -1,7 +1,9 @@
 """Masks for the tests of this folder."""
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from objguided_d2.structures.ragged_grid import RaggedGrid
 from objguided_d2.structures.ragged_masks import RaggedMasks
@@ -28,3 +30,10 @@ def from_dense(masks: torch.Tensor) -> RaggedMasks:
     grid = RaggedGrid(torch.full((number,), height), torch.full((number,), width), masks.device)
     zeros = torch.zeros(number, dtype=torch.int64)
     return RaggedMasks(masks.flatten(), grid, zeros, zeros, (height, width))
+
+
+def largest_pieces_of(mask: np.ndarray) -> list[np.ndarray]:
+    """The largest piece of a mask, or all those of equal area."""
+    pieces, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = [(pieces == n).sum() for n in range(1, count + 1)]
+    return [pieces == n for n, area in enumerate(areas, start=1) if area == max(areas)] or [mask]

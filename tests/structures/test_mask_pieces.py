@@ -3,18 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 
 from objguided_d2.structures import ragged_masks
 from objguided_d2.structures.ragged_masks import RaggedMasks
-from tests.structures.masks import from_dense, random_masks, rectangles
-
-
-def largest_pieces_of(mask: np.ndarray) -> list[np.ndarray]:
-    """The largest piece of a mask, or all those of equal area."""
-    pieces, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas = [(pieces == n).sum() for n in range(1, count + 1)]
-    return [pieces == n for n, area in enumerate(areas, start=1) if area == max(areas)] or [mask]
+from tests.structures.masks import from_dense, largest_pieces_of, random_masks, rectangles
 
 
 @pytest.mark.parametrize("chunk_pixels", [1, ragged_masks.CHUNK_PIXELS])
