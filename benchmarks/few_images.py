@@ -8,6 +8,7 @@ after the other; the same command again goes on where it was stopped. Writes few
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from objguided_d2.utils.allocator import keep_freed_memory
 from objguided_d2.utils.atomic_write import atomic_write, write_json, write_text
 
 COUNTS = ("1", "2", "5", "10", "20", "40", "all")
+_MAY_GROW = ("counts", "draws", "scratch_draws")
 AS_IT_IS, FINETUNED, SCRATCH = "as it is", "fine-tuned", "from scratch"
 
 
@@ -46,6 +48,7 @@ class Experiment:
         only: images to train on have this text in their name; empty takes all.
         counts: numbers of images, "all" for all.
         draws: of images, for each count but all.
+        scratch_draws: those of them that are trained on from scratch as well.
         steps, minutes: budget of each run.
     """
 
@@ -55,6 +58,7 @@ class Experiment:
     only: str = ""
     counts: tuple[str, ...] = COUNTS
     draws: int = 3
+    scratch_draws: int = 3
     steps: int | None = None
     minutes: float | None = None
 
@@ -72,7 +76,7 @@ class Result:
 
 
 def run_experiment(experiment: Experiment, output: Path) -> list[Result]:
-    """Make the runs that are not there yet, in the order of their numbers of images.
+    """Make the runs that are not there yet: the whole curve of a draw, then the next.
 
     Args:
         output: holds a folder for each run; its ``result.json`` says that it has ended.
@@ -88,19 +92,21 @@ def run_experiment(experiment: Experiment, output: Path) -> list[Result]:
     used = {a["image_id"] for a in content["annotations"] if not a.get("iscrowd", 0)}
     images = [i for i in content["images"] if i["id"] in used and experiment.only in i["file_name"]]
     results = [_once(output / "as_it_is", lambda folder: _as_it_is(experiment, folder))]
-    for count in sorted({len(images) if c == "all" else min(int(c), len(images)) for c in experiment.counts}):
-        for draw in range(experiment.draws if count < len(images) else 1):
-            order = np.random.default_rng(draw).permutation(len(images))[:count]
-            chosen = {images[i]["id"] for i in order.tolist()}
-            for start in (FINETUNED, SCRATCH):
-                folder = output / f"{start.replace(' ', '_')}_{count}_{draw}"
+    counts = sorted({len(images) if c == "all" else min(int(c), len(images)) for c in experiment.counts})
+    for draw, count in itertools.product(range(experiment.draws), counts):
+        if draw and count == len(images):
+            continue
+        order = np.random.default_rng(draw).permutation(len(images))[:count]
+        chosen = {images[i]["id"] for i in order.tolist()}
+        for start in (FINETUNED, SCRATCH) if draw < experiment.scratch_draws else (FINETUNED,):
+            folder = output / f"{start.replace(' ', '_')}_{count}_{draw}"
 
-                def train(folder: Path, start: str = start, draw: int = draw, chosen: set = chosen) -> Result:
-                    write_part(content, chosen, folder / "images.json")
-                    data = LabeledImages(folder / "images.json", image_root)
-                    return _train(experiment, data, start, len(chosen), draw, folder)
+            def train(folder: Path, start: str = start, draw: int = draw, chosen: set = chosen) -> Result:
+                write_part(content, chosen, folder / "images.json")
+                data = LabeledImages(folder / "images.json", image_root)
+                return _train(experiment, data, start, len(chosen), draw, folder)
 
-                results.append(_once(folder, train))
+            results.append(_once(folder, train))
     return results
 
 
@@ -155,7 +161,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     matplotlib.use("Agg")
     keep_freed_memory()
     experiment = Experiment(
-        args.model, args.train, args.test, args.only, tuple(args.counts), args.draws, args.steps, args.minutes
+        model=args.model,
+        train=args.train,
+        test=args.test,
+        only=args.only,
+        counts=tuple(args.counts),
+        draws=args.draws,
+        scratch_draws=args.draws if args.scratch_draws is None else args.scratch_draws,
+        steps=args.steps,
+        minutes=args.minutes,
     )
     try:
         results = run_experiment(experiment, args.output)
@@ -211,7 +225,7 @@ def _once(folder: Path, run: Callable[[Path], Result]) -> Result:
 
 def _check_same(experiment: Experiment, path: Path) -> None:
     """More counts and draws may come to an experiment; with another model, data or budget it is another one."""
-    fixed = {name: value for name, value in asdict(experiment).items() if name not in ("counts", "draws")}
+    fixed = {name: value for name, value in asdict(experiment).items() if name not in _MAY_GROW}
     if path.is_file() and (former := json.loads(path.read_text(encoding="utf-8"))) != fixed:
         differing = ", ".join(name for name in fixed if fixed[name] != former.get(name))
         raise FinetuneError(f"{path.parent} is of an experiment with another {differing}; choose another --output")
@@ -243,6 +257,9 @@ def _parser() -> argparse.ArgumentParser:
         "--counts", nargs="+", default=list(COUNTS), metavar="N", help="of images (default: %(default)s)"
     )
     parser.add_argument("--draws", type=int, default=3, help="of each number (default: %(default)s)")
+    parser.add_argument(
+        "--scratch-draws", type=int, metavar="N", help="draws to train on from scratch as well (default: all)"
+    )
     parser.add_argument("--steps", type=int, help="of each training (default: that of finetune)")
     parser.add_argument("--minutes", type=float, help="of each training, in place of steps")
     return parser

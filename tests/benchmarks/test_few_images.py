@@ -54,6 +54,8 @@ def test_runs_are_made_once_and_more_of_them_come_to_the_same_folder(toy_data, t
 
     monkeypatch.setattr(few_images, "finetune_coco", instead)
     assert main([*command, "--counts", "1"]) == 0 and not asked
+    assert main([*command, "--draws", "2", "--scratch-draws", "1", "--counts", "1"]) == 1 and asked == [(1, False)]
+    asked.clear()
     assert main([*command, "--counts", "1", "all"]) == 1 and asked == [(7, False)]
     assert "error: no time" in capsys.readouterr().err
     assert main([*command, "--counts", "1", "--only", "2"]) == 1
