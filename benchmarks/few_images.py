@@ -44,7 +44,7 @@ class Experiment:
     """
     Attributes:
         model: see ``objguided finetune --model``.
-        train, test: registered datasets of 8-bit images.
+        train, test: registered datasets.
         only: images to train on have this text in their name; empty takes all.
         counts: numbers of images, "all" for all.
         draws: of images, for each count but all.
@@ -204,8 +204,7 @@ def _as_it_is(experiment: Experiment, folder: Path) -> Result:
 
 
 def _test(dataset: str, model: str | Path, folder: Path) -> dict[str, float]:
-    # The datasets have 8 bits.
-    options = ["INPUT.INTENSITY", "", "DATALOADER.NUM_WORKERS", "0"]
+    options = ["DATALOADER.NUM_WORKERS", "0"]
     options += ["TEST.EVALUATORS", "('coco', 'matching')", "TEST.EXPECTED_RESULTS", "[]"]
     results = flatten_results_dict(evaluate(str(model), dataset, str(folder), options=options))
     return {name: float(results[key]) for name, key in METRICS.items()}

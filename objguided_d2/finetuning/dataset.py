@@ -26,11 +26,13 @@ class LabeledImages:
 
     Attributes:
         json_file: COCO instances with ``area``.
-        image_root: folder of the 8-bit images.
+        image_root: folder of the images.
+        intensity: INPUT.INTENSITY that they want still; empty for the 8 bits that a prediction sees.
     """
 
     json_file: Path
     image_root: Path
+    intensity: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,9 +98,13 @@ def finetune_coco(
     device: str | None = None,
     **settings: Any,
 ) -> FinetuneReport:
-    """As :func:`finetune`, with 8-bit images and their COCO file, which need no conversion."""
+    """As :func:`finetune`, with images and their COCO file, which need no conversion."""
+
+    def prepare(work: Path, intensity: str) -> LabeledImages:
+        return dataclasses.replace(data, intensity=intensity)
+
     source = {"model": os.fspath(model), "images": str(data.image_root), "labels": str(data.json_file)}
-    return _run(source, lambda work, intensity: data, Outputs.at(output), Settings(**settings), resume, device)
+    return _run(source, prepare, Outputs.at(output), Settings(**settings), resume, device)
 
 
 def _run(
@@ -162,6 +166,7 @@ def _prepare(
         split=split,
         scale=scale.value,
         score_threshold=info.score_threshold,
+        intensity=data.intensity,
         image_sides=[max(record["height"], record["width"]) for record in records],
         from_scratch=settings.from_scratch,
         seed=settings.seed,

@@ -82,6 +82,7 @@ def base_config(
     split: Split,
     scale: float,
     score_threshold: float,
+    intensity: str,
     image_sides: Sequence[int],
     from_scratch: bool,
     new_objects: bool,
@@ -96,6 +97,7 @@ def base_config(
 
     Args:
         scale: pixels of the network per pixel of the images.
+        intensity: see :class:`.dataset.LabeledImages`.
         image_sides: the longer side of each image.
         from_scratch: the weights are new: the model's own rate and BatchNorm.
         new_objects: the model does not find these objects, see :func:`are_new`.
@@ -110,7 +112,7 @@ def base_config(
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (TRAIN,), (HELD_OUT,) if split.held_out else ()
     cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = 0, False
 
-    cfg.INPUT.INTENSITY = ""  # The converted images have 8 bits.
+    cfg.INPUT.INTENSITY = intensity
     cfg.INPUT.MASK_FORMAT = "bitmask"
     cfg.INPUT.TEST_SCALE = float(scale)
     crop = cfg.INPUT.SQUARE_CROP

@@ -16,7 +16,8 @@ import torch
 from objguided_d2 import Predictor, finetune
 from objguided_d2.cli import main
 from objguided_d2.finetuning import finetune as finetune_module
-from objguided_d2.finetuning.finetune import FinetuneTrainer
+from objguided_d2.finetuning.dataset import prepare_images
+from objguided_d2.finetuning.finetune import FinetuneTrainer, finetune_coco
 from objguided_d2.inference.bundle import load_bundle, read_parts
 from tests.finetuning.images import SIZE, write_images
 
@@ -82,6 +83,16 @@ def test_held_out_images_tell_before_and_after_and_the_bundle_has_the_models_own
     assert info.class_names == ("object",) and info.pixel_size == 0.5 and info.training_scale == 1
     assert 9 < info.object_diameter < 18
     assert b"Fine-tuned" in read_parts(report.bundle)["model_card.md"]
+
+
+def test_images_of_a_coco_file_are_seen_as_converted_ones(run_folder, tmp_path):
+    images, labels = write_images(tmp_path, 5)
+    converted = finetune(run_folder, images, labels, tmp_path / "converted.zip", steps=1)
+    assert cv2.imread(str(images / "img0.png")).max() < 255  # The mapping changes it.
+    data = prepare_images(images, labels, tmp_path / "data", intensity="")
+    report = finetune_coco(run_folder, data, tmp_path / "coco.zip", steps=1)
+    assert report.before == converted.before and report.split == converted.split
+    assert_same(weights(tmp_path / "coco.zip"), weights(tmp_path / "converted.zip"))
 
 
 def test_training_that_makes_it_worse_leaves_the_model_as_it_was(run_folder, tmp_path, monkeypatch, capsys):

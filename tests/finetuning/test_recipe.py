@@ -10,7 +10,7 @@ def test_a_step_on_a_cpu_has_as_many_pixels_at_every_crop_size(crop, batch):
     cfg = get_cfg("nuclei/objguided_small_R_18")
     cfg.INPUT.SQUARE_CROP.OUTPUT_SIZE, cfg.SOLVER.IMS_PER_BATCH = crop, 32
     given = {"num_classes": 1, "scale": 1.0, "score_threshold": 0.3, "image_sides": [2000], "seed": 0}
-    given["new_objects"] = False
+    given |= {"new_objects": False, "intensity": ""}
     split = Split(("a",), (), 5, 0, 5)
     finetuning = base_config(cfg, split=split, from_scratch=False, device="cpu", **given)
     assert finetuning.SOLVER.IMS_PER_BATCH == batch and finetuning.INPUT.SQUARE_CROP.OUTPUT_SIZE == crop
