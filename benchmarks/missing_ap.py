@@ -30,17 +30,16 @@ from pycocotools.coco import COCO
 from tabulate import tabulate
 
 from objguided_d2.data.builtin import dataset_files
-from objguided_d2.data.pixels import read_image
 from objguided_d2.evaluation.coco import evaluate_coco
 from objguided_d2.evaluation.compared_image import compare_image
 from objguided_d2.evaluation.ground_truth import load_ground_truth
 from objguided_d2.report.error_kinds import KINDS, ErrorKinds, classify
 from objguided_d2.utils.atomic_write import write_text
 
+from .image_kinds import diameters, image_kind
+
 BELONGS_IOU = 0.1
 LIMIT = 1000
-# Median diameters of the objects of an image, in pixels; DSB2018's 256 x 256 images have nuclei of 11.
-SMALL_DIAMETER = 15.0
 SIZE_LIMITS = [8, 12, 20, 40]
 SIZES = ["under 8", "8 to 12", "12 to 20", "20 to 40", "from 40"]
 
@@ -134,18 +133,6 @@ def average_precision(ground_truth: COCO, results: Sequence[dict], image_ids: Se
     return [round(100 * float(value), 1) for value in stats[:3]]
 
 
-def image_kind(path: str, diameter: float) -> str:
-    """Stain, light and size by the colors of an image and the median diameter of its objects in pixels."""
-    pixels = read_image(path, "RGB", None).astype(np.float32)
-    colorful = float((pixels.max(2) - pixels.min(2)).mean()) > 8
-    bright = float(np.median(pixels)) > 110
-    if colorful:
-        return "stained tissue" if bright else "stained, dark"
-    if bright:
-        return "bright field"
-    return "fluorescence, small nuclei" if diameter < SMALL_DIAMETER else "fluorescence, large nuclei"
-
-
 def analyze(results: Sequence[dict], dataset: str, score: float) -> str:
     """The report in Markdown.
 
@@ -162,12 +149,12 @@ def analyze(results: Sequence[dict], dataset: str, score: float) -> str:
     by_size: dict[str, Counter] = defaultdict(Counter)
     for image_id, image in images.items():
         path = image_root / ground_truth.imgs[image_id]["file_name"]
-        diameters = [_diameter(mask_util.area(t["segmentation"])) for t in image.truth]
-        kind = image_kind(str(path), float(np.median(diameters or [0])))
+        areas = [mask_util.area(t["segmentation"]) for t in image.truth]
+        kind = image_kind(str(path), areas)
         kinds[kind].append(image_id)
         errors = errors_above(image, ground_truth, MetadataCatalog.get(dataset), image_id, score)
         by_kind[kind].update(errors.count())
-        for error, diameter in zip(errors.true, diameters):
+        for error, diameter in zip(errors.true, diameters(areas)):
             by_size[SIZES[int(np.searchsorted(SIZE_LIMITS, diameter, side="right"))]][KINDS[error]] += 1
 
     repaired = {
@@ -203,10 +190,6 @@ def errors_above(image: Predictions, ground_truth: COCO, metadata: Metadata, ima
     kept = [result for result in image.results if result["score"] >= score]
     masks, scores = [result["segmentation"] for result in kept], np.array([result["score"] for result in kept])
     return classify(compare_image(ground_truth, metadata, image_id, masks, scores, np.zeros(len(kept), int)))
-
-
-def _diameter(area: float) -> float:
-    return 2 * float(np.sqrt(area / np.pi))
 
 
 def _table(header: list[str], rows: list[list]) -> str:
