@@ -3,7 +3,8 @@
     python -m benchmarks.peers.worker METHOD MODEL THREADS
 
 Says that it is ready, then reads the path of an image from each line of its standard input and answers with the number
-of its objects. An image is read once, however often it is asked for. :class:`Worker` is the other end.
+of its objects and the most memory that the process has held so far. An image is read once, however often it is asked
+for. :class:`Worker` is the other end.
 """
 
 import os
@@ -12,11 +13,20 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
+from objguided_d2.utils.process_memory import peak_process_megabytes
+
 READY = "ready"
+
+
+class Answer(NamedTuple):
+    """Objects in an image, and MiB of memory: the process's peak so far."""
+
+    objects: int
+    peak: float
 
 
 class Worker:
@@ -39,10 +49,11 @@ class Worker:
         if self._answer() != READY:
             raise RuntimeError(f"{' '.join(self._command)} said something else than '{READY}'")
 
-    def predict(self, path: Path) -> int:
-        """Predict an image; the number of its objects."""
+    def predict(self, path: Path) -> Answer:
+        """Predict an image."""
         print(path, file=self._process.stdin, flush=True)
-        return int(self._answer())
+        objects, peak = self._answer().split()
+        return Answer(int(objects), float(peak))
 
     def close(self) -> None:
         """End the process."""
@@ -60,11 +71,12 @@ class Worker:
 def serve(
     predict: Callable[[np.ndarray], np.ndarray], read: Callable[[Path], np.ndarray], lines: TextIO, answers: TextIO
 ) -> None:
-    """Answer each line with the number of objects of the image that it names; images are read once."""
+    """Answer each line for the image that it names, see the module; images are read once."""
     read = cache(read)
     print(READY, file=answers, flush=True)
     for line in lines:
-        print(len(np.setdiff1d(predict(read(Path(line.strip()))), [0])), file=answers, flush=True)
+        objects = len(np.setdiff1d(predict(read(Path(line.strip()))), [0]))
+        print(objects, peak_process_megabytes(), file=answers, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

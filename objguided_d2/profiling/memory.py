@@ -1,8 +1,6 @@
 """Peak memory of a call, measured in a new process, since the peak of a process never goes down."""
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 
 from ..utils.allocator import keep_freed_memory, release_freed_memory
+from ..utils.process_memory import peak_process_megabytes
 
 
 def peak_megabytes(prepare: Callable[..., Callable[[], object]], *args: Any) -> float:
@@ -34,10 +33,10 @@ def _prepare_and_measure(prepare: Callable[..., Callable[[], object]], args: tup
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     release_freed_memory()
-    before = _memory_of_this_process("VmRSS") or _peak_by_getrusage()
+    before = _memory_of_this_process("VmRSS") or peak_process_megabytes()
     _reset_peak()
     call()
-    return (_memory_of_this_process("VmHWM") or _peak_by_getrusage()) - before
+    return (_memory_of_this_process("VmHWM") or peak_process_megabytes()) - before
 
 
 def _memory_of_this_process(field: str) -> float | None:
@@ -53,9 +52,3 @@ def _reset_peak() -> None:
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
-
-
-def _peak_by_getrusage() -> float:
-    # Bytes on macOS, KiB elsewhere.
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -12,19 +12,20 @@ import pytest
 import tifffile
 
 from benchmarks.peers.dataset import LabeledImage, hold_out, image_files, paint_labels, read_dataset, write_labels
+from benchmarks.peers.drawn_cells import draw_cells, write_cells
 from benchmarks.peers.methods import count_steps
-from benchmarks.peers.time_inference import main, measure
+from benchmarks.peers.time_inference import HEADERS, main, measure
 from benchmarks.peers.worker import Worker, serve
 from objguided_d2.utils.rle import encode_mask
 
-# Answers each line with its number of characters, and ends without an answer when it reads "end".
+# Answers each line with its number of characters and a peak of 7 MiB, and ends without an answer when it reads "end".
 ECHO = """
 import sys
 print("ready", flush=True)
 for line in sys.stdin:
     if line.strip() == "end":
         sys.exit(3)
-    print(len(line.strip()), flush=True)
+    print(len(line.strip()), 7, flush=True)
 """
 
 
@@ -113,16 +114,35 @@ def test_a_worker_reads_each_image_once_and_answers_with_the_number_of_objects()
         return np.full((4, 4, 3), int(path.name))
 
     serve(lambda image: np.arange(16).reshape(4, 4) % image[0, 0, 0], read_image, io.StringIO("3\n5\n3\n"), answers)
-    assert answers.getvalue().split() == ["ready", "2", "4", "2"] and read == [Path("3"), Path("5")]
+    ready, *lines = answers.getvalue().splitlines()
+    objects, peaks = zip(*map(str.split, lines))
+    assert ready == "ready" and objects == ("2", "4", "2") and read == [Path("3"), Path("5")]
+    assert 1 < float(peaks[0]) <= float(peaks[2])
 
 
 def test_workers_answer_in_interleaved_rounds():
     workers = {name: Worker([sys.executable, "-c", ECHO]) for name in ("a", "b")}
-    rows = measure(workers, [Path("x/abc"), Path("x/abcde")], rounds=2)
+    rows = [
+        dict(zip(HEADERS, row, strict=True))
+        for row in measure(workers, "two", [Path("x/abc"), Path("x/abcde")], rounds=2)
+    ]
     for worker in workers.values():
         worker.close()
-    assert [(name, objects) for name, _, _, objects in rows] == [("a", 12), ("b", 12)]
-    assert all(float(per_second) > 0 for _, per_second, _, _ in rows)
+    assert [row["method"] for row in rows] == ["a", "b"] and rows[0]["of the first"] == "1.00 x"
+    for row in rows:
+        assert (row["images"], row["objects"], row["peak MiB"]) == ("two", "12", "7") and float(row["images/s"]) > 0
+
+
+@pytest.mark.parametrize("side, number, diameter", [(96, 5, 19.2), (256, 20, 30)])
+def test_drawn_images_have_so_many_separate_objects(tmp_path, side, number, diameter):
+    ((name, (file,)),) = write_cells(tmp_path, [side], [number]).items()
+    assert name == f"{side} x {side}, {number} objects"
+    image = cv2.imread(str(file))
+    assert image.shape == (side, side, 3) and np.array_equal(image, draw_cells(side, number))
+    count, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 0] > 55).astype(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    assert count - 1 == number
+    assert np.median(areas) == pytest.approx(np.pi * diameter**2 / 4, rel=0.3)
 
 
 def test_a_worker_that_ends_is_an_error():
