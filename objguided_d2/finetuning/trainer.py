@@ -10,11 +10,12 @@ from ..engine.checkpoint import BestModel
 from ..engine.evaluation_hook import EvaluationHook
 from ..engine.interrupt import StopOnSignal
 from ..engine.trainer import Trainer
-from .recipe import METRICS
+from .recipe import METRICS, MUCH_WORSE
 
 
 class HeldOutEvaluation(EvaluationHook):
-    """Evaluates at even fractions of the training and ends it after ``patience`` evaluations without a better one.
+    """Evaluates at even fractions of the training and ends it after ``patience`` evaluations that are much worse than
+    the best.
 
     Args:
         count: evaluations; the last comes at the end.
@@ -36,7 +37,7 @@ class HeldOutEvaluation(EvaluationHook):
     ) -> None:
         super().__init__(0, evaluate, stop)
         self._count, self._patience, self._progress, self._best = count, patience, progress, best
-        self._num_done = self._num_without_gain = 0
+        self._num_done = self._num_much_worse = 0
         self.stopped_early = False
         # One dict an evaluation: "step", the number of steps before it, and METRICS.
         self.history: list[dict[str, float]] = []
@@ -54,7 +55,7 @@ class HeldOutEvaluation(EvaluationHook):
             return
         self._evaluate_after(steps)
         self._num_done = due
-        if self._num_without_gain >= self._patience:
+        if self._num_much_worse >= self._patience:
             self.stopped_early = True
             self.trainer.max_iter = steps
 
@@ -70,23 +71,22 @@ class HeldOutEvaluation(EvaluationHook):
     def _evaluate_after(self, steps: int) -> None:
         if self.trainer.interrupted:
             return
-        former = self._best.best
         super()._do_eval()
         results = flatten_results_dict(self.trainer._last_eval_results)
         self.history.append({"step": steps, **{name: float(results[key]) for name, key in METRICS.items()}})
         # Before anything is found, more training is the only hope.
-        gained = self._best.best != former or not self._best.best
-        self._num_without_gain = 0 if gained else self._num_without_gain + 1
+        much_worse = self.history[-1]["AP"] < MUCH_WORSE * (self._best.best or 0.0)
+        self._num_much_worse = self._num_much_worse + 1 if much_worse else 0
 
     def state_dict(self) -> dict:
         return {
             "num_done": self._num_done,
-            "num_without_gain": self._num_without_gain,
+            "num_much_worse": self._num_much_worse,
             "history": [dict(entry) for entry in self.history],
         }
 
     def load_state_dict(self, state: dict) -> None:
-        self._num_done, self._num_without_gain = state["num_done"], state["num_without_gain"]
+        self._num_done, self._num_much_worse = state["num_done"], state["num_much_worse"]
         self.history = state["history"]
 
 

@@ -96,18 +96,25 @@ def test_images_of_a_coco_file_are_seen_as_converted_ones(run_folder, tmp_path):
 
 
 def test_training_that_makes_it_worse_leaves_the_model_as_it_was(run_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([50.0, 40.0, 49.0, 30.0, 20.0]))
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([50.0, 40.0, 47.4, 30.0, 20.0]))
     images, labels = write_images(tmp_path, 4)
     command = ["finetune", "--model", str(run_folder), "--images", str(images), "--labels", str(labels)]
     assert main([*command, "--output", str(tmp_path / "mine"), "--steps", "9", "--device", "cpu"]) == 1
     report = json.loads((tmp_path / "mine" / "report.json").read_text())
     assert report["kept_step"] == 0 and report["ended"] == "early" and report["steps"] == 4
     assert "no better" in capsys.readouterr().out
-    assert report["before"]["AP"] == 50 and report["after"]["AP"] == 49
+    assert report["before"]["AP"] == 50 and report["after"]["AP"] == 47.4
     trained = torch.load(run_folder / "model_final.pth")["model"]
     for name, value in weights(tmp_path / "mine" / "model.zip").items():
         if name in trained and "refinement" not in name and value.dim() < 2:
             assert torch.equal(value, trained[name]), name
+
+
+def test_evaluations_near_the_best_do_not_end_a_training(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 50.0, 40.0, 40.0, 40.0, 48.0, 40.0, 40.0, 40.0, 48.0]))
+    images, labels = write_images(tmp_path, 4)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=9)
+    assert report.ended == "steps" and report.steps == 9 and report.kept_step == 1
 
 
 def test_the_best_model_is_kept_not_the_last(run_folder, tmp_path, monkeypatch):
