@@ -194,7 +194,7 @@ def _prepare(
         print(f"before: {_format(before)}" + ("" if split.held_out else " on the training images"))
     new_objects = are_new(before)
     if new_objects and not settings.from_scratch:
-        print("The model does not find these objects: it learns them at its own full rate")
+        print("These objects are new to the model: it learns them at its own full rate")
     budget = Budget.plan(
         settings.steps,
         settings.minutes,

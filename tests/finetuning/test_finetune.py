@@ -53,7 +53,7 @@ def test_one_image_is_trained_on_and_nothing_is_measured(run_folder, tmp_path, c
     assert report.steps == 2 and report.after is None and report.is_better is None
     assert "too few to hold any out" in report.verdict()
     # What the model made of the image before sets the rate: it knows none of these squares.
-    assert re.search("before: .* on the training images\nThe model does not find", capsys.readouterr().out)
+    assert re.search("before: .* on the training images\nThese objects are new", capsys.readouterr().out)
     assert report.settings["base_lr"] == pytest.approx(0.001)
     predictor = Predictor.from_pretrained(tmp_path / "mine.zip", device="cpu")
     prediction = predictor(cv2.imread(str(images / "img0.png")))
