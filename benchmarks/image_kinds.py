@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,8 +75,11 @@ def write_kinds(names: Sequence[str], kinds: Sequence[str], output: str, *, othe
         if categories not in (None, content["categories"]):
             raise ValueError(f"{name} has other classes than {names[0]}")
         categories = content["categories"]
+        of_image = defaultdict(list)
+        for annotation in content["annotations"]:
+            of_image[annotation["image_id"]].append(annotation)
         for image in content["images"]:
-            own = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+            own = of_image[image["id"]]
             path = image_root / image["file_name"]
             kind = image_kind(str(path), [a["area"] for a in own if not a.get("iscrowd", 0)])
             if (kind in kinds) == others:

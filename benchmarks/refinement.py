@@ -43,7 +43,10 @@ _DIRECTIONS = 16
 
 
 class PointCounts:
-    """Counts of the points that a refinement takes and of all pixels, while :meth:`watch` has it."""
+    """Counts of points as a refinement takes them and of all pixels, once :meth:`watch` has it.
+
+    Points are drawn for the counts alone: the loss draws others by the same rule.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, np.ndarray] = {kind: np.zeros(len(DISTANCES) + 2) for kind in ("points", "pixels")}
@@ -91,16 +94,16 @@ def compare_gradients(model: nn.Module, losses: dict[str, Tensor]) -> dict[str, 
         if parameter.requires_grad and "refinement" not in name and "seg_head" not in name:
             parts["mask head" if "mask_head" in name else "backbone"].append(parameter)
     parameters = [parameter for part in parts.values() for parameter in part]
+    sizes = [sum(parameter.numel() for parameter in part) for part in parts.values()]
     mask = sum(loss for name, loss in losses.items() if name.startswith(MASK))
-    gradients = [_flat_gradients(loss, parameters) for loss in (losses[REFINE], mask)]
-    result, start = {}, 0
-    for part, own in parts.items():
-        stop = start + sum(parameter.numel() for parameter in own)
-        refine, other = (gradient[start:stop] for gradient in gradients)
-        ratio = float(refine.norm() / other.norm())
-        result[part] = ratio, float(torch.cosine_similarity(refine, other, dim=0))
-        start = stop
-    return result
+    by_loss = []
+    for loss in (losses[REFINE], mask):
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+        by_loss.append(torch.cat([gradient.flatten() for gradient in gradients]).split(sizes))
+    return {
+        part: (float(refine.norm() / other.norm()), float(torch.cosine_similarity(refine, other, dim=0)))
+        for part, refine, other in zip(parts, *by_loss, strict=True)
+    }
 
 
 def measure(cfg: CfgNode, weights: Path, batches: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -160,16 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     headers = ["weights", "part", "gradient of the refinement / of the mask losses", "cosine"]
     print(tabulate(gradients, headers, tablefmt="github", floatfmt=".2f"))
     return 0
-
-
-def _flat_gradients(loss: Tensor, parameters: list[Tensor]) -> Tensor:
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat(
-        [
-            (torch.zeros_like(parameter) if gradient is None else gradient).flatten()
-            for gradient, parameter in zip(gradients, parameters)
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from .recipe import METRICS, MUCH_WORSE
 
 
 class HeldOutEvaluation(EvaluationHook):
-    """Evaluates at even fractions of the training and ends it after ``patience`` evaluations that are much worse than
-    the best.
+    """Evaluates at even fractions of the training and ends it after ``patience`` evaluations under MUCH_WORSE
+    times the best.
 
     Args:
         count: evaluations; the last comes at the end.

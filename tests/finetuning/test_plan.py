@@ -51,7 +51,9 @@ def test_new_weights_learn_at_the_models_own_rate_and_with_its_own_batch_norm():
     assert (taught.BASE_LR, taught.FREEZE_BN_AT) == (0.008 * LR_FACTOR_FOR_NEW_OBJECTS, 0.0)
 
 
-@pytest.mark.parametrize(("before", "new"), [(None, True), (19.0, True), (float("nan"), True), (40.0, False)])
+@pytest.mark.parametrize(
+    ("before", "new"), [(None, True), (3.9, True), (19.0, True), (float("nan"), True), (40.0, False)]
+)
 def test_objects_that_a_model_is_not_good_at_are_new(before, new):
     assert are_new(before if before is None else {"AP": before}) is new
 
