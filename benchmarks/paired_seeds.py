@@ -1,0 +1,203 @@
+"""Whether one setting beats another, over images and seeds: runs of both with the same seeds, compared pair by pair.
+
+    python -m benchmarks.paired_seeds --dataset neurons_val --first with_1 with_2 with_3 \\
+        --second without_1 without_2 without_3
+
+Runs are what `objguided compare` takes. Boundary IoU is of true objects by width, on label maps of scores from each
+run's own best threshold on, 0 for objects that are not found: thresholds of short trainings differ. Images, and
+within each resample seeds, are drawn with replacement, the same for both settings.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import Metadata, MetadataCatalog
+from pycocotools.coco import COCO
+from tabulate import tabulate
+
+from objguided_d2.config import get_cfg
+from objguided_d2.engine.dataset_checks import read_dataset
+from objguided_d2.engine.errors import EngineError
+from objguided_d2.evaluation.boundary import BoundaryEvaluator
+from objguided_d2.evaluation.coco import match_coco
+from objguided_d2.evaluation.fragments import WIDTHS, mean_width
+from objguided_d2.evaluation.ground_truth import load_ground_truth
+from objguided_d2.evaluation.matched_detections import MatchedDetections
+from objguided_d2.evaluation.score_threshold import best_score_threshold
+from objguided_d2.report.bootstrap import draw_weights, interval, paired_p_value
+from objguided_d2.report.runs import Run, RunError, load_runs
+from objguided_d2.utils.rle import decode_in_box
+
+# Indices of COCO's ten IoU thresholds.
+_AP = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the numbers of one run are made of; N images, G true objects in all.
+
+    Attributes:
+        matched: of each class with objects.
+        image: (G,) index of each object's image.
+        width: (G,) in pixels, see :func:`objguided_d2.evaluation.fragments.mean_width`.
+        boundary_iou: (G,) in [0, 1], 0 for an object that is not found.
+    """
+
+    matched: list[MatchedDetections]
+    image: np.ndarray
+    width: np.ndarray
+    boundary_iou: np.ndarray
+
+    def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metric -> (B,) percent, nan where undefined.
+
+        Args:
+            weights: (B, N) how often each image counts.
+        """
+        values = {}
+        for name, thresholds in _AP.items():
+            of_classes = [
+                replace(one, true=one.true[thresholds], ignored=one.ignored[thresholds]).resampled(weights)
+                for one in self.matched
+            ]
+            values[name] = 100 * np.nanmean(of_classes, axis=0)
+        for name, (low, high) in {"": (0.0, np.inf), **WIDTHS}.items():
+            chosen = (self.width >= low) & (self.width < high)
+            counts = weights[:, self.image[chosen]]
+            with np.errstate(invalid="ignore"):
+                mean = (counts @ self.boundary_iou[chosen]) / counts.sum(1)
+            values[f"boundary IoU, {np.count_nonzero(chosen)} {name} objects".replace("  ", " ")] = 100 * mean
+        return values
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of one metric; S seeds.
+
+    Attributes:
+        first, second: (S,) percent.
+        low, high: 95 % interval of the mean difference, first less second, over images and seeds.
+        p_value: two-sided, of no difference.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def difference(self) -> float:
+        return float(np.mean(self.first - self.second))
+
+
+def measure(run: Run, truth: COCO, metadata: Metadata, *, limit: int, boundary_distance: int) -> Measured:
+    """Match the predictions of a run to the objects of its dataset.
+
+    Args:
+        limit: best-scored detections of an image that count (TEST.DETECTIONS_PER_IMAGE).
+        boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
+    """
+    results = [result for of_image in run.results.values() for result in of_image]
+    matched = MatchedDetections.by_class(match_coco(truth, results, "segm", limit=limit))
+    threshold = best_score_threshold(matched, run.score_threshold)
+    evaluator = BoundaryEvaluator(metadata.name, truth, distance=boundary_distance, score_threshold=threshold)
+    image, width, values = [], [], []
+    for index, image_id in enumerate(sorted(truth.imgs)):
+        compared = run.compared_image(image_id, truth, metadata, limit=limit, score_threshold=threshold)
+        image += [index] * len(compared.true_masks)
+        width += [mean_width(decode_in_box(rle)[1]) for rle in compared.true_masks]
+        values += evaluator.measure(compared)[:, 2].tolist()
+    return Measured(matched, np.array(image, int), np.array(width), np.array(values))
+
+
+def compare(
+    first: Sequence[Measured], second: Sequence[Measured], num_images: int, resamples: int = 1000
+) -> dict[str, Comparison]:
+    """Metric -> comparison of S runs with S others, seed by seed."""
+    once = np.ones((1, num_images), np.int64)
+    weights = draw_weights(num_images, resamples)
+    drawn = np.random.default_rng(0).integers(len(first), size=(resamples, len(first)))
+    values = [[measured.resampled(once) for measured in setting] for setting in (first, second)]
+    resampled = [[measured.resampled(weights) for measured in setting] for setting in (first, second)]
+    comparisons = {}
+    for name in values[0][0]:
+        whole_first, whole_second = (np.array([of_seed[name][0] for of_seed in setting]) for setting in values)
+        # (S, B) to the mean of the seeds that were drawn in each resample
+        means = [
+            np.array([of_seed[name] for of_seed in setting])[drawn, np.arange(resamples)[:, None]].mean(1)
+            for setting in resampled
+        ]
+        if not np.isfinite(means[0] - means[1]).any():
+            continue
+        comparisons[name] = Comparison(
+            whole_first, whole_second, *interval(means[0] - means[1]), paired_p_value(*means)
+        )
+    return comparisons
+
+
+def format_table(comparisons: Mapping[str, Comparison]) -> str:
+    """A row per metric: mean and each seed of both settings, the difference with its interval, and p."""
+    rows = [
+        [name, _mean_and_each(one.first), _mean_and_each(one.second)]
+        + [f"{one.difference:+.2f} ({one.low:+.2f} to {one.high:+.2f})", f"{one.p_value:.3f}"]
+        for name, one in comparisons.items()
+    ]
+    headers = ["", "first (each seed)", "second (each seed)", "difference (95 %)", "p"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.paired_seeds",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dataset", required=True, help="registered dataset that the runs were evaluated on")
+    parser.add_argument("--first", type=Path, nargs="+", required=True, metavar="RUN", help="one for each seed")
+    parser.add_argument("--second", type=Path, nargs="+", required=True, metavar="RUN", help="in the same order")
+    args = parser.parse_args(argv)
+    try:
+        print(format_table(_compare_paths(args.dataset, args.first, args.second)))
+    except (EngineError, RunError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compare_paths(dataset: str, first: Sequence[Path], second: Sequence[Path]) -> dict[str, Comparison]:
+    if len(first) != len(second):
+        raise ValueError(f"--first has {len(first)} runs and --second {len(second)}; give one of each for every seed")
+    read_dataset(dataset)
+    cfg = get_cfg()
+    with tempfile.TemporaryDirectory() as folder:
+        truth = load_ground_truth(dataset, folder)
+    if not truth.anns:
+        raise ValueError(f"{dataset} has no objects to compare by")
+    metadata = MetadataCatalog.get(dataset)
+    runs = load_runs([*first, *second], dataset, truth)
+    measured = [
+        measure(
+            run,
+            truth,
+            metadata,
+            limit=(run.config or cfg).TEST.DETECTIONS_PER_IMAGE,
+            boundary_distance=cfg.TEST.BOUNDARY_DISTANCE,
+        )
+        for run in runs
+    ]
+    return compare(measured[: len(first)], measured[len(first) :], len(truth.imgs))
+
+
+def _mean_and_each(values: np.ndarray) -> str:
+    return f"{values.mean():.2f} ({', '.join(f'{value:.1f}' for value in values)})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
