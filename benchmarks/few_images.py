@@ -11,13 +11,14 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from detectron2.evaluation.testing import flatten_results_dict
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
@@ -130,10 +131,8 @@ def format_table(results: Sequence[Result]) -> str:
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def plot_curves(results: Sequence[Result], path: Path) -> None:
+def draw_curves(axes: Axes, results: Sequence[Result]) -> None:
     """AP against the number of images, a point a draw and a line through the means; dotted the model as it is."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
     for start, color in ((FINETUNED, "#0072b2"), (SCRATCH, "#d55e00")):
         runs = [result for result in results if result.start == start]
         counts = sorted({result.count for result in runs})
@@ -142,7 +141,23 @@ def plot_curves(results: Sequence[Result], path: Path) -> None:
     for ap in _aps(results, AS_IT_IS, 0):
         axes.axhline(ap, color="#808080", linestyle=":", label=f"the model {AS_IT_IS}")
     axes.set(xscale="log", xlabel="images that the training had", ylabel="segm AP, %", ylim=(0, None))
-    axes.legend()
+    counts = sorted({result.count for result in results} - {0})
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+
+
+def plot_curves(by_title: Mapping[str, Sequence[Result]], path: Path) -> None:
+    """A panel for each experiment, one legend for all; the suffix of the path is the format."""
+    columns = min(2, len(by_title))
+    rows = -(-len(by_title) // columns)
+    figure = Figure(figsize=(1 + 4.5 * columns, 0.5 + 3 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (title, results) in zip(panels, by_title.items()):
+        draw_curves(axes, results)
+        axes.set_title(title)
+    for axes in panels:
+        axes.remove()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
@@ -152,7 +167,7 @@ def write_results(experiment: Experiment, results: Sequence[Result], output: Pat
     content = {**asdict(experiment), "runs": [asdict(result) for result in results]}
     write_json(output / "few_images.json", content, indent=2)
     write_text(output / "few_images.md", format_table(results) + "\n")
-    plot_curves(results, output / "few_images.png")
+    plot_curves({f"{experiment.train}, {experiment.test}": results}, output / "few_images.png")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,8 +33,10 @@ def test_the_table_has_means_spreads_and_fractions():
 
 
 def test_the_plot_is_a_picture(tmp_path):
-    plot_curves(RESULTS, tmp_path / "curves.png")
-    assert cv2.imread(str(tmp_path / "curves.png")).std() > 1
+    for number in (1, 3):
+        path = tmp_path / f"{number}.png"
+        plot_curves({f"kind {k}": RESULTS for k in range(number)}, path)
+        assert cv2.imread(str(path)).std() > 1
 
 
 def test_runs_are_made_once_and_more_of_them_come_to_the_same_folder(toy_data, tmp_path, monkeypatch, capsys):
