@@ -133,6 +133,8 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
 class BestModel:
     """Keeps the weights with the highest value of one metric in ``<output_dir>/model_best.pth``.
 
+    Of equal ones the later, which have learned more: while AP is 0 nothing else tells them apart.
+
     The file itself records the value, so a resumed run goes on from the best one whichever checkpoint it starts from.
     Detectron2's BestCheckpointer forgets the value, and tags its file as the last checkpoint, which a resumed run would
     then go back to.
@@ -148,6 +150,7 @@ class BestModel:
         self._model, self._metric = model, metric
         self._path = os.path.join(output_dir, self.FILE_NAME)
         self.best: float | None = None
+        self._best_iteration = 0
 
     def restore(self) -> None:
         """Take over the best value of the run that is being resumed; a damaged file is replaced by the next best."""
@@ -158,10 +161,14 @@ class BestModel:
                 logger.warning("The best model is lost: %s", error)
                 return
             if best.get("metric") == self._metric:
-                self.best = best["value"]
+                self.best, self._best_iteration = best["value"], best["iteration"]
 
     def offer(self, results: dict, iteration: int) -> None:
-        """Save the model if ``results``, a nested dict of metrics, beat all before. NaN never does."""
+        """Save the model if ``results``, a nested dict of metrics, are the best so far. NaN never is.
+
+        Args:
+            iteration: -1 before any step: an equal value is no reason to give up the model as it was.
+        """
         metrics = flatten_results_dict(results)
         if not metrics:
             return
@@ -173,8 +180,9 @@ class BestModel:
             )
             return
         value = float(metrics[self._metric])
-        if value > (self.best if self.best is not None else float("-inf")):
-            self.best = value
+        former = float("-inf") if self.best is None else self.best
+        if value > former or (value == former and self._best_iteration >= 0):
+            self.best, self._best_iteration = value, iteration
             origin = {"iteration": iteration, "metric": self._metric, "value": value}
             with atomic_write(self._path) as temporary, open(temporary, "wb") as file:
                 torch.save({"model": self._model.state_dict(), **origin}, file)

@@ -328,7 +328,8 @@ def _step_of(best: dict, plan: Plan, history: list[dict[str, float]]) -> int:
     if plan.before is not None and plan.before["AP"] >= best["value"]:
         return 0
     # An evaluation that a crash cut off from its checkpoint is in the file alone.
-    return next((int(entry["step"]) for entry in history if entry["AP"] >= best["value"]), best["iteration"] + 1)
+    steps = [int(entry["step"]) for entry in history if entry["AP"] >= best["value"]]
+    return steps[-1] if steps else best["iteration"] + 1
 
 
 def _best_of(history: list[dict[str, float]]) -> dict[str, float] | None:

@@ -99,9 +99,21 @@ class TestBestModel:
 
     def test_keeps_the_highest_value(self, tmp_path):
         best = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
-        self.offer(best, math.nan, 3.0, 5.0, 5.0, 4.0)
+        self.offer(best, math.nan, 3.0, 5.0, 4.0)
         saved = torch.load(tmp_path / "model_best.pth")
         assert (saved["iteration"], saved["value"]) == (2, 5.0)
+
+    def test_of_equal_values_the_later_is_kept_but_for_the_model_as_it_was(self, tmp_path):
+        self.offer(BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP"), 0.0, 0.0, 0.0)
+        assert torch.load(tmp_path / "model_best.pth")["iteration"] == 2
+        best = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
+        best.offer({"segm": {"AP": 0.0}}, -1)
+        self.offer(best, 0.0, 0.0)
+        assert torch.load(tmp_path / "model_best.pth")["iteration"] == -1
+        resumed = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
+        resumed.restore()
+        self.offer(resumed, 0.0)
+        assert torch.load(tmp_path / "model_best.pth")["iteration"] == -1
 
     def test_nothing_is_saved_for_nan_alone(self, tmp_path):
         self.offer(BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP"), math.nan)

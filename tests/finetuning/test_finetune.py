@@ -125,6 +125,16 @@ def test_the_best_model_is_kept_not_the_last(run_folder, tmp_path, monkeypatch):
     assert "AP 10.0 -> 60.0" in report.verdict()
 
 
+@pytest.mark.parametrize(("from_scratch", "kept"), [(True, 3), (False, 0)])
+def test_while_nothing_is_found_the_most_trained_is_kept_or_the_model_as_it_was(
+    run_folder, tmp_path, monkeypatch, from_scratch, kept
+):
+    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([0.0] * 8))
+    images, labels = write_images(tmp_path, 4)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=3, from_scratch=from_scratch)
+    assert report.kept_step == kept
+
+
 @pytest.mark.parametrize(("count", "on"), [(1, "training"), (4, "held-out")])
 def test_the_bundle_has_the_score_threshold_that_suits_the_images(run_folder, tmp_path, monkeypatch, count, on):
     asked = []
