@@ -36,7 +36,7 @@ compare: install
 	$(BIN)/objguided prepare synthetic --output demo --name demo --kinds nuclei --size 160
 	DETECTRON2_DATASETS=demo $(BIN)/objguided train --suite synthetic/suite_small --images 1000 --output demo/suite
 
-# StarDist and Cellpose in an environment of their own, see benchmarks/peers/README.md.
+# StarDist, Cellpose and InstanSeg in an environment of their own, see benchmarks/peers/README.md.
 peers: $(PEERS)/.installed
 
 $(PEERS)/.installed: benchmarks/peers/requirements.txt

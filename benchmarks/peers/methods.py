@@ -8,8 +8,8 @@ import numpy as np
 
 from .dataset import LabeledImage
 
-METHODS = ("stardist", "cellpose", "objguided")
-TRAINED_HERE = ("stardist", "cellpose")
+METHODS = ("stardist", "cellpose", "instanseg", "objguided")
+TRAINED_HERE = ("stardist", "cellpose", "instanseg")
 
 # RGB (H, W, 3) uint8 -> labels (H, W).
 Predict = Callable[[np.ndarray], np.ndarray]
