@@ -146,18 +146,24 @@ def draw_curves(axes: Axes, results: Sequence[Result]) -> None:
     axes.minorticks_off()
 
 
-def plot_curves(by_title: Mapping[str, Sequence[Result]], path: Path) -> None:
-    """A panel for each experiment, one legend for all; the suffix of the path is the format."""
+def curves_figure(by_title: Mapping[str, Sequence[Result]]) -> Figure:
+    """A panel for each experiment, one legend for all."""
     columns = min(2, len(by_title))
     rows = -(-len(by_title) // columns)
     figure = Figure(figsize=(1 + 4.5 * columns, 0.5 + 3 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, results) in zip(panels, by_title.items()):
         draw_curves(axes, results)
         axes.set_title(title)
-    for axes in panels:
+    for axes in panels[len(by_title) :]:
         axes.remove()
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def plot_curves(by_title: Mapping[str, Sequence[Result]], path: Path) -> None:
+    """Write :func:`curves_figure`; the suffix of the path is the format."""
+    figure = curves_figure(by_title)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150)
 

@@ -1,1 +1,1 @@
-"""StarDist, Cellpose and InstanSeg, trained on the same images for the same minutes, in their own environment (README.md)."""
+"""StarDist, Cellpose and InstanSeg, trained on the same images for the same minutes, in an environment of their own."""
