@@ -3,9 +3,9 @@
     python -m benchmarks.paired_seeds --dataset neurons_val --first with_1 with_2 with_3 \\
         --second without_1 without_2 without_3
 
-Runs are what `objguided compare` takes. Boundary IoU is of true objects by width, on label maps of scores from each
-run's own best threshold on, 0 for objects that are not found: thresholds of short trainings differ. Images, and
-within each resample seeds, are drawn with replacement, the same for both settings.
+Runs are what `objguided compare` takes. F1 at IoU 0.5, broken objects and boundary IoU (0 for objects that are not
+found) are of instances of scores from each run's own best threshold on: thresholds of short trainings differ. Images,
+and within each resample seeds, are drawn with replacement, the same for both settings.
 """
 
 import argparse
@@ -25,13 +25,12 @@ from objguided_d2.engine.dataset_checks import read_dataset
 from objguided_d2.engine.errors import EngineError
 from objguided_d2.evaluation.boundary import BoundaryEvaluator
 from objguided_d2.evaluation.coco import match_coco
-from objguided_d2.evaluation.fragments import WIDTHS, mean_width
+from objguided_d2.evaluation.fragments import WIDTHS, FragmentsEvaluator
 from objguided_d2.evaluation.ground_truth import load_ground_truth
 from objguided_d2.evaluation.matched_detections import MatchedDetections
 from objguided_d2.evaluation.score_threshold import best_score_threshold
 from objguided_d2.report.bootstrap import draw_weights, interval, paired_p_value
 from objguided_d2.report.runs import Run, RunError, load_runs
-from objguided_d2.utils.rle import decode_in_box
 
 # Indices of COCO's ten IoU thresholds.
 _AP = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
@@ -43,18 +42,22 @@ class Measured:
 
     Attributes:
         matched: of each class with objects.
+        threshold: of scores, the best for F1 at IoU 0.5.
         image: (G,) index of each object's image.
         width: (G,) in pixels, see :func:`objguided_d2.evaluation.fragments.mean_width`.
+        broken: (G,) bool, see :class:`objguided_d2.evaluation.fragments.FragmentsEvaluator`.
         boundary_iou: (G,) in [0, 1], 0 for an object that is not found.
     """
 
     matched: list[MatchedDetections]
+    threshold: float
     image: np.ndarray
     width: np.ndarray
+    broken: np.ndarray
     boundary_iou: np.ndarray
 
     def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Metric -> (B,) percent, nan where undefined.
+        """Metric -> (B,) percent, or objects per 1,000; nan where undefined.
 
         Args:
             weights: (B, N) how often each image counts.
@@ -66,6 +69,9 @@ class Measured:
                 for one in self.matched
             ]
             values[name] = 100 * np.nanmean(of_classes, axis=0)
+        values["F1 at 0.5"] = 100 * self._f1(weights)
+        counts = weights[:, self.image]
+        values["broken, per 1,000"] = 1000 * (counts @ self.broken) / counts.sum(1)
         for name, (low, high) in {"": (0.0, np.inf), **WIDTHS}.items():
             chosen = (self.width >= low) & (self.width < high)
             counts = weights[:, self.image[chosen]]
@@ -74,13 +80,23 @@ class Measured:
             values[f"boundary IoU, {np.count_nonzero(chosen)} {name} objects".replace("  ", " ")] = 100 * mean
         return values
 
+    def _f1(self, weights: np.ndarray) -> np.ndarray:
+        true, kept, objects = np.zeros((3, len(weights)))
+        for one in self.matched:
+            counted = (one.scores >= self.threshold) & ~one.ignored[0]
+            of_images = weights[:, one.image]
+            true += of_images @ (counted & one.true[0])
+            kept += of_images @ counted
+            objects += weights @ one.num_objects
+        return 2 * true / (kept + objects)
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Of one metric; S seeds.
 
     Attributes:
-        first, second: (S,) percent.
+        first, second: (S,) values.
         low, high: 95 % interval of the mean difference, first less second, over images and seeds.
         p_value: two-sided, of no difference.
     """
@@ -106,14 +122,16 @@ def measure(run: Run, truth: COCO, metadata: Metadata, *, limit: int, boundary_d
     results = [result for of_image in run.results.values() for result in of_image]
     matched = MatchedDetections.by_class(match_coco(truth, results, "segm", limit=limit))
     threshold = best_score_threshold(matched, run.score_threshold)
-    evaluator = BoundaryEvaluator(metadata.name, truth, distance=boundary_distance, score_threshold=threshold)
-    image, width, values = [], [], []
+    boundary = BoundaryEvaluator(metadata.name, truth, distance=boundary_distance, score_threshold=threshold)
+    fragments = FragmentsEvaluator(metadata.name, truth, score_threshold=threshold)
+    image, objects, boundary_iou = [], [np.zeros((0, 2))], []
     for index, image_id in enumerate(sorted(truth.imgs)):
         compared = run.compared_image(image_id, truth, metadata, limit=limit, score_threshold=threshold)
         image += [index] * len(compared.true_masks)
-        width += [mean_width(decode_in_box(rle)[1]) for rle in compared.true_masks]
-        values += evaluator.measure(compared)[:, 2].tolist()
-    return Measured(matched, np.array(image, int), np.array(width), np.array(values))
+        objects.append(fragments.measure(compared)[1])
+        boundary_iou += boundary.measure(compared)[:, 2].tolist()
+    width, broken = np.concatenate(objects).T
+    return Measured(matched, threshold, np.array(image, int), width, broken > 0, np.array(boundary_iou))
 
 
 def compare(

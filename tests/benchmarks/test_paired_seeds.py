@@ -82,6 +82,21 @@ def test_numbers_are_those_of_the_evaluators(tmp_path, dataset):
     assert np.isnan(values["boundary IoU, 0 medium objects"])
 
 
+def test_f1_and_broken_objects(tmp_path, dataset):
+    halves = [rectangle(10, 10, 24, 10), rectangle(10, 22, 24, 12)]  # Of the square in the second image.
+    found = [result for result in results((0, 0, 30)) if result["image_id"] != 2]
+    for mask in halves:
+        rle = encode_mask(mask)
+        found.append({"image_id": 2, "category_id": 1, "bbox": [0, 0, 1, 1], "segmentation": rle, "score": 0.8})
+    (tmp_path / "run.json").write_text(json.dumps(found))
+    run = measured(tmp_path / "run.json", dataset)
+    values = run.resampled(np.array([[1, 1, 1], [1, 1, 0], [0, 2, 0]]))
+    # True: the first image's, and the square's right half at IoU 0.5. The third image's two are nowhere.
+    assert run.threshold > 0.6
+    assert values["F1 at 0.5"] == pytest.approx([100 * 4 / (3 + 4), 100 * 4 / (3 + 2), 100 * 4 / (4 + 2)])
+    assert values["broken, per 1,000"] == pytest.approx([250, 500, 1000])
+
+
 def test_an_image_counts_as_often_as_it_is_drawn(tmp_path, dataset):
     runs = [measured(write_run(tmp_path / f"{shift}.json", (shift, 3, 4)), dataset) for shift in (1, 30)]
     values = [run.resampled(np.array([[1, 1, 1], [0, 2, 1], [2, 0, 0]])) for run in runs]
