@@ -29,7 +29,11 @@ def read_results(folder: Path) -> list[Result]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the picture; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.few_images_figure", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.few_images_figure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("experiments", nargs="+", metavar="TITLE=FOLDER", help="folders of benchmarks.few_images")
     parser.add_argument("--output", type=Path, required=True, help="picture, .png or .svg")
     args = parser.parse_args(argv)

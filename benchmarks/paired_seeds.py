@@ -70,15 +70,19 @@ class Measured:
             ]
             values[name] = 100 * np.nanmean(of_classes, axis=0)
         values["F1 at 0.5"] = 100 * self._f1(weights)
-        counts = weights[:, self.image]
-        values["broken, per 1,000"] = 1000 * (counts @ self.broken) / counts.sum(1)
+        values["broken, per 1,000"] = 1000 * self._mean(self.broken, weights)
         for name, (low, high) in {"": (0.0, np.inf), **WIDTHS}.items():
             chosen = (self.width >= low) & (self.width < high)
-            counts = weights[:, self.image[chosen]]
-            with np.errstate(invalid="ignore"):
-                mean = (counts @ self.boundary_iou[chosen]) / counts.sum(1)
-            values[f"boundary IoU, {np.count_nonzero(chosen)} {name} objects".replace("  ", " ")] = 100 * mean
+            values[f"boundary IoU, {np.count_nonzero(chosen)} {name} objects".replace("  ", " ")] = 100 * self._mean(
+                self.boundary_iou, weights, chosen
+            )
         return values
+
+    def _mean(self, values: np.ndarray, weights: np.ndarray, chosen: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """(B,) mean of (G,) values of the chosen objects, nan without any."""
+        counts = weights[:, self.image[chosen]]
+        with np.errstate(invalid="ignore"):
+            return (counts @ values[chosen]) / counts.sum(1)
 
     def _f1(self, weights: np.ndarray) -> np.ndarray:
         true, kept, objects = np.zeros((3, len(weights)))
@@ -138,24 +142,20 @@ def compare(
     first: Sequence[Measured], second: Sequence[Measured], num_images: int, resamples: int = 1000
 ) -> dict[str, Comparison]:
     """Metric -> comparison of S runs with S others, seed by seed."""
-    once = np.ones((1, num_images), np.int64)
-    weights = draw_weights(num_images, resamples)
+    # The images as they are, then the resamples.
+    weights = np.concatenate([np.ones((1, num_images), np.int64), draw_weights(num_images, resamples)])
     drawn = np.random.default_rng(0).integers(len(first), size=(resamples, len(first)))
-    values = [[measured.resampled(once) for measured in setting] for setting in (first, second)]
-    resampled = [[measured.resampled(weights) for measured in setting] for setting in (first, second)]
+    values = [[measured.resampled(weights) for measured in setting] for setting in (first, second)]
     comparisons = {}
     for name in values[0][0]:
-        whole_first, whole_second = (np.array([of_seed[name][0] for of_seed in setting]) for setting in values)
+        of_seeds = [np.array([of_seed[name] for of_seed in setting]) for setting in values]
         # (S, B) to the mean of the seeds that were drawn in each resample
-        means = [
-            np.array([of_seed[name] for of_seed in setting])[drawn, np.arange(resamples)[:, None]].mean(1)
-            for setting in resampled
-        ]
+        means = [one[:, 1:][drawn, np.arange(resamples)[:, None]].mean(1) for one in of_seeds]
         if not np.isfinite(means[0] - means[1]).any():
             continue
-        comparisons[name] = Comparison(
-            whole_first, whole_second, *interval(means[0] - means[1]), paired_p_value(*means)
-        )
+        first_whole, second_whole = (one[:, 0] for one in of_seeds)
+        difference = interval(means[0] - means[1])
+        comparisons[name] = Comparison(first_whole, second_whole, *difference, paired_p_value(*means))
     return comparisons
 
 
