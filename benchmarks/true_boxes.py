@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, BoxMode, Instances, pairwise_iou
 from tabulate import tabulate
 from torch import Tensor, nn
 
 from objguided_d2.engine.setup import check_config, merge_options
 from objguided_d2.engine.trainer import Trainer
 from objguided_d2.inference.pretrained import load_pretrained
-from objguided_d2.modeling.mask_targets import match_detections
 from objguided_d2.modeling.meta_arch import ObjectGuidedRCNN
 
 from .missing_ap import BELONGS_IOU
@@ -56,9 +55,12 @@ class TrueBoxes(nn.Module):
 
 def with_true_boxes(detections: Instances, boxes: Boxes) -> Instances:
     """The best detection of each object gets its box; a detection belongs to the object that it overlaps most."""
-    if not len(detections):
+    if not len(detections) or not len(boxes):
         return detections
-    best, found = match_detections(boxes, detections.pred_boxes, BELONGS_IOU)
+    iou = pairwise_iou(detections.pred_boxes, boxes)
+    own = torch.zeros_like(iou).scatter_(1, iou.argmax(1, keepdim=True), 1.0) * iou
+    value, best = own.max(0)
+    found = value >= BELONGS_IOU
     detections.pred_boxes.tensor[best[found]] = boxes.tensor[found]
     return detections
 

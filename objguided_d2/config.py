@@ -121,9 +121,6 @@ def _add_mask_head(cfg: CN) -> None:
     # random log scale, in units of the box size, so that the head meets boxes as imprecise as detected ones.
     head.BOX_JITTER_SHIFT = 0.0
     head.BOX_JITTER_SCALE = 0.0
-    # An object that the detector finds in training, with a box of this IoU or more, gives an ROI of that box; 0 = none.
-    # Ours: the head follows its box, so it should learn from boxes as wrong as those of predictions.
-    head.DETECTED_BOXES_IOU = 0.0
     # How the pixels of a crop lie in its box: "edges" = evenly, both edges included (II-B); "centers" = the centers of
     # equal parts (ours); "released" = as "edges", in the released program's coordinates, which its checkpoints need.
     # structures/roi_atlas.py states all three.

@@ -21,7 +21,7 @@ from ..structures.roi_canvas import RoiCanvas
 from .backbone import fill_conv
 from .cldice import soft_cldice_loss
 from .losses import soft_dice_loss
-from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area, with_detected_boxes
+from .mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
 from .point_refine import PointRefinement
 from .valid_values import check_values
 
@@ -95,8 +95,7 @@ class ObjectGuidedMaskHead(nn.Module):
         ladder_channels: of e4 .. e1, deepest first; 0 takes those of the map the level is merged with.
         norm: False leaves out the norms of the ladder.
         norm_affine, seg_head_dim, box_expansion, box_expansion_pixels, grid, min_crop_size: see ``config.py``.
-        box_jitter_shift, box_jitter_scale, detected_boxes_iou, max_train_roi_pixels: of training ROIs, see
-            ``config.py``.
+        box_jitter_shift, box_jitter_scale, max_train_roi_pixels: of training ROIs, see ``config.py``.
         max_atlas_pixels: stride-1 pixels of ROIs that are processed at once, see ``config.py``.
         loss_type: "bce" or "bce_dice"; loss_weight, dice_loss_weight: factors of "loss_mask", the cross-entropy, and of
             "loss_mask_dice".
@@ -119,7 +118,6 @@ class ObjectGuidedMaskHead(nn.Module):
         min_crop_size: int = 2,
         box_jitter_shift: float = 0.0,
         box_jitter_scale: float = 0.0,
-        detected_boxes_iou: float = 0.0,
         max_train_roi_pixels: int = 0,
         max_atlas_pixels: int = 0,
         loss_type: str = "bce",
@@ -147,7 +145,6 @@ class ObjectGuidedMaskHead(nn.Module):
                 ("MIN_CROP_SIZE", min_crop_size, min_crop_size >= 1),
                 ("BOX_JITTER_SHIFT", box_jitter_shift, box_jitter_shift >= 0),
                 ("BOX_JITTER_SCALE", box_jitter_scale, box_jitter_scale >= 0),
-                ("DETECTED_BOXES_IOU", detected_boxes_iou, 0 <= detected_boxes_iou <= 1),
                 ("MAX_TRAIN_ROI_PIXELS", max_train_roi_pixels, max_train_roi_pixels >= 0),
                 ("MAX_ATLAS_PIXELS", max_atlas_pixels, max_atlas_pixels >= 0),
             ),
@@ -170,7 +167,6 @@ class ObjectGuidedMaskHead(nn.Module):
         self.box_expansion, self.box_expansion_pixels = box_expansion, box_expansion_pixels
         self.grid, self.min_crop_size = grid, min_crop_size
         self.box_jitter_shift, self.box_jitter_scale = box_jitter_shift, box_jitter_scale
-        self.detected_boxes_iou = detected_boxes_iou
         self.max_train_roi_pixels, self.max_atlas_pixels = max_train_roi_pixels, max_atlas_pixels
         self.mask_loss_weights = {"loss_mask": loss_weight}
         if loss_type == "bce_dice":
@@ -196,7 +192,6 @@ class ObjectGuidedMaskHead(nn.Module):
             "min_crop_size": head.MIN_CROP_SIZE,
             "box_jitter_shift": head.BOX_JITTER_SHIFT,
             "box_jitter_scale": head.BOX_JITTER_SCALE,
-            "detected_boxes_iou": head.DETECTED_BOXES_IOU,
             "max_train_roi_pixels": head.MAX_TRAIN_ROI_PIXELS,
             "max_atlas_pixels": head.MAX_ATLAS_PIXELS,
             "loss_type": head.LOSS_TYPE,
@@ -267,15 +262,12 @@ class ObjectGuidedMaskHead(nn.Module):
         ]
         return RaggedROIMasks.from_atlases(atlases, probabilities, list(expanded.split(counts)), image_sizes)
 
-    def losses(
-        self, features: list[Tensor], targets: list[Instances], detected: list[Boxes] | None = None
-    ) -> dict[str, Tensor]:
-        """Weighted losses of ROIs made from true boxes, or from those that were detected for them.
+    def losses(self, features: list[Tensor], targets: list[Instances]) -> dict[str, Tensor]:
+        """Weighted losses of ROIs made from true boxes.
 
         Args:
             features: maps (N, C, H, W) in the order of ``in_features``.
             targets: one per image, with ``gt_boxes`` and ``gt_masks``.
-            detected: one per image, in input pixels; they count by ``detected_boxes_iou``.
 
         Returns:
             "loss_mask" (Eq. 7); by ``loss_type`` "loss_mask_dice"; with a weight "loss_mask_cldice"; with a refinement
@@ -286,8 +278,6 @@ class ObjectGuidedMaskHead(nn.Module):
         )
         image = image_of_boxes([len(t) for t in targets], boxes.device)
         boxes = jitter_boxes(boxes, self.box_jitter_shift, self.box_jitter_scale)
-        if detected is not None:
-            boxes = with_detected_boxes(boxes, [t.gt_boxes for t in targets], detected, self.detected_boxes_iou)
         boxes = self.rois(boxes)
         truth = torch.arange(len(boxes), device=boxes.device)
         if self.max_train_roi_pixels:

@@ -4,7 +4,7 @@ Glossary: M objects of the batch, A ROIs, K points.
 """
 
 import torch
-from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks, pairwise_iou
+from detectron2.structures import BitMasks, Instances, PolygonMasks
 from torch import Tensor
 
 from ..structures.roi_atlas import bilinear_corners, grid_sizes
@@ -18,37 +18,6 @@ def jitter_boxes(boxes: Tensor, shift: float, scale: float) -> Tensor:
     center = (boxes[:, :2] + boxes[:, 2:]) / 2 + torch.randn_like(size) * shift * size
     half = size * torch.exp(torch.randn_like(size) * scale) / 2
     return torch.cat([center - half, center + half], 1)
-
-
-def match_detections(true: Boxes, detected: Boxes, min_iou: float) -> tuple[Tensor, Tensor]:
-    """Which detection is whose: each object's is the best of those that overlap no other object more.
-
-    Args:
-        true: M boxes of the objects of one image, detected: D of its detections, D > 0.
-        min_iou: of a detection and its object.
-
-    Returns:
-        (M,) int64 indices of detections, and (M,) bool, False where an object has none.
-    """
-    iou = pairwise_iou(detected, true)
-    owner = iou.argmax(1, keepdim=True) if len(true) else iou.long()
-    value, index = torch.zeros_like(iou).scatter_(1, owner, iou.gather(1, owner)).max(0)
-    return index, value >= min_iou
-
-
-def with_detected_boxes(boxes: Tensor, true: list[Boxes], detected: list[Boxes], min_iou: float) -> Tensor:
-    """Boxes (M, 4) of the objects of all images, with that of its detection for each object that has one.
-
-    Args:
-        true, detected: of each image; see :func:`match_detections`.
-    """
-    rows = []
-    for own, of_image, found in zip(boxes.split([len(t) for t in true]), true, detected, strict=True):
-        if len(found):
-            index, is_found = match_detections(of_image, found, min_iou)
-            own = torch.where(is_found[:, None], found.tensor[index].to(own.dtype), own)
-        rows.append(own)
-    return torch.cat(rows)
 
 
 def sample_rois_within_area(boxes: Tensor, image: Tensor, num_images: int, max_pixels: int) -> Tensor:

@@ -41,7 +41,6 @@ class CenterKeypointProposals(nn.Module):
         gaussian_min_overlap, gaussian_rule, gaussian_sigma, focal_alpha, focal_beta, reg_loss_type, smooth_l1_beta: of
             targets and losses, see ``config.py``.
         loss_weights: factors of "loss_center_heatmap", "loss_wh" and "loss_offset".
-        propose_in_training: give proposals beside the losses.
 
     Attributes:
         takes_ignore_region: :meth:`forward` has that argument, which other proposal generators lack.
@@ -67,7 +66,6 @@ class CenterKeypointProposals(nn.Module):
         reg_loss_type: str = "smooth_l1",
         smooth_l1_beta: float = 1.0,
         loss_weights: dict[str, float],
-        propose_in_training: bool = False,
     ):
         super().__init__()
         check_values(
@@ -90,7 +88,6 @@ class CenterKeypointProposals(nn.Module):
         self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
         self.reg_loss_type, self.smooth_l1_beta = reg_loss_type, smooth_l1_beta
         self.loss_weights = loss_weights
-        self.propose_in_training = propose_in_training
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -117,7 +114,6 @@ class CenterKeypointProposals(nn.Module):
                 "loss_wh": head.WH_LOSS_WEIGHT,
                 "loss_offset": head.OFFSET_LOSS_WEIGHT,
             },
-            "propose_in_training": cfg.MODEL.ROI_MASK_HEAD.DETECTED_BOXES_IOU > 0,
         }
 
     def forward(
@@ -137,20 +133,17 @@ class CenterKeypointProposals(nn.Module):
 
         Returns:
             At test time one ``Instances`` per image with ``proposal_boxes``, ``objectness_logits`` and
-            ``proposal_classes``, best first, and no losses. In training the loss dict, and proposals only with
-            ``propose_in_training`` (masks learn from true boxes, II-B).
+            ``proposal_classes``, best first, and no losses. In training no proposals (masks learn from true boxes,
+            II-B) and the loss dict.
         """
         feature = features[self.in_feature]
         heatmap = self.head(feature)
-        proposals = []
-        if not self.training or self.propose_in_training:
-            proposals = self.propose(heatmap, partial(self.head.wh_and_offset, feature), images.image_sizes)
         if not self.training:
-            return proposals, {}
+            return self.propose(heatmap, partial(self.head.wh_and_offset, feature), images.image_sizes), {}
         targets = self.targets(heatmap.shape, gt_instances)
         wh, offset = self.head.wh_and_offset(feature, targets.cell)
         ignored = None if ignore_region is None else ignored_cells(ignore_region, self.stride)
-        return proposals, self.losses(heatmap, wh, offset, targets, ignored)
+        return [], self.losses(heatmap, wh, offset, targets, ignored)
 
     def targets(self, heatmap_shape: torch.Size, gt_instances: list[Instances]) -> CenterTargets:
         """Targets of a batch; see :func:`center_targets.encode`.

@@ -69,22 +69,11 @@ class ObjectGuidedROIHeads(nn.Module):
         The scores of detections with masks follow ``score_soft_iou_power``; given boxes keep theirs.
         """
         if self.training:
-            return [], self.mask_head.losses(self._mask_features(features), targets, self._detected(proposals, targets))
+            return [], self.mask_head.losses(self._mask_features(features), targets)
         detections = [self.select(p) for p in proposals]
         if not self.mask_on:
             return detections, {}
         return self.rescore(self.forward_with_given_boxes(features, detections)), {}
-
-    def _detected(self, proposals: list[Instances], targets: list[Instances]) -> list[Boxes] | None:
-        """The boxes that training ROIs may come from, if the mask head takes any."""
-        if not self.mask_head.detected_boxes_iou:
-            return None
-        if len(proposals) != len(targets):
-            raise ValueError(
-                "MODEL.ROI_MASK_HEAD.DETECTED_BOXES_IOU needs proposals in training; the generator "
-                "MODEL.PROPOSAL_GENERATOR.NAME gives none, CenterKeypointProposals does"
-            )
-        return [Boxes(clip_boxes(p.proposal_boxes.tensor, p.image_size)) for p in proposals]
 
     def select(self, proposals: Instances) -> Instances:
         """Proposals of one image (best first) -> detections with ``pred_boxes``, ``scores`` and ``pred_classes``.

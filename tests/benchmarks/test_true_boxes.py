@@ -26,6 +26,13 @@ def test_the_best_detection_of_each_object_gets_its_box():
     assert torch.equal(found.scores, detections().scores)
 
 
+def test_a_detection_gets_the_box_of_the_object_that_it_overlaps_most():
+    found = with_true_boxes(
+        detections([[0.0, 0.0, 14.0, 10.0]]), Boxes(torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10]]))
+    )
+    assert found.pred_boxes.tensor.tolist() == [[0, 0, 10, 10]]
+
+
 @pytest.mark.parametrize(("found", "true"), [([], TRUE), (DETECTED, [])])
 def test_nothing_detected_or_no_object_changes_nothing(found, true):
     result = with_true_boxes(detections(found), Boxes(torch.tensor(true).reshape(-1, 4)))

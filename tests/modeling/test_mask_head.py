@@ -139,18 +139,6 @@ def test_loss_is_the_mean_over_pixels_and_then_over_rois():
     torch.testing.assert_close(loss, 2 * mask_loss(logits, labels))
 
 
-def test_an_object_that_is_detected_gives_the_roi_of_the_detected_box():
-    features, targets = make_targets()
-    detected = [Boxes(torch.tensor([[42.0, 12.0, 58.0, 49.0], [5.0, 6.0, 31.0, 20.0]])), Boxes(torch.zeros(0, 4))]
-    head = make_head(loss_type="bce_dice", detected_boxes_iou=0.5)
-    with EventStorage():
-        losses = head.losses(features, targets, detected)
-        # The same as of objects whose boxes are those, with the masks that they have.
-        targets[0].gt_boxes = Boxes(detected[0].tensor.flip(0))
-        torch.manual_seed(0)
-        assert head.losses(features, targets)["loss_mask_dice"] == losses["loss_mask_dice"]
-
-
 def test_every_parameter_gets_a_gradient():
     features, targets = make_targets()
     head = make_head(norm_affine=True, loss_type="bce_dice")

@@ -1,16 +1,7 @@
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
-from objguided_d2.modeling.mask_targets import (
-    ObjectMasks,
-    jitter_boxes,
-    match_detections,
-    sample_rois_within_area,
-    with_detected_boxes,
-)
-
-TRUE = [[0.0, 0.0, 10.0, 20.0], [30.0, 4.0, 42.0, 12.0], [70.0, 0.0, 75.0, 5.0]]
-DETECTED = [[1.0, 0.0, 9.0, 20.0], [0.0, 2.0, 10.0, 20.0], [31.0, 5.0, 40.0, 12.0], [50.0, 30.0, 59.0, 39.0]]
+from objguided_d2.modeling.mask_targets import ObjectMasks, jitter_boxes, sample_rois_within_area
 
 
 def instances(size: tuple[int, int], masks: BitMasks | PolygonMasks) -> Instances:
@@ -59,27 +50,3 @@ def test_jitter_is_relative_to_the_size_of_the_box():
     center, size = (moved[:, :2] + moved[:, 2:]) / 2, moved[:, 2:] - moved[:, :2]
     torch.testing.assert_close(center.std(0), torch.tensor([2.0, 10.0]), rtol=0.1, atol=0)
     torch.testing.assert_close(size.log().std(0), torch.tensor([0.2, 0.2]), rtol=0.1, atol=0)
-
-
-def boxes_of(rows: list) -> Boxes:
-    return Boxes(torch.tensor(rows, dtype=torch.float32).reshape(-1, 4))
-
-
-def test_each_object_is_matched_to_the_detection_that_overlaps_it_most():
-    index, found = match_detections(boxes_of(TRUE), boxes_of(DETECTED), 0.6)
-    assert index[:2].tolist() == [1, 2] and found.tolist() == [True, True, False]
-    # 63 of 96 pixels are shared.
-    assert match_detections(boxes_of(TRUE), boxes_of(DETECTED), 0.66)[1].tolist() == [True, False, False]
-
-
-def test_a_detection_of_two_objects_is_that_of_the_one_that_it_overlaps_more():
-    pair = boxes_of([[10, 0, 20, 10], [0, 0, 10, 10]])
-    assert match_detections(pair, boxes_of([[0, 0, 14, 10]]), 0.1)[1].tolist() == [False, True]
-    assert match_detections(boxes_of([]), boxes_of(DETECTED), 0.5)[1].tolist() == []
-
-
-def test_detected_boxes_take_the_place_of_those_of_their_objects_alone():
-    given = torch.arange(16.0).view(4, 4)
-    true = [boxes_of(TRUE), boxes_of(TRUE[:1])]
-    boxes = with_detected_boxes(given, true, [boxes_of(DETECTED), boxes_of([])], 0.5)
-    assert boxes.tolist() == [DETECTED[1], DETECTED[2], given[2].tolist(), given[3].tolist()]

@@ -5,7 +5,6 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from objguided_d2.config import get_cfg
 from objguided_d2.modeling import ragged_masks
 from tests.modeling.models import LOSSES, disk_batch, ignoring_batch, predicting_model, small_cfg, training_losses
 from tests.structures.masks import largest_pieces_of
@@ -34,32 +33,6 @@ def test_without_refinement_there_is_no_refinement_loss_nor_head():
     model = build_model(cfg)
     assert set(training_losses(model, disk_batch([(64, 64)], [2]))) == LOSSES - {"loss_refine"}
     assert not [name for name, _ in model.named_parameters() if "refine" in name]
-
-
-def test_masks_learn_from_detected_boxes_where_the_key_says_so(monkeypatch, device):
-    torch.manual_seed(0)
-    cfg = small_cfg(device=str(device))
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    cfg.MODEL.ROI_MASK_HEAD.DETECTED_BOXES_IOU = 0.3
-    model = build_model(cfg)
-    given = []
-    losses_of = model.roi_heads.mask_head.losses
-    monkeypatch.setattr(model.roi_heads.mask_head, "losses", lambda *args: given.append(args[2]) or losses_of(*args))
-    losses = training_losses(model, disk_batch([(64, 96), (70, 50)], [4, 0]))
-    assert set(losses) == LOSSES
-    sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
-    (boxes,) = given
-    assert all(len(of_image) for of_image in boxes) and not any(of_image.tensor.requires_grad for of_image in boxes)
-    # Clipped to (height, width) of each image.
-    assert (boxes[1].tensor[:, 2] <= 50).all() and (boxes[1].tensor[:, 3] <= 70).all()
-
-
-def test_detected_boxes_need_a_generator_that_proposes_in_training():
-    cfg = get_cfg("dsb2018/keypoint_graph_R_18_256")
-    cfg.MODEL.DEVICE, cfg.MODEL.ROI_MASK_HEAD.DETECTED_BOXES_IOU = "cpu", 0.5
-    with pytest.raises(ValueError, match="DETECTED_BOXES_IOU"):
-        training_losses(build_model(cfg), disk_batch([(64, 64)], [2]))
 
 
 def test_refinement_changes_nothing_at_test_time():
@@ -238,7 +211,6 @@ def test_proposals_without_classes_are_refused_where_there_are_several():
         ("MODEL.ROI_MASK_HEAD.PASTE_MODE", "nearest"),
         ("MODEL.ROI_MASK_HEAD.MASK_NMS_THRESH", 1.5),
         ("MODEL.ROI_MASK_HEAD.GRID", "corners"),
-        ("MODEL.ROI_MASK_HEAD.DETECTED_BOXES_IOU", 1.5),
         ("MODEL.ROI_MASK_HEAD.REFINE.D", 0.0),
         ("TEST.DETECTIONS_PER_IMAGE", 0),
     ],
