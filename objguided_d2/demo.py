@@ -122,7 +122,7 @@ def _count(labels: "np.ndarray") -> int:
     """Objects that a picture of the label image shows: those that others cover entirely have no pixel."""
     import numpy as np
 
-    return np.count_nonzero(np.unique(labels))
+    return int(np.count_nonzero(np.unique(labels)))
 
 
 def _labels(predictor: "Predictor", samples: "Sequence[Sample]") -> "list[np.ndarray]":
