@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, BoxMode, Instances, pairwise_iou
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from objguided_d2.engine.setup import check_config, merge_options
+from objguided_d2.engine.setup import check_config
 from objguided_d2.engine.trainer import Trainer
 from objguided_d2.inference.pretrained import load_pretrained
 from objguided_d2.modeling.meta_arch import ObjectGuidedRCNN
@@ -90,7 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="nuclei", help="object-guided model (default: %(default)s)")
     parser.add_argument("--dataset", default="dsb2018_val", help="registered name (default: %(default)s)")
     parser.add_argument("--output", default="output/true_boxes", help="folder of both evaluations")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="pairs over the model's config")
     args = parser.parse_args(argv)
     try:
         loaded = load_pretrained(args.model)
@@ -99,14 +98,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = loaded.cfg.clone()
         cfg.defrost()
         cfg.DATASETS.TEST, cfg.TEST.EVALUATORS, cfg.DATALOADER.NUM_WORKERS = (args.dataset,), ["coco"], 0
-        merge_options(cfg, args.opts)
+        cfg.OUTPUT_DIR = args.output
+        check_config(cfg, eval_only=True, resume=True)
         rows = []
         for name, model in (
             ("detected boxes", loaded.model),
             ("true boxes", TrueBoxes(loaded.model, dataset_boxes(args.dataset))),
         ):
             cfg.OUTPUT_DIR = f"{args.output}/{name.replace(' ', '_')}"
-            check_config(cfg, eval_only=True, resume=True)
             results = Trainer.test(cfg, model)["segm"]
             rows.append([name, *(results[metric] for metric in ("AP", "AP50", "AP75"))])
     except (ValueError, OSError) as error:

@@ -86,6 +86,8 @@ def test_masks_are_made_in_boxes_scaled_to_the_network(monkeypatch):
     assert output["instances"].image_size == (32, 24)
 
 
-def test_a_model_without_centers_is_refused_in_one_line(capsys):
-    assert main(["--model", "no_such_model"]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+@pytest.mark.parametrize("arguments", [["--model", "no_such_model"], ["--dataset", "no_such_dataset"]])
+def test_what_there_is_not_is_refused_in_one_line(capsys, tmp_path, arguments):
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and arguments[1] in error and error.count("\n") == 1
