@@ -3,8 +3,8 @@
     python -m benchmarks.true_boxes --model nuclei --dataset dsb2018_val
 
 Of the detections that overlap an object most (IoU of the boxes 0.1 or more), the best gets the object's box; the mask
-head makes its mask there, and all else follows as ever: scores, suppression, label maps. The same as
-:mod:`benchmarks.missing_ap` for what only the model can repair.
+head makes its mask there, and scores and suppression follow from that. This is the oracle that
+:mod:`benchmarks.missing_ap`, which has predictions alone, cannot ask.
 """
 
 import argparse
