@@ -83,7 +83,7 @@ def write_synthetic_dataset(
             if split == "test" and not count:
                 continue
             writer = CocoWriter(staging / split, ["object"] if single_class else kinds)
-            for k in tqdm(range(count), desc=f"synthetic {split}", unit="image"):
+            for k in tqdm(range(count), desc=f"synthetic {split}", unit="image", disable=None):
                 kind = kinds[k % len(kinds)]
                 rng = np.random.default_rng([seed, SPLITS.index(split), k])
                 image, masks = make_image(kind, size, rng)
