@@ -1,9 +1,18 @@
 "use strict";
 // The data of the page: kinds, runs (names), colors, and images with truth and the predictions of each run.
 const data = JSON.parse(document.getElementById("viewer-data").textContent);
+data.images.forEach((image) => { image.predictions = image.predictions.map(asObjects); });
 const PAIR_IOU = 0.5, CORRECT_IOU = 0.75;
 const state = { threshold: data.threshold, runs: data.runs.map(() => true), kinds: {}, current: 0, order: [] };
 data.kinds.forEach((kind) => { state.kinds[kind] = true; });
+
+// The lists of a run's predictions on an image as one object for each.
+function asObjects({ score, outline, area, overlaps, in_crowd }) {
+  const crowd = new Set(in_crowd);
+  return score.map((s, i) => (
+    { score: s, outline: outline[i], area: area[i], overlaps: overlaps[i], in_crowd: crowd.has(i) }
+  ));
+}
 
 function aboveThreshold(predictions) {
   return predictions.filter((p) => p.score >= state.threshold);
@@ -70,7 +79,12 @@ function drawOutline(context, pieces, color, dashed, scale) {
   context.setLineDash(dashed ? [3, 2] : []);
   for (const piece of pieces) {
     context.beginPath();
-    for (let i = 0; i < piece.length; i += 2) context.lineTo((piece[i] + 0.5) * scale, (piece[i + 1] + 0.5) * scale);
+    let x = 0.5, y = 0.5;
+    for (let i = 0; i < piece.length; i += 2) {
+      x += piece[i];
+      y += piece[i + 1];
+      context.lineTo(x * scale, y * scale);
+    }
     context.closePath();
     context.stroke();
   }

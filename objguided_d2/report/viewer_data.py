@@ -53,41 +53,42 @@ def viewer_image(compared: Sequence[ComparedImage], image_root: Path, max_side: 
     }
 
 
-def viewer_predictions(compared: ComparedImage) -> list[dict[str, Any]]:
-    """The predictions of one run on one image, in their order.
+def viewer_predictions(compared: ComparedImage) -> dict[str, list]:
+    """The predictions of one run on one image, those that have a pixel, in their order.
 
     Args:
         compared: all predictions, however low their scores, beside the truth.
 
     Returns:
-        score, outline, area (of the pixels it has in the label map), overlaps ([object of its class, shared pixels],
-        ...) of each prediction that has a pixel, and in_crowd of those that lie in crowd regions.
+        a list of each of score, outline, area (of the pixels it has in the label map) and overlaps ([object of its
+        class, shared pixels], ...), and in_crowd, the positions of those that lie in crowd regions. Lists are half the
+        size of an object for each prediction, and a page opens as much sooner as it is smaller.
     """
     overlaps = compared.overlaps_in_class
-    predictions = []
-    for p, box in enumerate(compared.boxes):
-        if box is None:
-            continue
-        shared = np.flatnonzero(overlaps.intersection[p])
-        predictions.append(
-            {
-                # Cut off, not rounded: a score under a threshold of up to three digits stays under it.
-                "score": math.floor(1000 * float(compared.scores[p]) + 1e-6) / 1000,
-                "outline": outline(compared.label_map[box] == p + 1, box[1].start, box[0].start),
-                "area": int(overlaps.predicted_area[p]),
-                "overlaps": [[int(g), int(overlaps.intersection[p, g])] for g in shared],
-                **({"in_crowd": True} if compared.ignored[p] else {}),
-            }
-        )
-    return predictions
+    visible = [p for p, box in enumerate(compared.boxes) if box is not None]
+    outlines, shared = [], []
+    for p in visible:
+        box = compared.boxes[p]
+        outlines.append(outline(compared.label_map[box] == p + 1, box[1].start, box[0].start))
+        objects = np.flatnonzero(overlaps.intersection[p])
+        shared.append([[int(g), int(overlaps.intersection[p, g])] for g in objects])
+    return {
+        # Cut off, not rounded: a score under a threshold of up to three digits stays under it.
+        "score": [math.floor(1000 * float(compared.scores[p]) + 1e-6) / 1000 for p in visible],
+        "outline": outlines,
+        "area": [int(overlaps.predicted_area[p]) for p in visible],
+        "overlaps": shared,
+        "in_crowd": [i for i, p in enumerate(visible) if compared.ignored[p]],
+    }
 
 
 def outline(mask: np.ndarray, left: int, top: int) -> list[list[int]]:
-    """The outer contours of a mask: a list x, y, x, y, ... for each component, in pixels of the image.
+    """The outer contours of a mask, a list for each component: x, y of its first vertex in pixels of the image, then
+    the steps x, y from vertex to vertex, which are shorter to write.
 
     Args:
         mask: (h, w) bool, a window of the image whose first pixel is (``left``, ``top``).
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     pieces = [cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True).reshape(-1, 2) for contour in contours]
-    return [(piece + [left, top]).ravel().tolist() for piece in pieces]
+    return [np.diff(piece + [left, top], axis=0, prepend=0).ravel().tolist() for piece in pieces]

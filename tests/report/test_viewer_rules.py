@@ -78,11 +78,12 @@ def test_kinds_and_accuracy_of_the_page_are_those_of_the_package(tmp_path, thres
         {"areas": image.overlaps.true_area.tolist(), "predictions": [viewer_predictions(image)]} for image in images
     ]
     script = SCRIPT.read_text()
-    functions = script[script.index("function aboveThreshold") : script.index("const pictures")]
+    functions = script[script.index("function asObjects") : script.index("const pictures")]
     program = f"""
         const PAIR_IOU = 0.5, CORRECT_IOU = 0.75, state = {{ threshold: {threshold} }};
         {functions}
         console.log(JSON.stringify({json.dumps(data)}.map((image) => {{
+          image.predictions = image.predictions.map(asObjects);
           const {{ predicted, truth }} = classify(image, image.predictions[0]);
           return [predicted, truth, accuracy(image, 0)];
         }})));
