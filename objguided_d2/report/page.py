@@ -1,6 +1,5 @@
 """The page of a comparison: one HTML file that needs no network."""
 
-import base64
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -8,10 +7,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..utils.atomic_write import write_text
+from .data_uri import jpeg_data_uri
 from .error_kinds import KINDS
 from .panels import legend_colors
 
@@ -111,14 +110,12 @@ def _figure(figure: Figure) -> str:
     if isinstance(figure.content, str):
         picture = figure.content.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
     else:
-        # A photograph as PNG would be most of the page; full color resolution keeps thin colored outlines.
-        options = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-        _, encoded = cv2.imencode(".jpg", figure.content[..., ::-1], options)
-        source = base64.b64encode(encoded).decode("ascii")
+        # Photographs as PNG would be most of the page.
+        source = jpeg_data_uri(figure.content[..., ::-1], 90, full_color=True)
         height, width = figure.content.shape[:2]
         # With its size, an image that loads late does not push away what is being looked at.
         size = f'width="{width}" height="{height}"'
-        picture = f'<img src="data:image/jpeg;base64,{source}" alt="{alt}" {size} loading="lazy">'
+        picture = f'<img src="{source}" alt="{alt}" {size} loading="lazy">'
     wide = ' class="wide"' if figure.wide else ""
     return (
         f"<figure{wide}>{picture}<figcaption><b>{html.escape(figure.title)}.</b> "
