@@ -106,8 +106,8 @@ def _train_peer(peer: str, kind: Kind, minutes: float, folder: Path, args: argpa
     model, labels = folder / f"{peer}_model", folder / peer
     common = ["--threads", str(args.threads)]
     python = [args.peers_python, "-m"]
-    _run_into(model, [*python, "benchmarks.peers.train", peer, *train, *common, "--minutes", str(minutes)])
-    _run_into(labels, [*python, "benchmarks.peers.predict", peer, *val, *common, "--model", str(model)])
+    _run_into(model, [*python, "benchmarks.peers.train", peer, *train, *common, "--minutes", str(minutes)], anew=True)
+    _run_into(labels, [*python, "benchmarks.peers.predict", peer, *val, *common, "--model", str(model)], anew=False)
     return labels
 
 
@@ -116,12 +116,16 @@ def _coco_options(dataset: str) -> list[str]:
     return ["--annotations", str(annotations), "--images", str(images)]
 
 
-def _run_into(folder: Path, command: Sequence[str]) -> None:
-    """Run ``command --output folder`` unless it has ended before; the folder appears when it ends."""
+def _run_into(folder: Path, command: Sequence[str], *, anew: bool) -> None:
+    """Run ``command --output folder`` unless it has ended before; the folder appears when it ends.
+
+    anew: what an interrupted call has written is of no use to the next.
+    """
     if folder.exists():
         return
     unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    if anew:
+        shutil.rmtree(unfinished, ignore_errors=True)
     run_command([*command, "--output", str(unfinished)])
     unfinished.rename(folder)
 

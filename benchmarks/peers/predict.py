@@ -1,4 +1,4 @@
-"""Write the label images of a peer, as ``objguided compare`` takes them.
+"""Write the label images of a peer, as ``objguided compare`` takes them; those that are there are kept.
 
     python -m benchmarks.peers.predict stardist --model output/peers/stardist \
         --annotations dsb2018/annotations/dsb2018_val.json --images dsb2018/val --output output/peers/stardist_val
@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         predict = load(args.method, args.model, args.threads)
         for file in list(image_files(args.annotations, args.images))[: args.limit]:
-            write_labels(args.output / f"{file.stem}.tif", predict(read_image(file)))
+            labels = args.output / f"{file.stem}.tif"
+            if not labels.exists():
+                write_labels(labels, predict(read_image(file)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

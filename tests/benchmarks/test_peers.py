@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from benchmarks.peers import predict
 from benchmarks.peers.dataset import LabeledImage, hold_out, image_files, paint_labels, read_dataset, write_labels
 from benchmarks.peers.drawn_cells import draw_cells, write_cells
 from benchmarks.peers.methods import count_steps
@@ -98,6 +99,23 @@ def test_label_images_are_16_bits_deep(tmp_path):
     assert written.dtype == np.uint16 and np.array_equal(written, labels)
     with pytest.raises(ValueError, match="65536 objects"):
         write_labels(tmp_path / "b.tif", np.array([[65536]]))
+
+
+def test_a_second_call_predicts_what_the_first_left(coco, tmp_path, monkeypatch):
+    seen = []
+
+    def find_one_object(image):
+        seen.append(int(image[0, 0, 0]))
+        if len(seen) == 2:
+            raise OSError("no space left")
+        return np.ones(image.shape[:2], np.int32)
+
+    monkeypatch.setattr(predict, "load", lambda *_: find_one_object)
+    paths = ["--annotations", str(coco[0]), "--images", str(coco[1]), "--output", str(tmp_path / "out")]
+    arguments = ["stardist", "--model", "m", *paths]
+    assert [predict.main(arguments), predict.main(arguments)] == [1, 0]
+    assert seen == [1, 2, 2]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["image_1.tif", "image_2.tif"]
 
 
 def test_steps_fill_the_minutes():

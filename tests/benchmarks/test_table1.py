@@ -18,12 +18,13 @@ def commands(monkeypatch, tmp_path):
     def run(command):
         run.found.append(list(command))
         folder = Path(command[command.index("OUTPUT_DIR" if "OUTPUT_DIR" in command else "--output") + 1])
-        folder.mkdir(parents=True)
+        run.unfinished.append(folder.exists())
+        folder.mkdir(parents=True, exist_ok=True)
         if run.failing and run.failing in command:
             raise subprocess.CalledProcessError(1, command)
         (folder / "model_final.pth").touch()
 
-    run.found, run.failing = [], ""
+    run.found, run.failing, run.unfinished = [], "", []
     monkeypatch.setattr(table1, "run_command", run)
     monkeypatch.setattr(suite_module, "run_command", run)
     return run
@@ -65,10 +66,20 @@ def test_a_failed_peer_is_run_again_and_nothing_else(commands, tmp_path, capsys)
     options = ("--only", "neurons", "--minutes", "1", "--peers-python", "python")
     assert main(tmp_path, *options) == 1
     assert "benchmarks.peers.predict stardist" in capsys.readouterr().err
-    commands.failing, commands.found[:] = "", []
+    commands.failing, commands.found[:], commands.unfinished[:] = "", [], []
     assert main(tmp_path, *options) == 0
     modules = [command[2] for command in commands.found]
     assert modules == ["benchmarks.peers.predict", "benchmarks.peers.train", "benchmarks.peers.predict", "objguided_d2"]
+    assert commands.unfinished[0], "a prediction goes on from the images that it has"
+
+
+def test_an_interrupted_training_of_a_peer_starts_anew(commands, tmp_path):
+    commands.failing = "benchmarks.peers.train"
+    options = ("--only", "neurons", "--minutes", "1", "--peers-python", "python")
+    assert main(tmp_path, *options) == 1
+    commands.failing, commands.unfinished[:] = "", []
+    assert main(tmp_path, *options) == 0
+    assert not commands.unfinished[0]
 
 
 def test_images_are_a_budget_of_the_systems_alone(commands, tmp_path):
