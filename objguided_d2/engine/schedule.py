@@ -1,6 +1,7 @@
 """Training by the clock: SOLVER.MAX_MINUTES and a learning rate that follows the elapsed fraction of it."""
 
 import datetime
+import logging
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from detectron2.solver import LRMultiplier
 from detectron2.solver import build_lr_scheduler as build_iteration_scheduler
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventStorage
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingClock(HookBase):
@@ -107,7 +110,16 @@ class ClockedPrinter(CommonMetricPrinter):
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: TrainingClock) -> LRMultiplier:
-    """Detectron2's scheduler, or its clocked form where SOLVER.MAX_MINUTES is set."""
+    """Detectron2's scheduler, or its clocked form where SOLVER.MAX_MINUTES is set.
+
+    A warning says when all iterations are warm-up: Detectron2's schedule has decayed to nothing before it ends.
+    """
+    if cfg.SOLVER.WARMUP_ITERS >= cfg.SOLVER.MAX_ITER > 1:
+        logger.warning(
+            "SOLVER.WARMUP_ITERS %d is not less than SOLVER.MAX_ITER %d: little is learned; a tenth of it is usual",
+            cfg.SOLVER.WARMUP_ITERS,
+            cfg.SOLVER.MAX_ITER,
+        )
     if clock.max_minutes <= 0:
         return build_iteration_scheduler(cfg, optimizer)
     plain = cfg.clone()

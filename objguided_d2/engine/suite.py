@@ -127,5 +127,8 @@ def run_command(command: Sequence[str]) -> None:
 def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:
     if minutes is not None:
         return ["SOLVER.MAX_MINUTES", str(float(minutes)), "SOLVER.MAX_ITER", str(10**9)]
-    batch = get_cfg(config).SOLVER.IMS_PER_BATCH
-    return ["SOLVER.MAX_MINUTES", "0.0", "SOLVER.MAX_ITER", str(max(1, images // batch))]
+    solver = get_cfg(config).SOLVER
+    steps = max(1, images // solver.IMS_PER_BATCH)
+    # Configs have the warm-up of a long training; one that ended in it would have learned nothing.
+    warmup = min(solver.WARMUP_ITERS, steps // 10)
+    return ["SOLVER.MAX_MINUTES", "0.0", "SOLVER.MAX_ITER", str(steps), "SOLVER.WARMUP_ITERS", str(warmup)]

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 from torch import nn
@@ -47,3 +49,11 @@ def test_few_iterations_left_also_lower_the_rate():
 def test_warmup_goes_by_iterations(method, expected):
     options = "SOLVER.MAX_MINUTES", 10.0, "SOLVER.STEPS", (), "SOLVER.WARMUP_ITERS", 4, "SOLVER.WARMUP_FACTOR", 0.2
     assert rates([0, 3, 4, 5, 6], *options, "SOLVER.WARMUP_METHOD", method) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("iterations", "warns"), [(100, True), (99, True), (1000, False)])
+def test_a_training_that_is_all_warm_up_is_said(iterations, warns, caplog):
+    with caplog.at_level(logging.WARNING):
+        found = rates([0] * min(iterations, 150), *COSINE, "SOLVER.WARMUP_ITERS", 100, "SOLVER.MAX_ITER", iterations)
+    assert ("WARMUP_ITERS 100 is not less" in caplog.text) == warns
+    assert (max(found) < 0.002) == warns

@@ -58,6 +58,13 @@ def test_image_budget_is_in_whole_batches(commands, tmp_path):
     assert command[command.index("SOLVER.MAX_MINUTES") + 1] == "0.0"
 
 
+@pytest.mark.parametrize(("images", "warmup"), [(312, 7), (1003, 25), (40000, 100)])
+def test_few_images_are_not_all_spent_on_warm_up(commands, tmp_path, images, warmup):
+    train_suite(Suite.read(CONFIGS / "dsb2018/suite_small.yaml"), tmp_path, minutes=None, images=images)
+    command = commands.found[0]
+    assert command[command.index("SOLVER.WARMUP_ITERS") + 1] == str(warmup)
+
+
 def test_failed_run_ends_the_suite_and_keeps_the_rest(commands, tmp_path):
     suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
     train_suite(Suite(suite.dataset, suite.configs[:1]), tmp_path, minutes=1, images=None)
