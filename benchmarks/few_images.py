@@ -51,6 +51,7 @@ class Experiment:
         draws: of images, for each count but all.
         scratch_draws: those of them that are trained on from scratch as well.
         steps, minutes: budget of each run.
+        options: pairs KEY, VALUE over the config of each run.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Experiment:
     scratch_draws: int = 3
     steps: int | None = None
     minutes: float | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scratch_draws=args.draws if args.scratch_draws is None else args.scratch_draws,
         steps=args.steps,
         minutes=args.minutes,
+        options=tuple(args.opts),
     )
     try:
         results = run_experiment(experiment, args.output)
@@ -216,6 +219,7 @@ def _train(experiment: Experiment, data: LabeledImages, start: str, count: int, 
         minutes=experiment.minutes,
         from_scratch=start == SCRATCH,
         seed=draw,
+        options=experiment.options,
     )
     return Result(start, count, draw, report.steps, report.minutes, _test(experiment.test, bundle, folder))
 
@@ -246,6 +250,7 @@ def _once(folder: Path, run: Callable[[Path], Result]) -> Result:
 def _check_same(experiment: Experiment, path: Path) -> None:
     """More counts and draws may come to an experiment; with another model, data or budget it is another one."""
     fixed = {name: value for name, value in asdict(experiment).items() if name not in _MAY_GROW}
+    fixed["options"] = list(experiment.options)  # As JSON has it.
     if path.is_file() and (former := json.loads(path.read_text(encoding="utf-8"))) != fixed:
         differing = ", ".join(name for name in fixed if fixed[name] != former.get(name))
         raise FinetuneError(f"{path.parent} is of an experiment with another {differing}; choose another --output")
@@ -282,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, help="of each training (default: that of finetune)")
     parser.add_argument("--minutes", type=float, help="of each training, in place of steps")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="over the config of each training, at the end")
     return parser
 
 
