@@ -301,8 +301,7 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.ADAM_BETAS = [0.9, 0.999]
     # End by wall-clock after this many minutes of training steps (evaluation and checkpoints not counted); 0 = off.
-    # The learning rate then follows the elapsed fraction, warm-up is over after a tenth of the time at the latest, and
-    # MAX_ITER stays as an upper bound.
+    # The learning rate then follows the elapsed fraction, and MAX_ITER stays as an upper bound.
     cfg.SOLVER.MAX_MINUTES = 0.0
     # From this fraction of the training on, BatchNorm uses population statistics, measured on TEST.PRECISE_BN.NUM_ITER
     # batches, as it does at test time; 1 = never; 0 = from the beginning on, by the statistics of MODEL.WEIGHTS. Ours:

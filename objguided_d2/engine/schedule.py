@@ -15,9 +15,6 @@ from detectron2.utils.events import CommonMetricPrinter, EventStorage
 
 logger = logging.getLogger(__name__)
 
-# Largest fraction of the time budget that warm-up takes: how many iterations will fit is not known beforehand.
-_WARMUP_FRACTION = 0.1
-
 
 class TrainingClock(HookBase):
     """Counts the seconds spent in training steps, not in evaluation or checkpoints, and ends the run by them.
@@ -63,9 +60,7 @@ class TrainingClock(HookBase):
 
 
 class ClockedLR(LRMultiplier):
-    """Detectron2's schedule at the larger of the fractions of the time and of MAX_ITER.
-
-    Warm-up follows iterations, and is over after a tenth of the time at the latest.
+    """Detectron2's schedule at the larger of the fractions of the time and of MAX_ITER; warm-up follows iterations.
 
     Args:
         schedule: Detectron2's scheduler for the same optimizer, without warm-up.
@@ -94,10 +89,9 @@ class ClockedLR(LRMultiplier):
 
     def _warmup_multiplier(self) -> float:
         iters, factor, method = self._warmup
-        progress = max(self.last_epoch / iters if iters else 1.0, self._fraction() / _WARMUP_FRACTION)
-        if progress >= 1:
+        if self.last_epoch >= iters:
             return 1.0
-        return factor if method == "constant" else factor + (1 - factor) * progress
+        return factor if method == "constant" else factor + (1 - factor) * self.last_epoch / iters
 
 
 class ClockedPrinter(CommonMetricPrinter):

@@ -48,14 +48,7 @@ def test_few_iterations_left_also_lower_the_rate():
 @pytest.mark.parametrize(("method", "expected"), [("linear", [0.2, 0.4, 0.6, 0.8, 1.0]), ("constant", [0.2] * 4 + [1])])
 def test_warmup_goes_by_iterations(method, expected):
     options = "SOLVER.MAX_MINUTES", 10.0, "SOLVER.STEPS", (), "SOLVER.WARMUP_ITERS", 4, "SOLVER.WARMUP_FACTOR", 0.2
-    minutes = [0, 0.1, 0.2, 0.3, 0.4]
-    assert rates(minutes, *options, "SOLVER.WARMUP_METHOD", method) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("method", "expected"), [("linear", [0.2, 0.6, 0.8, 1, 1]), ("constant", [0.2] * 3 + [1, 1])])
-def test_warmup_is_over_after_a_tenth_of_the_time(method, expected):
-    options = "SOLVER.MAX_MINUTES", 10.0, "SOLVER.STEPS", (), "SOLVER.WARMUP_ITERS", 80, "SOLVER.WARMUP_FACTOR", 0.2
-    assert rates([0, 0.5, 0.75, 1, 7], *options, "SOLVER.WARMUP_METHOD", method) == pytest.approx(expected)
+    assert rates([0, 3, 4, 5, 6], *options, "SOLVER.WARMUP_METHOD", method) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("iterations", "warns"), [(100, True), (99, True), (1000, False)])
