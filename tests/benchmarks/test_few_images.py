@@ -63,6 +63,8 @@ def test_runs_are_made_once_and_more_of_them_come_to_the_same_folder(toy_data, t
     assert "error: no time" in capsys.readouterr().err
     assert main([*command, "--counts", "1", "--only", "2"]) == 1
     assert "another only" in capsys.readouterr().err
+    assert main([*command, "INPUT.COPY_PASTE_PROB", "0.5"]) == 1
+    assert "another options" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["--train", "--test"])
