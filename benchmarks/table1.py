@@ -106,8 +106,9 @@ def _train_peer(peer: str, kind: Kind, minutes: float, folder: Path, args: argpa
     model, labels = folder / f"{peer}_model", folder / peer
     common = ["--threads", str(args.threads)]
     python = [args.peers_python, "-m"]
-    _run_into(model, [*python, "benchmarks.peers.train", peer, *train, *common, "--minutes", str(minutes)], anew=True)
-    _run_into(labels, [*python, "benchmarks.peers.predict", peer, *val, *common, "--model", str(model)], anew=False)
+    _run_into(model, [*python, "benchmarks.peers.train", peer, *train, *common, "--minutes", str(minutes)])
+    predict = [*python, "benchmarks.peers.predict", peer, *val, *common, "--model", str(model)]
+    _run_into(labels, [*predict, "--resume"], resume=True)
     return labels
 
 
@@ -116,15 +117,15 @@ def _coco_options(dataset: str) -> list[str]:
     return ["--annotations", str(annotations), "--images", str(images)]
 
 
-def _run_into(folder: Path, command: Sequence[str], *, anew: bool) -> None:
+def _run_into(folder: Path, command: Sequence[str], *, resume: bool = False) -> None:
     """Run ``command --output folder`` unless it has ended before; the folder appears when it ends.
 
-    anew: what an interrupted call has written is of no use to the next.
+    resume: the command goes on from what an interrupted call has written.
     """
     if folder.exists():
         return
     unfinished = folder.with_name(f".{folder.name}")
-    if anew:
+    if not resume:
         shutil.rmtree(unfinished, ignore_errors=True)
     run_command([*command, "--output", str(unfinished)])
     unfinished.rename(folder)

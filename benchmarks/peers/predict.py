@@ -1,4 +1,4 @@
-"""Write the label images of a peer, as ``objguided compare`` takes them; those that are there are kept.
+"""Write the label images of a peer, as ``objguided compare`` takes them.
 
     python -m benchmarks.peers.predict stardist --model output/peers/stardist \
         --annotations dsb2018/annotations/dsb2018_val.json --images dsb2018/val --output output/peers/stardist_val
@@ -20,12 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="what benchmarks.peers.train wrote")
     add_dataset_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="folder for NAME.tif of each image")
+    parser.add_argument("--resume", action="store_true", help="keep the label images that are there, of the same model")
     args = parser.parse_args(argv)
     try:
         predict = load(args.method, args.model, args.threads)
         for file in list(image_files(args.annotations, args.images))[: args.limit]:
             labels = args.output / f"{file.stem}.tif"
-            if not labels.exists():
+            if not (args.resume and labels.exists()):
                 write_labels(labels, predict(read_image(file)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

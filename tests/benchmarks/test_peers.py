@@ -101,7 +101,7 @@ def test_label_images_are_16_bits_deep(tmp_path):
         write_labels(tmp_path / "b.tif", np.array([[65536]]))
 
 
-def test_a_second_call_predicts_what_the_first_left(coco, tmp_path, monkeypatch):
+def test_a_resumed_call_predicts_what_the_first_left_and_any_other_all(coco, tmp_path, monkeypatch):
     seen = []
 
     def find_one_object(image):
@@ -112,10 +112,12 @@ def test_a_second_call_predicts_what_the_first_left(coco, tmp_path, monkeypatch)
 
     monkeypatch.setattr(predict, "load", lambda *_: find_one_object)
     paths = ["--annotations", str(coco[0]), "--images", str(coco[1]), "--output", str(tmp_path / "out")]
-    arguments = ["stardist", "--model", "m", *paths]
+    arguments = ["stardist", "--model", "m", "--resume", *paths]
     assert [predict.main(arguments), predict.main(arguments)] == [1, 0]
     assert seen == [1, 2, 2]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["image_1.tif", "image_2.tif"]
+    arguments.remove("--resume")
+    assert predict.main(arguments) == 0 and seen == [1, 2, 2, 1, 2]
 
 
 def test_steps_fill_the_minutes():
