@@ -287,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, help="of each training (default: that of finetune)")
     parser.add_argument("--minutes", type=float, help="of each training, in place of steps")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="over the config of each training; not after --counts")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="over each training's config; not after --counts")
     return parser
 
 
