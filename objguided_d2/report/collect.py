@@ -50,7 +50,7 @@ class Comparison:
     @property
     def score_thresholds(self) -> dict[str, float]:
         """Run name -> the score from which its predictions go into label maps."""
-        return {run.name: self.options.score_threshold_of(run) for run in self.runs}
+        return {name: score.score_threshold for name, score in self.scores.items()}
 
     @property
     def image_root(self) -> Path:
@@ -98,7 +98,7 @@ def collect(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
             dataset_name,
             ground_truth,
             limit=options.limit,
-            score_threshold=options.score_threshold_of(run),
+            score_threshold=options.score_threshold,
             boundary_distance=options.boundary_distance,
         )
         for run in tqdm(runs, desc="score", unit="run", disable=None)

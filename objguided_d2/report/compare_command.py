@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from .options import Options
+from .options import BEST, Options
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -51,8 +52,20 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="folder for the page")
     parser.add_argument("--limit", type=int, default=Options.limit, help="detections per image (default: %(default)s)")
     parser.add_argument(
-        "--score-threshold", type=float, help="of label maps (default: TEST.LABEL_MAP_SCORE_THRESH of each run)"
+        "--score-threshold",
+        type=_score_threshold,
+        help="of label maps, or best: with which each run has its best F1 at IoU 0.5 on these images (default: "
+        "TEST.LABEL_MAP_SCORE_THRESH of each run)",
     )
     parser.add_argument("--ablation", type=Path, help="ablation.json of tools/ablate.py, to show as bars")
     parser.add_argument("--no-speed", action="store_true", help="do not measure speed and memory")
     return parser
+
+
+def _score_threshold(text: str) -> float | Literal["best"]:
+    if text == BEST:
+        return BEST
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {BEST!r}") from None

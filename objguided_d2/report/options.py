@@ -1,10 +1,9 @@
 """The options of a comparison, without what imports the models."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
-if TYPE_CHECKING:
-    from .runs import Run
+BEST: Literal["best"] = "best"
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Options:
     Attributes:
         limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
         score_threshold: of label maps, panels and the viewer's start; None is that of each run
-            (TEST.LABEL_MAP_SCORE_THRESH).
+            (TEST.LABEL_MAP_SCORE_THRESH), BEST the one with which each run has its best F1 at IoU 0.5 here.
         boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
         resamples: of the bootstrap.
         max_side: larger images are shrunk to it in the viewer.
@@ -22,12 +21,8 @@ class Options:
     """
 
     limit: int = 500
-    score_threshold: float | None = None
+    score_threshold: float | Literal["best"] | None = None
     boundary_distance: int = 2
     resamples: int = 1000
     max_side: int = 640
     with_speed: bool = True
-
-    def score_threshold_of(self, run: "Run") -> float:
-        """The score from which predictions of a run go into label maps."""
-        return run.score_threshold if self.score_threshold is None else self.score_threshold

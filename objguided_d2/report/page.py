@@ -44,13 +44,13 @@ class Page:
         figures: in their order.
         runs: names of the methods.
         images: see :func:`.viewer_data.viewer_image`.
-        score_threshold: where the viewer's slider starts.
+        score_thresholds: of each method, in the viewer until its slider is moved.
     """
 
     title: str
     introduction: str
     runs: Sequence[str]
-    score_threshold: float
+    score_thresholds: Sequence[float]
     tables: list[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     images: list[dict] = field(default_factory=list)
@@ -63,7 +63,7 @@ def render(page: Page) -> str:
         "kinds": list(KINDS),
         "colors": legend_colors(),
         "truthColor": "#ffffff",
-        "threshold": page.score_threshold,
+        "thresholds": list(page.score_thresholds),
         "images": page.images,
     }
     parts = {
@@ -74,7 +74,7 @@ def render(page: Page) -> str:
         "run_toggles": "\n".join(_toggle("run", k, name) for k, name in enumerate(page.runs)),
         "kind_toggles": "\n".join(_toggle("kind", kind, kind, legend_colors()[kind]) for kind in KINDS),
         "sort_options": _sort_options(page.runs),
-        "threshold": f"{page.score_threshold:g}",
+        "threshold": _shown_threshold(page.score_thresholds),
         # "</" would end the script element.
         "data": json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
         "script": _file("viewer.js"),
@@ -84,6 +84,10 @@ def render(page: Page) -> str:
     for name, part in parts.items():
         text = text.replace(f"<!-- {name} -->", part, 1)
     return text
+
+
+def _shown_threshold(thresholds: Sequence[float]) -> str:
+    return f"{thresholds[0]:g}" if len(set(thresholds)) == 1 else "each method's own"
 
 
 def _file(name: str) -> str:

@@ -53,7 +53,7 @@ def render_comparison(
             ]
         ),
         runs=list(comparison.scores),
-        score_threshold=next(iter(comparison.score_thresholds.values())),
+        score_thresholds=list(comparison.score_thresholds.values()),
         tables=tables,
         figures=figures,
         images=[

@@ -5,6 +5,7 @@ T IoU thresholds 0.50:0.05:0.95.
 
 import itertools
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from ..evaluation.coco import evaluate_coco, match_coco
 from ..evaluation.fragments import FragmentsEvaluator
 from ..evaluation.matched_detections import MatchedDetections
 from ..evaluation.matching import MatchCounts, MatchingEvaluator
+from ..evaluation.score_threshold import best_score_threshold
 from ..evaluation.voc2010 import IOU_THRESHOLDS, VOC2010Evaluator
 from ..utils.rle import EncodedMasks
+from .options import BEST
 from .runs import Run, classes_of
 
 _COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -33,12 +36,14 @@ class Scores:
         matched: of each class with objects, for resampling, precision-recall curves and calibration.
         image_accuracy: image id -> TP / (TP + FP + FN), mean over T, in [0, 1].
         objects: (G, 4) area, matched at IoU 0.5, boundary IoU, boundary F of every true object.
+        score_threshold: from which predictions are in the label maps.
     """
 
     metrics: dict[str, float]
     matched: list[MatchedDetections]
     image_accuracy: dict[int, float]
     objects: np.ndarray
+    score_threshold: float
 
     @property
     def average_precision(self) -> float:
@@ -53,15 +58,26 @@ class Scores:
 
 
 def score_run(
-    run: Run, dataset_name: str, ground_truth: COCO, *, limit: int, score_threshold: float, boundary_distance: int
+    run: Run,
+    dataset_name: str,
+    ground_truth: COCO,
+    *,
+    limit: int,
+    score_threshold: float | Literal["best"] | None,
+    boundary_distance: int,
 ) -> Scores:
     """Measure the predictions of a run.
 
     Args:
         limit: best-scored detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
-        score_threshold: of what goes into label maps (TEST.LABEL_MAP_SCORE_THRESH).
+        score_threshold: of what goes into label maps; see :class:`.options.Options`.
         boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
     """
+    metrics, matched = _coco(run, ground_truth, limit)
+    if score_threshold is None:
+        score_threshold = run.score_threshold
+    elif score_threshold == BEST:
+        score_threshold = best_score_threshold(matched, run.score_threshold)
     options = {"score_threshold": score_threshold, "distributed": False}
     matching = MatchingEvaluator(dataset_name, ground_truth, **options)
     boundary = BoundaryEvaluator(dataset_name, ground_truth, distance=boundary_distance, **options)
@@ -74,7 +90,6 @@ def score_run(
         instances = _instances(run.results[image_id][:limit], (image["height"], image["width"]), metadata)
         for evaluator in evaluators:
             evaluator.process([{"image_id": image_id}], [{"instances": instances}])
-    metrics, matched = _coco(run, ground_truth, limit)
     for evaluator in evaluators:
         for task, values in evaluator.evaluate().items():
             metrics.update({f"{task}/{name}": value for name, value in values.items()})
@@ -83,7 +98,8 @@ def score_run(
         image_id: float(sum(record.values(), nothing).accuracy.mean())
         for image_id, record in matching.records().items()
     }
-    return Scores(metrics, matched, accuracy, np.concatenate([np.zeros((0, 4)), *boundary.records().values()]))
+    objects = np.concatenate([np.zeros((0, 4)), *boundary.records().values()])
+    return Scores(metrics, matched, accuracy, objects, score_threshold)
 
 
 def _coco(run: Run, ground_truth: COCO, limit: int) -> tuple[dict[str, float], list[MatchedDetections]]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from .bootstrap import draw_weights, interval, paired_p_value
 from .collect import Comparison
+from .options import BEST
 from .runs import Run
 from .scores import Scores
 from .speed import Speed
@@ -49,7 +50,7 @@ def comparison_tables(
         (
             "Quality",
             f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections per image; "
-            f"the last four on label maps of scores from {_thresholds(comparison.score_thresholds)} on, boundary IoU "
+            f"the last four on label maps of scores from {_thresholds(comparison)} on, boundary IoU "
             f"within {options.boundary_distance} pixels, broken the objects found in more pieces than they have.",
             ["method", *METRICS.values()],
             metric_rows(scores),
@@ -73,11 +74,15 @@ def comparison_tables(
     ]
 
 
-def _thresholds(by_run: Mapping[str, float]) -> str:
+def _thresholds(comparison: Comparison) -> str:
+    by_run = comparison.score_thresholds
     values = set(by_run.values())
-    if len(values) == 1:
+    is_best = comparison.options.score_threshold == BEST
+    if len(values) == 1 and not is_best:
         return f"{values.pop():g}"
-    return "each run's own threshold (" + ", ".join(f"{name} {value:g}" for name, value in by_run.items()) + ")"
+    listed = ", ".join(f"{name} {value:g}" for name, value in by_run.items())
+    kind = "threshold of best F1 at IoU 0.5 on these images" if is_best else "threshold"
+    return f"each run's own {kind} ({listed})"
 
 
 def _cost_row(run: Run, speed: Speed | None) -> list[str]:

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("viewer-data").textContent);
 data.images.forEach((image) => { image.predictions = image.predictions.map(asObjects); });
 const PAIR_IOU = 0.5, CORRECT_IOU = 0.75;
-const state = { threshold: data.threshold, runs: data.runs.map(() => true), kinds: {}, current: 0, order: [] };
+const state = { thresholds: data.thresholds, runs: data.runs.map(() => true), kinds: {}, current: 0, order: [] };
 data.kinds.forEach((kind) => { state.kinds[kind] = true; });
 
 // The lists of a run's predictions on an image as one object for each.
@@ -14,14 +14,14 @@ function asObjects({ score, outline, area, overlaps, in_crowd }) {
   ));
 }
 
-function aboveThreshold(predictions) {
-  return predictions.filter((p) => p.score >= state.threshold);
+function aboveThreshold(image, run) {
+  return image.predictions[run].filter((p) => p.score >= state.thresholds[run]);
 }
 
-// The same rules as report/error_kinds.py, on the predictions from the score threshold on.
-function classify(image, predictions) {
+// The same rules as report/error_kinds.py, on the predictions from the run's score threshold on.
+function classify(image, run) {
   const numTrue = image.areas.length;
-  const active = aboveThreshold(predictions);
+  const active = aboveThreshold(image, run);
   const holds = active.map((p) => p.overlaps.filter(([g, n]) => 2 * n > image.areas[g]).map(([g]) => g));
   const merging = holds.map((h) => h.length >= 2);
   const merged = new Set(holds.flatMap((h, i) => (merging[i] ? h : [])));
@@ -52,7 +52,7 @@ function candidates(image, active) {
 
 // As evaluation/matching.py has it at IoU 0.5, where a greedy pairing is the best one.
 function accuracy(image, run) {
-  const active = aboveThreshold(image.predictions[run]);
+  const active = aboveThreshold(image, run);
   const matchedPredictions = new Set(), matchedObjects = new Set();
   for (const [, i, g] of candidates(image, active)) {
     if (!matchedPredictions.has(i) && !matchedObjects.has(g)) { matchedPredictions.add(i); matchedObjects.add(g); }
@@ -102,7 +102,7 @@ async function drawCanvas(canvas, index, run) {
     image.truth.forEach((pieces) => drawOutline(context, pieces, data.truthColor, false, scale));
     return;
   }
-  const { active, predicted, truth } = classify(image, image.predictions[run]);
+  const { active, predicted, truth } = classify(image, run);
   active.forEach((p, i) => {
     if (state.kinds[predicted[i]]) drawOutline(context, p.outline, data.colors[predicted[i]], false, scale);
   });
@@ -114,7 +114,7 @@ async function drawCanvas(canvas, index, run) {
 function describe(index, run) {
   const image = data.images[index];
   if (run < 0) return `${image.areas.length} objects`;
-  const { predicted, truth } = classify(image, image.predictions[run]);
+  const { predicted, truth } = classify(image, run);
   const parts = data.kinds.map((kind) => {
     const n = (kind === "spurious" ? predicted : truth).filter((k) => k === kind).length;
     return n ? `${n} ${kind}` : "";
@@ -231,10 +231,11 @@ document.addEventListener("keydown", (event) => {
 });
 
 const slider = document.getElementById("threshold");
-slider.value = state.threshold;
+slider.value = state.thresholds[0];
 slider.addEventListener("input", () => {
-  state.threshold = Number(slider.value);
-  document.getElementById("threshold-value").textContent = state.threshold.toFixed(2);
+  const threshold = Number(slider.value);
+  state.thresholds = data.runs.map(() => threshold);
+  document.getElementById("threshold-value").textContent = threshold.toFixed(2);
   refresh();
 });
 document.querySelectorAll("input[data-run]").forEach((box) => box.addEventListener("change", () => {

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -19,8 +20,10 @@ from objguided_d2.report.collect import collect
 from objguided_d2.report.compare_command import main
 from objguided_d2.report.comparison import Options, compare
 from objguided_d2.report.error_kinds import KINDS
+from objguided_d2.report.render import render_comparison
 from objguided_d2.report.runs import RunError
 from objguided_d2.report.tables import comparison_tables, uncertainties
+from objguided_d2.utils.rle import encode_mask
 from tests.modeling.models import small_cfg
 from tests.report.conftest import DATASET, SIZE
 
@@ -86,6 +89,48 @@ def test_each_run_has_its_own_score_threshold_unless_one_is_given(cells, tmp_pat
     assert given.score_thresholds == {"perfect": 0.7, "shifted": 0.7}
     assert given.scores["shifted"].metrics["matching/f150"] == collected.scores["shifted"].metrics["matching/f150"]
     assert given.scores["perfect"].metrics["matching/f150"] < collected.scores["perfect"].metrics["matching/f150"]
+
+
+def test_each_run_at_its_best_score(cells, tmp_path):
+    name, _, (perfect, shifted, _) = cells
+    results = perfect / "inference" / name / "coco_instances_results.json"
+    found = json.loads(results.read_text())
+    # A training that has hardly begun: all scores under the common threshold, spurious ones lower still.
+    spurious = [{**result, "score": 0.05, "bbox": [60, 0, 2, 2], "segmentation": corner()} for result in found]
+    results.write_text(json.dumps([{**result, "score": 0.2 * result["score"]} for result in found] + spurious))
+    at_thresholds = {
+        threshold: collect(name, [perfect, shifted], tmp_path / "out", replace(OPTIONS, score_threshold=threshold))
+        for threshold in (None, "best")
+    }
+    assert at_thresholds[None].scores["perfect"].metrics["matching/f150"] == 0
+    best = at_thresholds["best"]
+    assert best.scores["perfect"].metrics["matching/f150"] == pytest.approx(100)
+    assert 0.05 < best.score_thresholds["perfect"] < 0.3 == best.score_thresholds["shifted"]
+    quality = comparison_tables(best, uncertainties(list(best.scores.values()), 10))[0]
+    assert "each run's own threshold of best F1 at IoU 0.5 on these images (perfect 0." in quality[1]
+    data = viewer_data(render_comparison(best, tmp_path / "out"))
+    assert data["thresholds"] == list(best.score_thresholds.values())
+    assert ">each method's own</output>" in (tmp_path / "out" / "index.html").read_text()
+
+
+def corner() -> dict:
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:2, 60:62] = True
+    return encode_mask(mask)
+
+
+@pytest.mark.parametrize(("given", "read"), [("best", "best"), ("0.25", 0.25)])
+def test_score_threshold_of_the_command(cells, tmp_path, monkeypatch, given, read):
+    seen = []
+    monkeypatch.setattr("objguided_d2.report.comparison.compare", lambda *args: seen.append(args[3]))
+    run = [str(cells[2][0]), "--dataset", DATASET, "--output", str(tmp_path), "--score-threshold", given]
+    assert main(run) == 0 and seen[0].score_threshold == read
+
+
+def test_score_threshold_of_the_command_that_is_none(cells, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(cells[2][0]), "--dataset", DATASET, "--output", str(tmp_path), "--score-threshold", "high"])
+    assert "'high' is neither a number nor 'best'" in capsys.readouterr().err
 
 
 def test_model_and_ablation_are_shown(cells, tmp_path):

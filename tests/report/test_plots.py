@@ -55,7 +55,8 @@ def test_best_f1_and_its_score_are_in_the_legend():
     # From 0.5 on, three of four detections find three of four objects: 2 * 3 / (4 + 4).
     values, true = np.array([0.9, 0.8, 0.7, 0.5, 0.2]), np.array([[True, True, False, True, False]])
     matched = MatchedDetections(values, np.zeros(5, int), true, np.zeros((1, 5), bool), np.array([4]))
-    methods = {"found": Scores({}, [matched], {}, np.zeros((0, 4))), "empty": Scores({}, [], {}, np.zeros((0, 4)))}
+    objects = np.zeros((0, 4))
+    methods = {"found": Scores({}, [matched], {}, objects, 0.3), "empty": Scores({}, [], {}, objects, 0.3)}
     legend = re.findall(r">([^<>]*: [^<>]*)</text>", plot_f1_by_score(methods))
     assert legend == ["found: 75.0 from 0.21"]
 

@@ -80,11 +80,11 @@ def test_kinds_and_accuracy_of_the_page_are_those_of_the_package(tmp_path, thres
     script = SCRIPT.read_text()
     functions = script[script.index("function asObjects") : script.index("const pictures")]
     program = f"""
-        const PAIR_IOU = 0.5, CORRECT_IOU = 0.75, state = {{ threshold: {threshold} }};
+        const PAIR_IOU = 0.5, CORRECT_IOU = 0.75, state = {{ thresholds: [{threshold}] }};
         {functions}
         console.log(JSON.stringify({json.dumps(data)}.map((image) => {{
           image.predictions = image.predictions.map(asObjects);
-          const {{ predicted, truth }} = classify(image, image.predictions[0]);
+          const {{ predicted, truth }} = classify(image, 0);
           return [predicted, truth, accuracy(image, 0)];
         }})));
     """
