@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..modeling.meta_arch import finds_centers
 
@@ -22,8 +22,7 @@ def object_limits(model: nn.Module, factor: float) -> Iterator[float]:
         factor: pixels in the network by those of the config's size.
 
     Yields:
-        the lower bound of the two: an image with as many detections before post-processing may hold more objects.
-        Infinite for models whose bounds are unknown.
+        the lower bound of the two, for :func:`may_hold_more`. Infinite for models whose bounds are unknown.
     """
     if not finds_centers(model):
         yield math.inf
@@ -36,3 +35,17 @@ def object_limits(model: nn.Module, factor: float) -> Iterator[float]:
         yield min(generator.topk, model.roi_heads.max_detections)
     finally:
         generator.topk, model.roi_heads.max_detections = topk, max_detections
+
+
+def may_hold_more(scores: Tensor, limit: float, score_threshold: float) -> bool:
+    """Whether an image may hold objects that the limits have left out.
+
+    What is left out has weaker centers than all within the limits. Where even of these none of the weaker half becomes
+    an object, as in noise that is full of weak centers, those beyond would not either.
+
+    Args:
+        scores: (N,) of the detections before post-processing, the best center first.
+        limit: see :func:`object_limits`.
+        score_threshold: of objects.
+    """
+    return len(scores) >= limit and bool((scores[len(scores) // 2 :] >= score_threshold).any())

@@ -30,7 +30,8 @@ class Prediction:
         boxes: (N, 4) float32 XYXY of the model, which differ from those of the masks where it predicts boxes apart.
         network_size: (height, width) of the image in the network.
         num_cut: objects of a tiled image whose region reached beyond what their tile read: a mask may lack a part.
-        at_limit: there were as many detections as the model's limits allow: there may be more objects.
+        at_limit: there were as many detections as the model's limits allow, and there may be more objects, see
+            :func:`.object_limits.may_hold_more`.
     """
 
     objects: SegmentedObjects

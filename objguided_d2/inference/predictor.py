@@ -23,7 +23,7 @@ from .cpu_model import has_bfloat16, prepare_for_cpu
 from .diameter import estimate_diameter
 from .instances import to_objects
 from .model_info import ModelInfo
-from .object_limits import object_limits
+from .object_limits import may_hold_more, object_limits
 from .objects import SegmentedObjects
 from .options import HALO, ORIENTATIONS, PRECISIONS, TILE
 from .precision import autocast
@@ -247,7 +247,7 @@ class Predictor:
             for index, output in zip(indices, outputs):
                 instances = output["instances"]
                 kept = instances[instances.scores >= self.score_threshold]
-                at_limit = output.get("num_detections", 0) >= limit
+                at_limit = "all_scores" in output and may_hold_more(output["all_scores"], limit, self.score_threshold)
                 predictions[index] = self._to_prediction(kept, images[index], at_limit=at_limit)
         return predictions
 

@@ -26,6 +26,7 @@ from ..modeling.orientations import detect
 from ..modeling.postprocess import InstancePostprocessor
 from ..structures.ragged_masks import RaggedMasks
 from ..utils.allocator import release_freed_memory
+from .object_limits import may_hold_more
 from .prefetch import prefetch
 from .resample import Region
 from .suppression import suppress
@@ -97,14 +98,14 @@ def detect_tiles(
         network_size, image_size: (height, width) of the whole image in the network and of the output.
         score_threshold: instances below it are left out.
         batch_size: tiles of one row and one size that go through the network at once.
-        limit: a tile with so many detections may hold more objects, see :func:`.object_limits.object_limits`.
+        limit: of detections in a tile, see :func:`.object_limits.object_limits`.
         autocast: gives the context that the network runs in.
         on_tile: called with the number of tiles done.
 
     Returns:
         for each tile, on the CPU: pred_boxes, pred_masks (:class:`RaggedMasks`), scores, pred_classes of the whole
         image, and two (N,) bool: ``is_cut``, the ROI reaches beyond what its tile reads, so that its mask may lack a
-        part; ``at_limit``, its tile reached ``limit``.
+        part; ``at_limit``, its tile may hold more objects than ``limit`` lets through.
     """
     found: list[Instances] = []
     inputs = prefetch((tile, read(tile.reads)) for tile in tiles)
@@ -112,7 +113,8 @@ def detect_tiles(
         with autocast():
             detections = _detect(model, [tile for tile, _ in batch], [image for _, image in batch])
         for (tile, _), instances in zip(batch, detections):
-            instances.at_limit = torch.full_like(instances.pred_classes, len(instances) >= limit, dtype=torch.bool)
+            at_limit = may_hold_more(instances.scores, limit, score_threshold)
+            instances.at_limit = torch.full_like(instances.pred_classes, at_limit, dtype=torch.bool)
             instances = instances[instances.scores >= score_threshold]
             found.append(_paste(instances, tile, network_size, image_size, model.postprocessor))
         if done // _RELEASE_EVERY > (done - len(batch)) // _RELEASE_EVERY or done == len(tiles):

@@ -73,7 +73,7 @@ class RaggedMaskRCNN(GeneralizedRCNN):
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """See ``GeneralizedRCNN.forward``: losses in training, ``[{"instances": Instances}, ...]`` at test time, each
-        also with "num_detections", how many instances there were before post-processing.
+        also with "all_scores", those of the instances before post-processing, the best center first, if they have any.
 
         A training input may have "ignore_region", (height, width) bool as its image, where objects are not annotated;
         a proposal generator with ``takes_ignore_region`` gets those of the batch.
@@ -133,7 +133,7 @@ class RaggedMaskRCNN(GeneralizedRCNN):
         outputs: list[dict] = [
             {
                 "instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width)),
-                "num_detections": len(detections),
+                **({"all_scores": detections.scores} if detections.has("scores") else {}),
             }
             for detections, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
