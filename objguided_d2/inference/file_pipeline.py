@@ -60,10 +60,7 @@ class PredictSettings:
         for name in ("scale", "pixel_size", "diameter"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                try:
-                    as_pair(value)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from error
+                as_pair(value, name)
 
 
 def describe(predictor: Predictor, settings: PredictSettings) -> dict:

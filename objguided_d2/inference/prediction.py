@@ -122,24 +122,27 @@ class Prediction:
     def _with_pixel_size(self, pixel_size: float | tuple[float, float] | None) -> SegmentedObjects:
         if pixel_size is None:
             return self.objects
-        return dataclasses.replace(self.objects, pixel_size=as_pair(pixel_size))
+        return dataclasses.replace(self.objects, pixel_size=as_pair(pixel_size, "pixel_size"))
 
     def _pixels(self) -> np.ndarray:
         return self.image if isinstance(self.image, np.ndarray) else self.image.read(0, 0, *self.image.shape)
 
 
-def as_pair(value: float | tuple[float, float]) -> tuple[float, float]:
+def as_pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
     """One number or (height, width) as two positive floats.
 
+    Args:
+        name: of the argument.
+
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else; names the argument.
     """
     try:
         height, width = map(float, value if np.iterable(value) else (value, value))
     except (TypeError, ValueError):
         height = width = float("nan")
     if not (0 < height < float("inf") and 0 < width < float("inf")):
-        raise ValueError(f"{value!r} must be a number above 0, or two: of height and width")
+        raise ValueError(f"{name}: {value!r} must be a number above 0, or two: of height and width")
     return height, width
 
 

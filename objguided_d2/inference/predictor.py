@@ -204,7 +204,7 @@ class Predictor:
         else:
             image = as_pixels(image, channel_axis)
             source = ArraySource(image)
-        pixel_size = source.pixel_size if pixel_size is None else as_pair(pixel_size)
+        pixel_size = source.pixel_size if pixel_size is None else as_pair(pixel_size, "pixel_size")
         intensity = self.preparation.intensity_of(source)
         if diameter == "auto":
             self.check_knows_diameter()
@@ -382,9 +382,9 @@ class Predictor:
         if scale == "config":
             return None
         if scale is not None:
-            return as_pair(scale)
+            return as_pair(scale, "scale")
         if diameter is not None:
-            (value, _) = as_pair(diameter)
+            (value, _) = as_pair(diameter, "diameter")
             self.check_knows_diameter()
             factor = self.info.object_diameter / value
             return factor, factor

@@ -69,8 +69,8 @@ def test_what_is_no_image_is_told(predictor):
         (np.array([["a"]]), {}, "holds numbers"),
         (image, {"channel_axis": 5}, "channel_axis=5"),
         (np.full((32, 32), np.nan), {}, "finite"),
-        (image, {"scale": -1.0}, "above 0"),
-        (image, {"pixel_size": "x"}, "above 0"),
+        (image, {"scale": -1.0}, "^scale: -1.0 must be a number above 0"),
+        (image, {"pixel_size": "x"}, "^pixel_size: .* above 0"),
     ):
         with pytest.raises(ValueError, match=message):
             predictor(bad, **options)
