@@ -87,7 +87,7 @@ def collect(dataset_name: str, paths: Sequence[Path], output: Path, options: Opt
     Raises:
         RunError: for a run that cannot be compared, or an unknown dataset.
     """
-    _check_dataset(dataset_name)
+    check_dataset(dataset_name)
     ground_truth = load_ground_truth(dataset_name, str(output))
     for path in paths:
         _evaluate_if_missing(path, dataset_name)
@@ -124,7 +124,7 @@ def _gap(run: Run, ground_truth: COCO) -> str | None:
     )
 
 
-def _check_dataset(name: str) -> None:
+def check_dataset(name: str) -> None:
     register_prepared(name)
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
