@@ -145,8 +145,8 @@ class Predictor:
         """Predict one image.
 
         Args:
-            image: (H, W) or (H, W, 3), with ``channel_axis`` (3, H, W) too, of bool, any integer or any float type; or
-                an open :class:`.image_source.ImageSource`.
+            image: (H, W) or (H, W, 3), with ``channel_axis`` (3, H, W) too, of bool, any integer or any float type; the
+                path of a file; or an open :class:`.image_source.ImageSource`, which may be a frame or chosen channels.
             pixel_size: micrometers per pixel, or (height, width) of a pixel; by default the source's own. Where the
                 model knows its own, the image is scaled to it.
             scale: pixels of the network per pixel of the image, whatever the sizes say; "config" for the config's size.
@@ -155,6 +155,7 @@ class Predictor:
 
         Raises:
             ValueError: says what is wrong with an image, or with a size that the model has none to compare with.
+            SourceError, ImportError: for a path, see :func:`.image_source.open_image`.
         """
         prepared = self.prepare(image, channel_axis=channel_axis, pixel_size=pixel_size, scale=scale, diameter=diameter)
         return self.predict_prepared([prepared], on_tile=on_tile)[0]
@@ -173,14 +174,13 @@ class Predictor:
         """Predict images in order, while a thread reads and prepares the next ones.
 
         Args:
-            images: of :meth:`__call__`; paths are opened. The iterable runs in the thread.
+            images: of :meth:`__call__`. The iterable runs in the thread.
             batch_size: consecutive images that go through the network at once, where their sizes allow it.
             ahead: images that are prepared before they are asked for.
             options: of :meth:`__call__`, for all of them.
         """
-        opened = map(_open_path, images)
         batch: list[PreparedImage] = []
-        for prepared in prefetch((self.prepare(image, **options) for image in opened), ahead):
+        for prepared in prefetch((self.prepare(image, **options) for image in images), ahead):
             batch.append(prepared)
             if len(batch) == batch_size:
                 yield from self.predict_prepared(batch)
@@ -197,6 +197,10 @@ class Predictor:
         diameter: float | str | None = None,
     ) -> PreparedImage:
         """The part of a prediction that needs no network, for another thread; arguments are those of a call."""
+        if isinstance(image, (str, os.PathLike)):
+            from .image_source import open_image
+
+            image = open_image(image)
         if hasattr(image, "read") and hasattr(image, "sample"):
             source = image
             if getattr(image, "num_channels", 1) not in (1, 3):
@@ -391,11 +395,3 @@ class Predictor:
         if pixel_size is not None and self.info.network_pixel_size is not None:
             return tuple(side / self.info.network_pixel_size for side in pixel_size)
         return None
-
-
-def _open_path(image: Any) -> Any:
-    if isinstance(image, (str, os.PathLike)):
-        from .image_source import open_image
-
-        return open_image(image)
-    return image

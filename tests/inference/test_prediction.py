@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from objguided_d2.data.source_error import SourceError
 from objguided_d2.inference import pretrained
 from objguided_d2.inference.bundle import BundleError
 from objguided_d2.inference.export_command import main as export
@@ -61,8 +62,23 @@ def test_an_open_source_gives_the_objects_and_pixel_size_of_its_file(busy_run, t
     with open_image(tmp_path / "two.ome.tif", channels="0,1") as source:
         with pytest.raises(ValueError, match="2 channels; choose 1 or 3"):
             predictor(source)
-    (streamed,) = predictor.predict_stream([tmp_path / "a.tif"])
-    assert streamed.objects.boxes.tolist() == found.objects.boxes.tolist()
+
+
+def test_a_path_gives_what_its_open_file_gives(busy_run, tmp_path):
+    cfg, model, _ = busy_run
+    predictor = Predictor(cfg, model)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, textured_image(64, 80), photometric="rgb")
+    with open_image(path) as source:
+        found = predictor(source)
+    (streamed,) = predictor.predict_stream([path])
+    for prediction in (predictor(path), predictor(str(path)), streamed):
+        assert prediction.objects.boxes.tolist() == found.objects.boxes.tolist()
+        assert np.array_equal(prediction.overlay(), predictor(textured_image(64, 80)).overlay())
+    tifffile.imwrite(tmp_path / "stack.ome.tif", np.zeros((2, 40, 48), np.uint8), metadata={"axes": "TYX"})
+    for name, message in (("stack.ome.tif", "2 frames"), ("no_such.tif", "no_such.tif")):
+        with pytest.raises(SourceError, match=message):
+            predictor(tmp_path / name)
 
 
 def test_a_run_folder_its_bundle_and_a_shipped_name_give_one_model(busy_run, tmp_path, monkeypatch, capsys):
