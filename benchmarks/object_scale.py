@@ -91,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_dataset(args.dataset)
         predictor = Predictor.from_pretrained(args.model)
+        predictor.check_knows_diameter()
         truth = load_ground_truth(args.dataset, str(args.output))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -125,6 +125,11 @@ def _gap(run: Run, ground_truth: COCO) -> str | None:
 
 
 def check_dataset(name: str) -> None:
+    """Register a prepared dataset.
+
+    Raises:
+        RunError: if there is no such dataset, or it has no annotations.
+    """
     register_prepared(name)
     if name not in DatasetCatalog:
         close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)

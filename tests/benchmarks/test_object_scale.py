@@ -1,6 +1,7 @@
 """Predictions of images scaled by the size of their objects."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -75,6 +76,13 @@ def test_results_have_the_dataset_s_categories_and_whole_boxes(predictor, sample
         assert result["bbox"] == [x0, y0, x1 - x0, y1 - y0]
         whole = mask_util.decode(result["segmentation"]).astype(bool)
         assert whole.shape == sample.labels.shape and np.array_equal(whole[y0:y1, x0:x1], mask)
+
+
+def test_a_model_without_the_size_of_its_objects_is_refused(sample, predictor, capsys, tmp_path, monkeypatch):
+    unknown = Predictor(predictor.cfg, predictor.model, info=replace(predictor.info, object_diameter=None))
+    monkeypatch.setattr(Predictor, "from_pretrained", lambda model: unknown)
+    assert main(["--dataset", DATASET, "--output", str(tmp_path / "out")]) == 1
+    assert "does not know the diameter" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--model", "no_such_model"], ["--dataset", "no_such_dataset"]])
