@@ -8,7 +8,7 @@ import pycocotools.mask as mask_util
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from benchmarks.object_scale import WAYS, coco_results, main, predict
+from benchmarks.object_scale import WAYS, coco_results, main, predict, without_threshold
 from objguided_d2 import Predictor
 from objguided_d2.data import register_objguided_instances
 from objguided_d2.data.converters.coco_writer import CocoWriter
@@ -50,7 +50,7 @@ def test_objects_get_the_size_of_the_training(predictor):
     true = np.array([10.0, 20.0, 60.0])
     image = np.zeros((64, 96), np.uint8)
     heights = {
-        way: predict(predictor, image, arguments(true)).network_size[0]
+        way: predict(predictor, without_threshold(predictor), image, arguments(true)).network_size[0]
         for way, arguments in WAYS.items()
         if way != "auto"
     }
@@ -60,10 +60,11 @@ def test_objects_get_the_size_of_the_training(predictor):
 
 
 def test_without_a_diameter_to_estimate_an_image_has_the_config_s_size(predictor):
-    blank = predict(predictor, np.zeros((64, 96), np.uint8), {"diameter": "auto"})
+    everything, image = without_threshold(predictor), np.zeros((64, 96), np.uint8)
+    blank = predict(predictor, everything, image, {"diameter": "auto"})
     assert blank.network_size[0] == 640
     with pytest.raises(ValueError, match="scale"):
-        predict(predictor, np.zeros((64, 96), np.uint8), {"scale": -1.0})
+        predict(predictor, everything, image, {"scale": -1.0})
 
 
 def test_results_have_the_dataset_s_categories_and_whole_boxes(predictor, sample):

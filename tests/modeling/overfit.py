@@ -46,7 +46,7 @@ def overfit(config: str, folder: Path, iterations: int, *options: str) -> dict:
 
     Args:
         config: by name.
-        folder: for images and results.
+        folder: for ``images`` and ``run``, with the results.
         options: KEY VALUE pairs.
 
     Returns:
