@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
@@ -27,7 +26,7 @@ from objguided_d2.data.pixels import read_image
 from objguided_d2.evaluation.coco import evaluate_coco
 from objguided_d2.evaluation.ground_truth import load_ground_truth
 from objguided_d2.inference.prediction import Prediction
-from objguided_d2.inference.writers.coco import encode_masks
+from objguided_d2.inference.writers.coco import to_coco
 from objguided_d2.report.collect import check_dataset
 from objguided_d2.utils.atomic_write import write_json
 
@@ -42,10 +41,14 @@ WAYS: dict[str, Callable[[np.ndarray], dict[str, Any]]] = {
 }
 
 
-def predict(usual: Predictor, image: np.ndarray, arguments: dict[str, Any]) -> Prediction:
+def predict(usual: Predictor, everything: Predictor, image: np.ndarray, arguments: dict[str, Any]) -> Prediction:
     """All detections, as AP wants them; a diameter is estimated from those of scores from the usual threshold on.
 
     Images in which no diameter can be estimated have the config's size.
+
+    Args:
+        usual: prepares the image, and estimates with its score threshold.
+        everything: the same model with a score threshold of 0.
     """
     try:
         prepared = usual.prepare(image, **arguments)
@@ -53,8 +56,12 @@ def predict(usual: Predictor, image: np.ndarray, arguments: dict[str, Any]) -> P
         if arguments.get("diameter") != "auto":
             raise
         prepared = usual.prepare(image)
-    everything = Predictor(usual.cfg, usual.model, info=usual.info, score_threshold=0.0)
     return everything.predict_prepared([prepared])[0]
+
+
+def without_threshold(usual: Predictor) -> Predictor:
+    """The same model, which keeps detections of any score."""
+    return Predictor(usual.cfg, usual.model, info=usual.info, score_threshold=0.0)
 
 
 def coco_results(prediction: Prediction, image_id: Any, category_ids: Sequence[int]) -> list[dict]:
@@ -63,16 +70,13 @@ def coco_results(prediction: Prediction, image_id: Any, category_ids: Sequence[i
     Args:
         category_ids: of the classes.
     """
-    objects = prediction.objects
     return [
         {
             "image_id": image_id,
-            "category_id": category_ids[kind],
-            "bbox": mask_util.toBbox(rle).tolist(),
-            "score": float(score),
-            "segmentation": rle,
+            "category_id": category_ids[one["category_id"] - 1],
+            **{key: one[key] for key in ("bbox", "score", "segmentation")},
         }
-        for rle, kind, score in zip(encode_masks(objects), objects.classes, objects.scores)
+        for one in to_coco(prediction.objects, "")["annotations"]
     ]
 
 
@@ -96,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    everything = without_threshold(predictor)
     records = DatasetCatalog.get(args.dataset)
     class_of = MetadataCatalog.get(args.dataset).thing_dataset_id_to_contiguous_id
     category_ids = sorted(class_of, key=class_of.__getitem__)
@@ -105,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         true = diameters([one["area"] for one in objects])
         image = read_image(record["file_name"], "RGB", None)
         for way, arguments in WAYS.items():
-            prediction = predict(predictor, image, arguments(true))
+            prediction = predict(predictor, everything, image, arguments(true))
             results[way] += coco_results(prediction, record["image_id"], category_ids)
     rows = []
     for way, found in results.items():
