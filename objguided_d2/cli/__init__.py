@@ -24,7 +24,7 @@ from ..utils.exit_at_once import exit_at_once
 # name -> module with its ``main``, what it does.
 COMMANDS = {
     "doctor": ("objguided_d2.doctor", "what is installed here, what is missing and how to get it"),
-    "demo": ("objguided_d2.demo", "nuclei in sample images, and the model fine-tuned on five of them, in minutes"),
+    "demo": ("objguided_d2.demo", "nuclei in sample images, then other cells learned from six images, in minutes"),
     "prepare": (
         "objguided_d2.data.converters.commands",
         "convert dsb2018, bbbc039, plant, ctc or labelmaps to COCO JSON, or make synthetic",
