@@ -48,7 +48,7 @@ def load_model(
     """Build a model and load its weights.
 
     Args:
-        run_folder_or_config: OUTPUT_DIR of a training, or a config by path or name
+        run_folder_or_config: OUTPUT_DIR of a training or its ``config.yaml``, or a config by path or name
             (:func:`..config_files.get_config_file`).
         weights: for a config, the file; by default its MODEL.WEIGHTS. For a run folder a file, or the name of one in
             the folder; by default ``model_best.pth``, else ``model_final.pth``.
@@ -59,7 +59,7 @@ def load_model(
         LoadError: for a folder or config that is missing or has no ``config.yaml``, a config that cannot be read, and
             weights that are missing, damaged or another model's.
     """
-    source = Path(run_folder_or_config)
+    source = run_folder(run_folder_or_config) or Path(run_folder_or_config)
     if source.is_dir():
         config = source / CONFIG_FILE
         if not config.is_file():
@@ -82,9 +82,20 @@ def load_model(
     return LoadedModel(cfg, model, weights)
 
 
-def weights_in(run_folder: Path, names: Sequence[str] = WEIGHTS_FILES) -> Path | None:
+def run_folder(path: str | os.PathLike) -> Path | None:
+    """The OUTPUT_DIR of a training that a path names, by itself or by its ``config.yaml``; None where it is neither.
+
+    MODEL.WEIGHTS of that config is what the training began with, not what it learned.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path
+    return path.parent if path.name == CONFIG_FILE and weights_in(path.parent) else None
+
+
+def weights_in(folder: Path, names: Sequence[str] = WEIGHTS_FILES) -> Path | None:
     """The first of ``names`` that is there in an OUTPUT_DIR, None without any."""
-    return next((run_folder / name for name in names if (run_folder / name).is_file()), None)
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _weights_in(folder: Path, weights: str | os.PathLike | None) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from ..engine.class_names import read_class_names
 from .bundle import BundleError, load_bundle, model_card, read_parts, write_bundle
 from .image_source import open_image
-from .loader import load_model
+from .loader import load_model, run_folder
 from .model_info import ModelInfo
 
 SHIPPED = Path(__file__).parent.parent / "models"
@@ -35,7 +35,8 @@ def load_pretrained(
     """Load a model.
 
     Args:
-        model: a bundle file, the OUTPUT_DIR of a training, a config file or name, or the name of a shipped model.
+        model: a bundle file, the OUTPUT_DIR of a training or its ``config.yaml``, a config file or name, or the name of
+            a shipped model.
         weights: for a config or a run folder, see :func:`.loader.load_model`.
         device: as ``cpu`` or ``cuda:1``; by default CUDA where there is any.
 
@@ -56,7 +57,8 @@ def load_pretrained(
             raise
         raise type(error)(f"{error}{_shipped_hint(os.fspath(model))}") from error
     info = ModelInfo.from_config(loaded.cfg)
-    names = read_class_names(model) if Path(model).is_dir() else ()
+    folder = run_folder(model)
+    names = read_class_names(folder) if folder else ()
     return Pretrained(loaded.cfg, loaded.model, info.with_class_names(names))
 
 

@@ -192,5 +192,5 @@ class SegmentWidget(Container):
         return None if self.own_score.value else self.score.value
 
 
-_MODEL_HELP = "A model exported by `objguided export`, or the config.yaml of a training"
+_MODEL_HELP = "A model exported by `objguided export`, or the config.yaml in the folder of a training"
 _DIAMETER_HELP = "Of the objects in this image; 0 leaves the size to the model and the pixel size of the layer"

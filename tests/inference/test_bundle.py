@@ -152,6 +152,7 @@ def test_class_names_come_from_the_run_folder_where_the_dataset_is_not(busy_run,
     folder = save_run(cfg, model, tmp_path / "run")
     assert load_pretrained(folder, device="cpu").info.class_names == ("object",)
     (folder / "class_names.json").write_text('["nucleus"]')
+    assert load_pretrained(folder / "config.yaml", device="cpu").info.class_names == ("nucleus",)
     bundle = export_bundle(folder, tmp_path / "model.zip")
     assert load_bundle(bundle, device="cpu")[2].class_names == ("nucleus",)
     renamed = export_bundle(bundle, tmp_path / "renamed.zip", class_names=("cell",), card="mine")

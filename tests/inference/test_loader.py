@@ -46,6 +46,16 @@ def test_weights_may_be_a_file_of_the_run_folder_or_any_other(run_folder, tmp_pa
     assert bias_of(load_model(run_folder, elsewhere)) == 2
 
 
+def test_config_of_a_run_gives_what_the_run_learned_not_what_it_began_with(run_folder, tmp_path_factory):
+    start = tmp_path_factory.mktemp("start") / "start.pth"
+    (run_folder / "model_final.pth").rename(start)
+    config = run_folder / "config.yaml"
+    config.write_text(config.read_text().replace(" WEIGHTS: ''", f" WEIGHTS: {start}"))
+    assert bias_of(load_model(config)) == 1
+    (run_folder / "model_best.pth").unlink()
+    assert bias_of(load_model(config)) == 2  # No run: a config with weights.
+
+
 def test_config_with_weights_and_options(run_folder):
     options = ["TEST.DETECTIONS_PER_IMAGE", 7]
     loaded = load_model(run_folder / "config.yaml", run_folder / "model_final.pth", options=options)
