@@ -65,9 +65,9 @@ def convert_ctc(
     held out, or, of each sequence, the last block of time.
 
     A frame's truth is its silver cells ("silver"), its gold cells ("gold"), or the silver ones with those that a gold
-    cell covers replaced by it ("both"). Where cells have no outline - gold cells alone in a frame that has silver
-    ones too, or the strip at the image border - a crowd region says so, which training and evaluation
-    ignore. Frames whose truth is partial never train.
+    cell covers replaced by it ("both"). Where cells have no outline - a frame's truth is gold cells alone and its
+    silver cells, or markers, are more; or the strip at the image border - a crowd region says so, which training
+    and evaluation ignore. Frames whose truth is gold cells that are not all never train.
 
     Args:
         source: folder or zip archive with ``NN/``, ``NN_GT/``, ``NN_ST/``; its name should be the challenge's.
@@ -183,9 +183,11 @@ def _read_frame(
     labels = merge_truths(gold, silver) if truth == "both" else gold if truth == "gold" else silver
     if labels is None:
         raise SourceError(f"{frame.image}: no {truth} truth for this frame")
-    is_partial = truth == "gold" and _lacks_objects(gold, markers if silver is None else silver)
+    is_gold_alone = truth == "gold" or silver is None
+    is_partial = is_gold_alone and _lacks_objects(gold, markers if silver is None else silver)
     if is_partial and training:
-        raise SourceError(f"{frame.image}: only some of its cells have gold truth; train on silver or both")
+        way_out = "it has no silver truth" if silver is None else "train on silver or both"
+        raise SourceError(f"{frame.image}: only some of its cells have gold truth; {way_out}")
     crowd = np.full(labels.shape, is_partial)
     if border:
         crowd[:border] = crowd[-border:] = crowd[:, :border] = crowd[:, -border:] = True

@@ -99,16 +99,23 @@ def test_split_without_truth_says_which(sequence, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_markers_tell_partial_truth_where_there_is_no_silver(sequence, tmp_path):
+@pytest.fixture
+def sequence_without_silver(sequence):
+    """Markers tell of all cells; gold truth has some of those of frames 5 and 9, and all of the others'."""
     shutil.rmtree(sequence / "01_ST")
     for number in range(10):
-        write(sequence / "01_GT" / "SEG" / f"man_seg{number:03d}.tif", SOME if number == 9 else CELLS)
+        write(sequence / "01_GT" / "SEG" / f"man_seg{number:03d}.tif", SOME if number in (5, 9) else CELLS)
         write(sequence / "01_GT" / "TRA" / f"man_track{number:03d}.tif", CELLS)
-    convert_ctc(sequence, tmp_path / "out" / "ctc", train_truth="gold", val_truth="gold", border=0)
-    assert [i.get("partially_annotated", False) for i in read_split(tmp_path / "out" / "ctc", "val")["images"]] == [
-        False,
-        True,
-    ]
+    return sequence
+
+
+@pytest.mark.parametrize("truth", ["gold", "both"])
+def test_markers_tell_partial_truth_where_there_is_no_silver(sequence_without_silver, tmp_path, capsys, truth):
+    convert_ctc(sequence_without_silver, tmp_path / "out" / "ctc", train_truth=truth, val_truth=truth, border=0)
+    validates, trains = (read_split(tmp_path / "out" / "ctc", split)["images"] for split in ("val", "train"))
+    assert [image.get("partially_annotated", False) for image in validates] == [False, True]
+    assert [image["file_name"] for image in trains] == [f"01_t000{number}.png" for number in (0, 1, 2, 3, 4)]
+    assert "t005.tif: only some of its cells have gold truth; it has no silver truth" in capsys.readouterr().out
 
 
 def test_merged_truth():
