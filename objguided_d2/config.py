@@ -46,9 +46,10 @@ def get_cfg(config_file: str | os.PathLike | None = None) -> CN:
 
 
 def add_objguided_config(cfg: CN) -> None:
-    """Add our keys to ``cfg`` in place. No existing default is changed.
+    """Add our keys to ``cfg`` in place. No default of Detectron2's ``get_cfg`` is changed.
 
-    That is all a config of ours needs; the PointRend baselines' need Detectron2's ``add_pointrend_config`` besides.
+    That is all a config of ours needs. The PointRend baselines' need Detectron2's ``add_pointrend_config`` before it:
+    both add MODEL.ROI_MASK_HEAD.IN_FEATURES, and our default has to stay.
     """
     _add_backbone(cfg)
     _add_center_head(cfg)
@@ -127,8 +128,9 @@ def _add_mask_head(cfg: CN) -> None:
     head.GRID = "edges"
     # Crops under this many grid points in either direction are left out, with all deeper ones (released: 2).
     head.MIN_CROP_SIZE = 2
-    # Stride-1 pixels of training ROIs per image at most, 0 = no bound. ROIs are drawn at random, all objects with the
-    # same chance. Ours: images with hundreds of objects would decide the memory and time of every step.
+    # Stride-1 pixels of training ROIs per image, the ROI that reaches the number included; 0 = no bound. ROIs are
+    # drawn at random, all objects with the same chance. Ours: images with hundreds of objects would decide the memory
+    # and time of every step.
     head.MAX_TRAIN_ROI_PIXELS = 0
     # Stride-1 pixels of ROIs that are processed at once, 0 = no bound; more are processed in chunks, with the same
     # results, and a single ROI with more is sampled at that many pixels. Ours: bounds memory.
@@ -252,8 +254,8 @@ def _add_input(cfg: CN) -> None:
     # Train on square crops resampled to OUTPUT_SIZE, in place of Detectron2's short-edge resize and INPUT.CROP.
     crop.ENABLED = False
     # The side of a crop, in source pixels, is a random factor in RANGE times this side of the image: "longer"
-    # (released, 0.6-1.4) or "shorter" (ours: keeps the scale of INPUT.MIN_SIZE_TEST), or "pixels" (ours: RANGE is the
-    # side itself, as for INPUT.TEST_SCALE). Zeros fill what lies outside.
+    # (released, 0.6 to 1.3 in steps of 0.1) or "shorter" (ours: keeps the scale of INPUT.MIN_SIZE_TEST), or "pixels"
+    # (ours: RANGE is the side itself, as for INPUT.TEST_SCALE). Zeros fill what lies outside.
     crop.RELATIVE_TO = "longer"
     crop.RANGE = [0.6, 1.4]
     # Most object sizes (median over the image's objects of the root of width x height) that the reference side may

@@ -22,7 +22,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--weights", metavar="FILE", help="(default: the run's best, else last model)")
     parser.add_argument("--pixel-size", type=float, metavar="UM", help="micrometers per pixel of the training images")
     parser.add_argument(
-        "--score", type=float, metavar="S", help="score threshold (default: the config's for label maps)"
+        "--score",
+        type=float,
+        metavar="S",
+        help="score threshold (default: the bundle's, or the config's for label maps)",
     )
     parser.add_argument(
         "--classes",
