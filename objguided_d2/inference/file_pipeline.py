@@ -18,6 +18,7 @@ from pathlib import Path
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from ..data.source_error import SourceError
 from .filters import Filters
 from .image_source import ImageSource, open_image
 from .large_labels import writer_of
@@ -25,7 +26,7 @@ from .prediction import Prediction, as_pair, check_formats
 from .predictor import Predictor
 from .prefetch import prefetch
 from .preparation import PreparedImage
-from .records import FileResult, Records, fingerprint, remove_leftovers
+from .records import FileResult, Leftovers, Records, fingerprint, identity
 from .writers import WRITERS
 
 logger = logging.getLogger(__name__)
@@ -86,11 +87,13 @@ class PlannedImage:
         prepared: without its pixels, which each process reads for itself.
         num_rows: of tiles.
         began: ``time.time`` at its beginning, which machines have in common.
+        identity: of the file, see :func:`.records.identity`.
     """
 
     prepared: PreparedImage
     num_rows: int
     began: float
+    identity: dict
 
 
 @dataclasses.dataclass
@@ -106,6 +109,7 @@ class _Frame:
     prepared: PreparedImage | None = None
     error: Exception | None = None
     began: float = 0.0
+    identity: dict = dataclasses.field(default_factory=dict)
 
 
 class FilePipeline:
@@ -126,6 +130,9 @@ class FilePipeline:
             predictor.check_knows_diameter()
         self.description = describe(predictor, settings)
         self.records = Records(output, fingerprint(self.description))
+        self._leftovers = Leftovers()
+        # Outputs of this run -> names of their files under the inputs.
+        self._owners: dict[str, Path] = {}
 
     def __call__(
         self,
@@ -145,6 +152,7 @@ class FilePipeline:
         for path, relative in files:
             with contextlib.suppress(OSError):
                 if (found := self.records.find(path, relative)) is not None:
+                    self._owners.update(dict.fromkeys(found.outputs, relative))
                     results[relative.as_posix()] = found
                     continue
             todo.append((path, relative))
@@ -183,7 +191,7 @@ class FilePipeline:
         return found or self([(path, relative)])[relative.as_posix()]
 
     def _plan(self, path: Path) -> PlannedImage | None:
-        began = time.time()
+        began, of_file = time.time(), identity(path)
         with self._open(path) as source:
             # A look at the size spares most files from being read twice.
             if source.frames or source.shape[0] * source.shape[1] <= self.predictor.most_pixels_at_once:
@@ -192,7 +200,7 @@ class FilePipeline:
             num_rows = self.predictor.num_rows(prepared)
         if num_rows < 2:
             return None
-        return PlannedImage(dataclasses.replace(prepared, source=None, image=None), num_rows, began)
+        return PlannedImage(dataclasses.replace(prepared, source=None, image=None), num_rows, began, of_file)
 
     def detect_row(self, path: Path, plan: PlannedImage, row: int) -> list[Instances] | Exception:
         """What a row of tiles of a planned image holds, or the error that ends its file."""
@@ -207,7 +215,7 @@ class FilePipeline:
         self, path: Path, relative: Path, plan: PlannedImage, rows: Sequence[list[Instances] | Exception]
     ) -> FileResult:
         """Write the outputs and the record of a planned image from what all of its rows hold, in their order."""
-        frame = _Frame(path, relative, began=time.perf_counter() - (time.time() - plan.began))
+        frame = _Frame(path, relative, began=time.perf_counter() - (time.time() - plan.began), identity=plan.identity)
         prediction = None
         try:
             found: list[Instances] = []
@@ -238,15 +246,17 @@ class FilePipeline:
         """Open, read and prepare, in the reading thread."""
         for path, relative in files:
             began = time.perf_counter()
-            number, source = 0, None
+            number, source, of_file = 0, None, {}
             names: tuple[str, ...] = ("",)
             try:
                 source = self._open(path)
+                of_file = identity(path)
                 names = source.frames or ("",)
                 for number, name in enumerate(names):
                     frame = source.frame(number) if source.frames else source
                     is_last = number == len(names) - 1
-                    yield _Frame(path, relative, number, name, is_last, source, self._prepare(frame), began=began)
+                    prepared = self._prepare(frame)
+                    yield _Frame(path, relative, number, name, is_last, source, prepared, began=began, identity=of_file)
             except Exception as error:
                 yield _Frame(path, relative, number, source=source, error=error, began=began)
 
@@ -281,23 +291,38 @@ class FilePipeline:
             frame.source.close()
         result.seconds = round(time.perf_counter() - frame.began, 3)
         if result.status == "done":
-            self.records.write(frame.path, frame.relative, result)
-        else:
+            try:
+                self.records.write(frame.identity, frame.relative, result)
+            except OSError as error:
+                result.status, result.reason = "failed", f"its record cannot be written: {_reason(frame.path, error)}"
+        if result.status == "failed":
             named = result.reason if str(frame.path) in result.reason else f"{frame.path}: {result.reason}"
             tqdm.write(named, file=sys.stderr)
         results[frame.relative.as_posix()] = result
         bar.update()
 
     def _write(self, frame: _Frame, prediction: Prediction, result: FileResult) -> None:
-        for name in self.settings.save:
-            path = self._path(name, frame)
-            remove_leftovers(path)
+        paths = {name: self._path(name, frame) for name in self.settings.save}
+        for path in paths.values():
+            self._claim(path, frame.relative)
+        for name, path in paths.items():
+            self._leftovers.remove(path)
             write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
             write(prediction.objects, path, image=prediction.image)
             result.outputs.append(path.relative_to(self.output).as_posix())
         result.num_objects += len(prediction)
         result.num_cut += prediction.num_cut
         result.at_limit |= prediction.at_limit
+
+    def _claim(self, path: Path, relative: Path) -> None:
+        """Page 0 of a.tif and a_p000.tif have one name, and so have the masks of t001.png and 001.png."""
+        output = path.relative_to(self.output).as_posix()
+        owner = self._owners.setdefault(output, relative)
+        if owner != relative:
+            raise SourceError(
+                f"{output} would be an output of {owner} and of {relative}; rename one of them, or predict it alone "
+                "into another folder"
+            )
 
     def _path(self, name: str, frame: _Frame) -> Path:
         """Where an output goes. The masks of a time series lie in one folder: that of a file with frames is its name;

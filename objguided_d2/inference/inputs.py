@@ -2,19 +2,25 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..data.source_error import SourceError
 from .readers import is_image, is_zarr
+from .records import FOLDER
+
+# The table of such an image would be the list of a run's failures.
+_RESERVED = re.compile(r"errors(-\d+of\d+)?", re.IGNORECASE)
 
 
 def list_inputs(inputs: Iterable[str | Path]) -> list[tuple[Path, Path]]:
     """List the images of files, folders and globs.
 
     A folder gives the images in it and in its subfolders, those behind symbolic links too, each folder once; hidden
-    files are left out. A file that is named, or that a glob names, is listed whatever its ending. A folder with the
-    ending of an image that holds none is listed as one, so that reading it says what is wrong.
+    files and subfolders with the results of a run are left out. A file that is named, or that a glob names, is listed
+    whatever its ending. A folder with the ending of an image that holds none is listed as one, so that reading it says
+    what is wrong.
 
     Args:
         inputs: paths or patterns (``*``, ``?``, ``[...]``, ``**``); what exists under its name is no pattern.
@@ -91,6 +97,8 @@ def _images_in(folder: Path) -> list[tuple[Path, Path]]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir() and not is_zarr(entry):
+                if (entry / FOLDER).is_dir():
+                    continue
                 before = len(images)
                 visit(entry)
                 if len(images) == before and is_image(entry):
@@ -106,9 +114,10 @@ def _with_unique_names(found: dict[Path, Path]) -> list[tuple[Path, Path]]:
     by_stem: dict[str, list[Path]] = {}
     for path, relative in found.items():
         by_stem.setdefault(str(relative.with_suffix("")).lower(), []).append(path)
-    taken = {stem for stem, paths in by_stem.items() if len(paths) == 1}
+    clashes = [stem for stem, paths in by_stem.items() if len(paths) > 1 or _RESERVED.fullmatch(stem)]
+    taken = by_stem.keys() - set(clashes) | {stem for stem in clashes if _RESERVED.fullmatch(stem)}
     unique = dict(found)
-    for paths in (paths for paths in by_stem.values() if len(paths) > 1):
+    for paths in map(by_stem.__getitem__, clashes):
         for path in paths:
             unique[path] = _distinct(path, found[path], paths, taken)
             taken.add(str(unique[path].with_suffix("")).lower())

@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Records:
         """The result of an earlier call, if the file and the settings are the same and the outputs are there."""
         try:
             record = json.loads(self._file(relative).read_text())
-            valid = record["fingerprint"] == self.fingerprint and record["source"] == _source(path)
+            valid = record["fingerprint"] == self.fingerprint and record["source"] == identity(path)
             there = all((self.output / output).exists() for output in record["outputs"])
             if valid and there:
                 told = {name: record[name] for name in _TOLD}
@@ -73,11 +74,15 @@ class Records:
             pass
         return None
 
-    def write(self, path: Path, relative: Path, result: FileResult) -> None:
-        """Record that all outputs of a file are there."""
+    def write(self, source: dict, relative: Path, result: FileResult) -> None:
+        """Record that all outputs of a file are there.
+
+        Args:
+            source: :func:`identity` of the file when it was opened; it may have changed or gone since.
+        """
         record = {
             "fingerprint": self.fingerprint,
-            "source": _source(path),
+            "source": source,
             "num_objects": result.num_objects,
             **{name: getattr(result, name) for name in _TOLD},
             "outputs": result.outputs,
@@ -97,14 +102,25 @@ def fingerprint(values: dict) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove temporary files of ``path`` that a killed run has left beside it."""
-    pattern = re.compile(rf"\.{re.escape(path.stem)}\.\d+-[0-9a-f]+{re.escape(path.suffix)}")
-    if not path.parent.is_dir():
-        return
-    for entry in path.parent.iterdir():
-        if pattern.fullmatch(entry.name) and entry.is_file():
-            entry.unlink(missing_ok=True)
+class Leftovers:
+    """Temporary files that killed runs have left beside their outputs; each folder is listed once."""
+
+    _TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]+(\.[^.]*|)")
+
+    def __init__(self) -> None:
+        self._found: dict[Path, dict[str, list[Path]]] = {}
+
+    def remove(self, path: Path) -> None:
+        """Remove those of an output."""
+        folder = path.parent
+        if folder not in self._found:
+            self._found[folder] = {}
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                if match := self._TEMPORARY.fullmatch(entry.name):
+                    self._found[folder].setdefault(match[1] + match[2], []).append(entry)
+        for leftover in self._found[folder].pop(path.name, ()):
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
 
 
 def write_errors(path: Path, failed: Sequence[tuple[str, str]]) -> None:
@@ -116,7 +132,8 @@ def write_errors(path: Path, failed: Sequence[tuple[str, str]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "reason"])
     writer.writerows(failed)
-    write_text(path, text.getvalue())
+    # A name that is no UTF-8, as of an old disk, is one as well.
+    write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def versions() -> dict[str, str]:
@@ -135,7 +152,25 @@ def command_line() -> list[str]:
     return list(sys.argv)
 
 
-def _source(path: Path) -> dict:
-    """What tells whether a file is still the same: size and time of change; of a folder (Zarr) the time alone."""
-    stat = path.stat()
-    return {"path": str(path.resolve()), "bytes": stat.st_size if path.is_file() else 0, "mtime_ns": stat.st_mtime_ns}
+def identity(path: Path) -> dict:
+    """What tells whether a file is still the same: size and time of change, of a folder (Zarr) those of all in it.
+
+    Raises:
+        OSError: if it is gone.
+    """
+    stats = [path.stat(), *(entry.stat() for entry in _files_below(path))]
+    num_bytes = sum(stat.st_size for stat in stats if path.is_file() or stat is not stats[0])
+    return {
+        "path": str(path.resolve()),
+        "bytes": num_bytes,
+        "mtime_ns": max(stat.st_mtime_ns for stat in stats),
+    }
+
+
+def _files_below(folder: Path) -> Iterator[os.DirEntry]:
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            if entry.is_dir():
+                yield from _files_below(Path(entry.path))
+            else:
+                yield entry

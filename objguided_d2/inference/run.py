@@ -22,11 +22,15 @@ from ..utils.atomic_write import write_text
 from .file_pipeline import FilePipeline, PredictSettings
 from .inputs import list_inputs
 from .predictor import Predictor
-from .records import FileResult, command_line, versions, write_errors
+from .records import FileResult, command_line, identity, versions, write_errors
 
 Files = list[tuple[Path, Path]]
 # Predicts files until it is asked to stop: (files, stop, progress) -> results by name.
 Execute = Callable[[Files, Callable[[], bool], bool], dict[str, FileResult]]
+
+
+class OutputError(SourceError):
+    """An output folder that cannot be one. The message names it."""
 
 
 @dataclasses.dataclass
@@ -76,7 +80,7 @@ def predict_files(
         progress: show a bar.
 
     Raises:
-        SourceError: if there is no input.
+        SourceError: if there is no input, or all of them lie in the output folder.
     """
     settings, output = settings or PredictSettings(), Path(output)
     pipeline = FilePipeline(predictor, output, settings)
@@ -85,15 +89,21 @@ def predict_files(
 
 
 def list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, int] | None = None) -> Files:
-    """(path, name under the inputs) of the images of a call, or of its shard (I, N)."""
+    """(path, name under the inputs) of the images of a call, or of its shard (I, N).
+
+    Raises:
+        SourceError: if there are none.
+        OutputError: if all of them lie in the output folder.
+    """
     # Outputs of an earlier run in a folder below the inputs are no inputs.
     own = Path(os.path.realpath(output))
     # Path.resolve raises for a loop of links, which is one bad file among others.
-    return [
-        (path, relative)
-        for path, relative in list_inputs(inputs)
-        if _in_shard(relative, shard) and own not in Path(os.path.realpath(path)).parents
+    found = [
+        (path, relative) for path, relative in list_inputs(inputs) if own not in Path(os.path.realpath(path)).parents
     ]
+    if not found:
+        raise OutputError(f"all images lie in the output folder {output}, as results do; give another --output")
+    return [(path, relative) for path, relative in found if _in_shard(relative, shard)]
 
 
 def execute_and_report(
@@ -118,8 +128,6 @@ def execute_and_report(
     summary = RunSummary(results, time.perf_counter() - begin, stop.requested)
     reported = {**(earlier or {}), **results}
     part = f"-{shard[0]}of{shard[1]}" if shard else ""
-    failed = [(name, result.reason) for name, result in reported.items() if result.status == "failed"]
-    write_errors(output / f"errors{part}.csv", failed)
     report = {
         **description,
         "command": command_line(),
@@ -132,6 +140,8 @@ def execute_and_report(
         "files": {name: dataclasses.asdict(result) for name, result in reported.items()},
     }
     write_text(output / f"run{part}.json", json.dumps(report, indent=1, default=str) + "\n")
+    failed = [(name, result.reason) for name, result in reported.items() if result.status == "failed"]
+    write_errors(output / f"errors{part}.csv", failed)
     return summary
 
 
@@ -166,11 +176,16 @@ def watch_files(
     while True:
         number += 1
         arrived = []
-        # A folder that is still empty is none that is wrong.
-        with contextlib.suppress(SourceError):
-            for path, relative in list_files(inputs, output, shard):
-                changed = path.stat().st_mtime_ns if path.exists() else None
-                if changed is not None and taken.get(path) != changed and time.time() - changed / 1e9 >= settle:
+        try:
+            files = list_files(inputs, output, shard)
+        except OutputError:
+            raise
+        except SourceError:
+            files = []  # A folder that is still empty is none that is wrong.
+        for path, relative in files:
+            with contextlib.suppress(OSError):  # It may be gone meanwhile.
+                changed = identity(path)["mtime_ns"]
+                if taken.get(path) != changed and abs(time.time() - changed / 1e9) >= settle:
                     taken[path] = changed
                     arrived.append((path, relative))
         if arrived:
@@ -224,7 +239,7 @@ def _in_shard(relative: Path, shard: tuple[int, int] | None) -> bool:
     if shard is None:
         return True
     number, count = shard
-    return int(hashlib.sha256(relative.as_posix().encode()).hexdigest(), 16) % count == number - 1
+    return int(hashlib.sha256(os.fsencode(relative.as_posix())).hexdigest(), 16) % count == number - 1
 
 
 def _now() -> str:

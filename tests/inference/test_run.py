@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import sys
 import time
 
 import cv2
@@ -262,3 +263,83 @@ def test_arguments_that_cannot_work_are_errors_of_one_line(tmp_path, capsys, arg
         code = stop.code
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert code == status and message in last
+
+
+def test_two_files_never_write_one_output(predictor, tmp_path):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    tifffile.imwrite(pages / "a.tif", np.stack([textured_image(40, 48, i) for i in range(2)]), photometric="rgb")
+    tifffile.imwrite(pages / "a_p000.tif", textured_image(24, 32, 2), photometric="rgb")
+    for _ in range(2):
+        summary = run(predictor, pages, tmp_path / "out")
+        assert summary.count("failed") == 1 and summary.files["a.tif"].status in ("done", "skipped")
+        assert "a_p000.labels.tif would be an output of a.tif and of a_p000.tif" in summary.files["a_p000.tif"].reason
+        assert tifffile.imread(tmp_path / "out" / "a_p000.labels.tif").shape == (40, 48)
+    times = tmp_path / "times"
+    times.mkdir()
+    for name in ("t001.png", "001.png"):
+        cv2.imwrite(str(times / name), textured_image(40, 48, 1))
+    summary = run(predictor, times, tmp_path / "ctc", "ctc")
+    assert (summary.count("done"), summary.count("failed")) == (1, 1)
+
+
+def test_a_file_that_goes_while_it_is_predicted_does_not_end_the_run(predictor, images, tmp_path, monkeypatch):
+    write = Predictor.predict_prepared
+
+    def move_first(self, prepared):
+        (images / "one.png").unlink(missing_ok=True)
+        return write(self, prepared)
+
+    monkeypatch.setattr(Predictor, "predict_prepared", move_first)
+    # The reading thread has opened it before.
+    summary = run(predictor, images, tmp_path / "out")
+    assert len(summary.files) == 3 and summary.count("done") >= 2
+    assert (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_record_that_cannot_be_written_fails_its_file_alone(predictor, images, tmp_path):
+    name = "n" * 236 + ".tif"  # Of the record, the temporary name is too long.
+    (images / "one.png").unlink()
+    tifffile.imwrite(images / name, textured_image(40, 48, 2), photometric="rgb")
+    summary = predict_files([images], predictor, tmp_path / "out", PredictSettings(save=("ctc",)), progress=False)
+    assert summary.count("done") == 2 and "record cannot be written" in summary.files[name].reason
+
+
+@pytest.mark.parametrize("output", ["images", "."])
+def test_an_output_folder_that_holds_all_inputs_is_refused(predictor, images, tmp_path, output):
+    with pytest.raises(SourceError, match="all images lie in the output folder"):
+        run(predictor, images, tmp_path / output)
+    with pytest.raises(SourceError, match="all images lie in the output folder"):
+        watch_files([images], predictor, tmp_path / output, progress=False, max_rounds=1)
+
+
+def test_results_of_other_runs_below_the_inputs_are_no_inputs(predictor, images):
+    run(predictor, images, images / "first", "labels", "overlay")
+    assert len(run(predictor, images, images / "second").files) == 3
+
+
+def test_an_image_called_errors_keeps_its_table(predictor, images, tmp_path):
+    (images / "one.png").rename(images / "errors.png")
+    run(predictor, images, tmp_path / "out", "table")
+    assert (tmp_path / "out" / "errors_png.csv").exists()
+    assert run(predictor, images, tmp_path / "out", "table").count("skipped") == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_bad_file_whose_name_is_no_utf_8_is_reported(predictor, images, tmp_path):
+    (images / os.fsdecode(b"kaputt_\xe4.png")).write_bytes(b"")
+    summary = run(predictor, images, tmp_path / "out", shard=(1, 1))
+    assert (summary.count("done"), summary.exit_code) == (3, 2)
+    assert "kaputt_\\udce4.png" in (tmp_path / "out" / "errors-1of1.csv").read_text()
+    assert (tmp_path / "out" / "run-1of1.json").exists()
+
+
+def test_a_zarr_whose_pixels_change_is_predicted_anew(predictor, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    folder = tmp_path / "in"
+    array = zarr.open_array(str(folder / "a.zarr"), mode="w", shape=(40, 48), chunks=(40, 48), dtype="u1")
+    array[:] = textured_image(40, 48, 1)[..., 0]
+    assert run(predictor, folder, tmp_path / "out").count("done") == 1
+    assert run(predictor, folder, tmp_path / "out").count("skipped") == 1
+    array[:] = 0
+    assert run(predictor, folder, tmp_path / "out").count("done") == 1
