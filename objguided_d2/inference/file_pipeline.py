@@ -308,7 +308,9 @@ class FilePipeline:
         for name, path in paths.items():
             self._leftovers.remove(path)
             write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
-            write(prediction.objects, path, image=prediction.image)
+            # Programs that read COCO look for the image by its name; a frame has none of its own.
+            named = {"image_name": frame.path.name} if name == "coco" and not frame.name else {}
+            write(prediction.objects, path, image=prediction.image, **named)
             result.outputs.append(path.relative_to(self.output).as_posix())
         result.num_objects += len(prediction)
         result.num_cut += prediction.num_cut

@@ -318,6 +318,12 @@ def test_results_of_other_runs_below_the_inputs_are_no_inputs(predictor, images)
     assert len(run(predictor, images, images / "second").files) == 3
 
 
+def test_coco_names_the_image_file(predictor, images, tmp_path):
+    run(predictor, images, tmp_path / "out", "coco")
+    content = json.loads((tmp_path / "out" / "a b" / "two.coco.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["two.png"]
+
+
 def test_an_image_called_errors_keeps_its_table(predictor, images, tmp_path):
     (images / "one.png").rename(images / "errors.png")
     run(predictor, images, tmp_path / "out", "table")
