@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             "pixel_size": args.pixel_size,
             "score_threshold": args.score,
             "class_names": tuple(args.classes) if args.classes else None,
-            "card": Path(args.card).read_text(encoding="utf-8") if args.card else None,
+            "card": _read_card(Path(args.card)) if args.card else None,
         }
         if args.format == "bundle":
             path = export_bundle(args.source, args.output, **options)
@@ -77,3 +77,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return 1
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
     return 0
+
+
+def _read_card(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error

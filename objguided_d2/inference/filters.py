@@ -1,6 +1,7 @@
 """Filters of objects, each off unless asked for."""
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +20,9 @@ class Filters:
         fill_holes: fill holes of masks.
         min_area, max_area: in pixels of the image; objects outside are left out.
         exclude_border: leave out objects that touch the border of the image.
+
+    Raises:
+        ValueError: for areas that are no finite numbers from 0 on, or leave nothing between them; names them.
     """
 
     largest_piece: bool = False
@@ -26,6 +30,16 @@ class Filters:
     min_area: float = 0.0
     max_area: float | None = None
     exclude_border: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("min_area", "max_area"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}: {value!r} must be a number of pixels, 0 or more")
+        if self.max_area is not None and self.max_area < self.min_area:
+            raise ValueError(
+                f"max_area: {self.max_area!r} is below min_area: {self.min_area!r}; no object has such an area"
+            )
 
     def __call__(self, objects: SegmentedObjects) -> tuple[SegmentedObjects, np.ndarray]:
         """The objects that are left, and which of those given they are, (N,) int64."""

@@ -17,7 +17,7 @@ import tifffile
 
 from ...utils.atomic_write import atomic_folder, atomic_write
 from .label_image import resolution
-from .ome_zarr import add_levels, create_labels, open_root
+from .ome_zarr import add_levels, check_replaceable, create_labels, open_root
 
 
 class LabelBlockWriter:
@@ -33,6 +33,7 @@ class LabelBlockWriter:
 
     Raises:
         ImportError: for "zarr", if zarr is not installed.
+        ValueError: for "zarr", if something is at ``path`` that this program did not write.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class LabelBlockWriter:
     ) -> None:
         self._path, self._shape, self._dtype, self._tile = Path(path), shape, np.dtype(dtype), tile
         self._pixel_size = pixel_size
+        if kind == "zarr":
+            check_replaceable(self._path)
         self._bands: dict[int, np.ndarray] = {}
         self._num_missing: dict[int, int] = {}
         self._done: set[int] = set()

@@ -8,7 +8,8 @@ box 0, 0, 1, 1.
   pixels if these are not square;
 - major_axis, minor_axis, eccentricity: of the ellipse with the same second moments;
 - solidity: area by that of the convex hull;
-- mean_intensity: over the mask, of each channel, as stored in the image; values that are not finite are ignored.
+- mean_intensity: over the mask, of each channel, as stored in the image; values that are not finite are ignored. Of
+  channels that share a name, the second is called ``name_2``.
 """
 
 import math
@@ -62,7 +63,19 @@ def measure(
 
 
 def _intensity_columns(names: Sequence[str]) -> list[str]:
-    return ["mean_intensity"] if len(names) == 1 else [f"mean_intensity_{name}" for name in names]
+    return ["mean_intensity"] if len(names) == 1 else [f"mean_intensity_{name}" for name in _numbered(names)]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names with a number after those that occur before; files may give several channels the same one."""
+    unique: list[str] = []
+    for name in names:
+        candidate, number = name, 1
+        while candidate in unique or (number > 1 and candidate in names):
+            number += 1
+            candidate = f"{name}_{number}"
+        unique.append(candidate)
+    return unique
 
 
 def _shape_columns(pixel_size: tuple[float, float] | None) -> list[str]:
@@ -146,4 +159,5 @@ def write_table(objects: SegmentedObjects, path: Path, *, image: Image | None = 
                 raise ImportError(f"{path} needs pyarrow: pip install 'objguided_d2[parquet]'") from error
             table.to_parquet(temporary, index=False)
         else:
-            table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+            # Positions and areas of whole slides have more than 6 digits.
+            table.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n")

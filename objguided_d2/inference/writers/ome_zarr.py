@@ -4,6 +4,7 @@ Zarr format 2, because that is what Bio-Formats and the viewers built on it read
 label image.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ LABELS_NAME = "objects"
 _CHUNK = 512
 _SMALLEST_LEVEL = 256
 _FORMAT = "0.4"
+# In the attribute _creator of the root: it tells outputs, which may be replaced, from other Zarr images.
+_CREATOR = "objguided_d2"
 
 
 def write_ome_zarr(objects: SegmentedObjects, path: Path, *, image: Image | None = None) -> None:
@@ -26,10 +29,11 @@ def write_ome_zarr(objects: SegmentedObjects, path: Path, *, image: Image | None
 
     Raises:
         ImportError: if zarr is not installed; it says how to install it.
-        ValueError: if the image is not as large as the objects' one.
+        ValueError: if the image is not as large as the objects' one, or as :func:`check_replaceable` says.
     """
     if image is not None:
         check_shape(image, objects.shape)
+    check_replaceable(path, image)
     with atomic_folder(path) as temporary:
         root = open_root(temporary)
         if image is not None:
@@ -38,8 +42,34 @@ def write_ome_zarr(objects: SegmentedObjects, path: Path, *, image: Image | None
         add_levels(labels, objects.pixel_size)
 
 
+def check_replaceable(path: Path, image: Image | None = None) -> None:
+    """Check that an output at ``path`` replaces nothing but an earlier output: an input may be the only copy.
+
+    Args:
+        image: what the output is made of.
+
+    Raises:
+        ValueError: if this program did not write what is there, or ``image`` is read from it.
+    """
+    if not path.exists():
+        return
+    source = getattr(image, "path", None)
+    if source is not None and path.resolve() in (Path(source).resolve(), *Path(source).resolve().parents):
+        raise ValueError(f"{path} is the image itself; choose another output folder or name")
+    if not _is_output(path):
+        raise ValueError(f"{path} exists and is no output of this program; choose another output folder or name")
+
+
+def _is_output(path: Path) -> bool:
+    try:
+        attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
+        return attributes["_creator"]["name"] == _CREATOR
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def open_root(path: Path) -> Any:
-    """A new Zarr group at ``path``.
+    """A new Zarr group at ``path``, which says that it is this program's.
 
     Raises:
         ImportError: if zarr is not installed; it says how to install it.
@@ -49,7 +79,7 @@ def open_root(path: Path) -> Any:
     except ImportError as error:
         # The path is a temporary one.
         raise ImportError("OME-Zarr output needs zarr: pip install 'objguided_d2[zarr]'") from error
-    return zarr.open_group(str(path), mode="w", zarr_format=2)
+    return zarr.open_group(str(path), mode="w", zarr_format=2, attributes={"_creator": {"name": _CREATOR}})
 
 
 def create_labels(

@@ -5,7 +5,8 @@ import pandas
 import pytest
 from skimage.measure import regionprops
 
-from objguided_d2.inference.writers import WRITERS, measure
+from objguided_d2.inference.objects import SegmentedObjects
+from objguided_d2.inference.writers import WRITERS, measure, to_geojson
 from tests.inference.shapes import SHAPE, all_objects, full_masks, segmented
 
 
@@ -54,6 +55,19 @@ def test_intensities_are_means_over_the_whole_mask_even_under_another_object():
     assert table["mean_intensity_GFP"][0] == pytest.approx(image[masks["ring"]][:, 1].mean())
 
 
+@pytest.mark.parametrize(
+    "names, columns",
+    [(["GFP", "GFP", "DAPI"], ["GFP", "GFP_2", "DAPI"]), (["GFP", "GFP", "GFP_2"], ["GFP", "GFP_3", "GFP_2"])],
+)
+def test_channels_of_the_same_name_have_a_column_each(names, columns):
+    image = np.broadcast_to(np.array([10, 20, 30], np.uint8), (*SHAPE, 3))
+    objects = segmented([full_masks()["ring"]])
+    table = measure(objects, image, names)
+    assert table[[f"mean_intensity_{name}" for name in columns]].to_numpy().tolist() == [[10, 20, 30]]
+    measurements = to_geojson(objects, table)["features"][0]["properties"]["measurements"]
+    assert [measurements[f"mean_intensity_{name}"] for name in columns] == [10, 20, 30]
+
+
 def test_values_that_are_not_finite_are_ignored():
     image = np.ones(SHAPE, np.float32)
     image[3, 2], image[4, 2] = np.nan, np.inf
@@ -97,6 +111,15 @@ def test_table_is_read_back(tmp_path, suffix):
     WRITERS["table"].write(all_objects((0.5, 0.5)), path)
     table = pandas.read_csv(path) if suffix == ".csv" else pandas.read_parquet(path)
     pandas.testing.assert_frame_equal(table, measure(all_objects((0.5, 0.5))), rtol=1e-5, check_dtype=False)
+
+
+def test_csv_keeps_the_digits_of_large_positions_and_areas(tmp_path):
+    box = np.array([[123_456, 20, 124_459, 1_021]])
+    mask = np.ones((1_001, 1_003), bool)
+    objects = SegmentedObjects((2_000, 200_000), box, [mask], np.array([0.9], np.float32), np.zeros(1, np.int64))
+    WRITERS["table"].write(objects, tmp_path / "a.csv")
+    row = pandas.read_csv(tmp_path / "a.csv").iloc[0]
+    assert row["center_x_px"] == 123_957.5 and row["area_px2"] == 1_001 * 1_003
 
 
 def test_an_image_of_another_size_is_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.writers import WRITERS, LabelBlockWriter, paint_labels
 from tests.inference.shapes import SHAPE, all_objects
 
@@ -42,6 +43,35 @@ def test_labels_alone_open_too_and_replace_what_was_there(tmp_path):
     (labels,) = [node for node in nodes(tmp_path / "a.zarr/labels/objects") if node.data]
     assert np.array_equal(np.asarray(labels.data[0]), paint_labels(all_objects()))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def write_blocks(path):
+    with LabelBlockWriter(path, SHAPE, np.uint16, "zarr") as writer:
+        writer.write(np.ones(SHAPE, np.uint16), 0, 0)
+
+
+def test_a_zarr_of_another_program_is_never_replaced(tmp_path):
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    group.create_array("0", data=np.ones((3, *SHAPE), np.uint8))
+    with pytest.raises(ValueError, match="a.zarr exists and is no output of this program; choose another output"):
+        WRITERS["zarr"].write(all_objects(), path)
+    with pytest.raises(ValueError, match="a.zarr exists"):
+        write_blocks(path)
+    assert zarr.open_array(str(path / "0"), mode="r").shape == (3, *SHAPE)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_an_output_replaces_an_earlier_one_but_not_the_image_it_is_made_of(tmp_path):
+    path, image = tmp_path / "a.zarr", np.ones((*SHAPE, 3), np.uint8)
+    write_blocks(path)
+    WRITERS["zarr"].write(all_objects(), path, image=image)
+    with open_image(path, channels=0) as source:
+        with pytest.raises(ValueError, match="a.zarr is the image itself; choose another output"):
+            WRITERS["zarr"].write(all_objects(), path, image=source)
+    assert zarr.open_array(str(path / "0"), mode="r").shape == (3, *SHAPE)
+    write_blocks(path)
+    assert sorted(file.name for file in path.iterdir() if file.is_dir()) == ["labels"]
 
 
 def labels_of(shape):
