@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from detectron2.structures import Instances
 
+from ..data.source_error import SourceError
 from .filters import Filters
 from .instances import to_instances
 from .large_labels import writer_of
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     import pandas
     from roifile import ImagejRoi
 
+    from .image_source import ImageSource
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -26,7 +32,8 @@ class Prediction:
 
     Attributes:
         objects: masks, scores and classes.
-        image: as it was given, (H, W) or (H, W, C) or an open source, for intensities and pictures.
+        image: as it was given, (H, W) or (H, W, C) or an open source, for intensities and pictures; for a path a
+            :class:`FileImage`.
         boxes: (N, 4) float32 XYXY of the model, which differ from those of the masks where it predicts boxes apart.
         network_size: (height, width) of the image in the network.
         num_cut: objects of a tiled image whose region reached beyond what their tile read: a mask may lack a part.
@@ -66,13 +73,14 @@ class Prediction:
         """
         from .writers import measure
 
-        return measure(self._with_pixel_size(pixel_size), self.image)
+        with kept_open(self.image) as image:
+            return measure(self._with_pixel_size(pixel_size), image)
 
     def to_geojson(self) -> dict:
         """A GeoJSON FeatureCollection with measurements, as QuPath imports it."""
-        from .writers import measure, to_geojson
+        from .writers import to_geojson
 
-        return to_geojson(self.objects, measure(self.objects, self.image))
+        return to_geojson(self.objects, self.table())
 
     def to_rois(self) -> list[ImagejRoi]:
         """ImageJ's regions of interest."""
@@ -107,10 +115,11 @@ class Prediction:
         check_formats(formats)
         objects = self._with_pixel_size(pixel_size)
         paths = []
-        for name in formats:
-            path = WRITERS[name].path(stem)
-            writer_of(name, objects.shape, WRITERS[name].write)(objects, path, image=self.image)
-            paths.append(path)
+        with kept_open(self.image) as image:
+            for name in formats:
+                path = WRITERS[name].path(stem)
+                writer_of(name, objects.shape, WRITERS[name].write)(objects, path, image=image)
+                paths.append(path)
         return paths
 
     def filtered(self, filters: Filters) -> Prediction:
@@ -128,6 +137,75 @@ class Prediction:
         return self.image if isinstance(self.image, np.ndarray) else self.image.read(0, 0, *self.image.shape)
 
 
+class FileImage:
+    """An image file that is open only while pixels of it are read, so that predictions of any number of files can be
+    kept. Every window opens the file, see :func:`kept_open`.
+
+    Args:
+        source: of the whole file.
+
+    Attributes:
+        path: absolute.
+        shape, dtype, num_channels, channel_names, is_color, pixel_size: see :class:`.image_source.ImageSource`.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self.path = source.path.absolute()
+        self.shape, self.dtype, self.pixel_size = source.shape, source.dtype, source.pixel_size
+        self.num_channels, self.channel_names = source.num_channels, source.channel_names
+        self.is_color = source.is_color
+        self._stamp = self._stamp_now()
+        self._opened: Callable[[], contextlib.AbstractContextManager[ImageSource]] = self._open
+
+    def read(self, y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
+        """Rows y0 to y1 - 1 and columns x0 to x1 - 1, (y1 - y0, x1 - x0, C).
+
+        Raises:
+            SourceError: if the file cannot be read, or has changed since it was predicted.
+        """
+        with self._opened() as source:
+            return source.read(y0, x0, y1, x1)
+
+    def read_all(self) -> np.ndarray:
+        """All pixels, (H, W, C)."""
+        return self.read(0, 0, *self.shape)
+
+    def sample(self, max_pixels: int) -> np.ndarray:
+        """Every k-th row and column, see :meth:`.image_source.ImageSource.sample`."""
+        with self._opened() as source:
+            return source.sample(max_pixels)
+
+    def _open(self) -> ImageSource:
+        from .image_source import open_image
+
+        source = open_image(self.path)
+        if self._stamp_now() != self._stamp:
+            source.close()
+            raise SourceError(f"{self.path} has changed since it was predicted; predict it again")
+        return source
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        # What is written beside the pixels of a Zarr folder, labels as an example, changes its time.
+        if self.path.is_dir():
+            return None
+        status = self.path.stat()
+        return status.st_mtime_ns, status.st_size
+
+
+@contextlib.contextmanager
+def kept_open(image: Any) -> Iterator[Any]:
+    """The same image, of a :class:`FileImage` one whose file stays open from its first window to the end of the
+    context."""
+    if not isinstance(image, FileImage):
+        yield image
+        return
+    with contextlib.ExitStack() as stack:
+        kept = copy.copy(image)
+        opened = functools.cache(lambda: stack.enter_context(image._open()))
+        kept._opened = lambda: contextlib.nullcontext(opened())
+        yield kept
+
+
 def as_pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
     """One number or (height, width) as two positive floats.
 
@@ -138,6 +216,8 @@ def as_pair(value: float | tuple[float, float], name: str) -> tuple[float, float
         ValueError: for anything else; names the argument.
     """
     try:
+        if isinstance(value, str):  # It would be read digit by digit.
+            raise TypeError
         height, width = map(float, value if np.iterable(value) else (value, value))
     except (TypeError, ValueError):
         height = width = float("nan")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import logging
 import math
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
@@ -27,7 +30,7 @@ from .object_limits import may_hold_more, object_limits
 from .objects import SegmentedObjects
 from .options import HALO, ORIENTATIONS, PRECISIONS, TILE
 from .precision import autocast
-from .prediction import Prediction, as_pair
+from .prediction import FileImage, Prediction, as_pair, kept_open
 from .prefetch import prefetch
 from .preparation import ArraySource, Preparation, PreparedImage, as_pixels
 from .receptive_field import receptive_field
@@ -38,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 # Reduction by the config beyond which small objects are at risk.
 _STRONG_REDUCTION = 0.5
+# Factors of an image's size, and their inverses, beyond which the pixel size that a file claims is taken for wrong.
+_LARGEST_FACTOR = 16
 # What a full halo adds for objects that reach from their center into it.
 _OBJECT_REACH = 64
 
@@ -86,11 +91,12 @@ class Predictor:
             halo = receptive_field(model) + _OBJECT_REACH
             logger.info("Tiles read the whole receptive field around them: %d pixels", halo)
         for name, value, valid in (
-            ("score_threshold", self.score_threshold, 0 <= self.score_threshold <= 1),
-            ("tile", tile, tile >= 0),
-            ("halo", halo, not isinstance(halo, str) and halo >= 0),
-            ("tile_batch", tile_batch, tile_batch >= 1),
+            ("score_threshold", self.score_threshold, _is_between(self.score_threshold, 0, 1)),
+            ("tile", tile, _is_whole(tile, 0)),
+            ("halo", halo, _is_whole(halo, 0)),
+            ("tile_batch", tile_batch, _is_whole(tile_batch, 1)),
             ("precision", precision, precision in (None, *PRECISIONS)),
+            ("orientations", orientations, orientations is None or _is_whole(orientations, 1)),
             ("orientations", orientations, orientations in (None, *ORIENTATIONS)),
         ):
             if not valid:
@@ -148,9 +154,11 @@ class Predictor:
             image: (H, W) or (H, W, 3), with ``channel_axis`` (3, H, W) too, of bool, any integer or any float type; the
                 path of a file; or an open :class:`.image_source.ImageSource`, which may be a frame or chosen channels.
             pixel_size: micrometers per pixel, or (height, width) of a pixel; by default the source's own. Where the
-                model knows its own, the image is scaled to it.
+                model knows its own, the image is scaled to it; a source's own by which it would be scaled more than
+                16-fold is ignored with a warning.
             scale: pixels of the network per pixel of the image, whatever the sizes say; "config" for the config's size.
-            diameter: of objects in the image's pixels, which scales them to those of the training; "auto" estimates it.
+            diameter: of objects in the image's pixels, one number, which scales them to those of the training; "auto"
+                estimates it.
             on_tile: called with the tiles done and all of them.
 
         Raises:
@@ -178,7 +186,12 @@ class Predictor:
             batch_size: consecutive images that go through the network at once, where their sizes allow it.
             ahead: images that are prepared before they are asked for.
             options: of :meth:`__call__`, for all of them.
+
+        Raises:
+            ValueError: as a call, with the first image that is asked for; for a batch size below 1 too.
         """
+        if not _is_whole(batch_size, 1):
+            raise ValueError(f"batch_size={batch_size!r} is not valid; give 1 or more")
         batch: list[PreparedImage] = []
         for prepared in prefetch((self.prepare(image, **options) for image in images), ahead):
             batch.append(prepared)
@@ -197,10 +210,15 @@ class Predictor:
         diameter: float | str | None = None,
     ) -> PreparedImage:
         """The part of a prediction that needs no network, for another thread; arguments are those of a call."""
+        if channel_axis is not None and not _is_whole(channel_axis):
+            raise ValueError(f"channel_axis={channel_axis!r} is not valid; give a whole number")
         if isinstance(image, (str, os.PathLike)):
             from .image_source import open_image
 
-            image = open_image(image)
+            with open_image(image) as opened:
+                file = FileImage(opened)
+                prepared = self.prepare(opened, pixel_size=pixel_size, scale=scale, diameter=diameter)
+            return dataclasses.replace(prepared, source=file, image=file)
         if hasattr(image, "read") and hasattr(image, "sample"):
             source = image
             if getattr(image, "num_channels", 1) not in (1, 3):
@@ -208,12 +226,23 @@ class Predictor:
         else:
             image = as_pixels(image, channel_axis)
             source = ArraySource(image)
-        pixel_size = source.pixel_size if pixel_size is None else as_pair(pixel_size, "pixel_size")
+        is_own = pixel_size is None
+        pixel_size = source.pixel_size if is_own else as_pair(pixel_size, "pixel_size")
         intensity = self.preparation.intensity_of(source)
         if diameter == "auto":
             self.check_knows_diameter()
             diameter = estimate_diameter(source, intensity, self.preparation, self._objects_of)
         factors = self._scale(scale, diameter, pixel_size)
+        is_by_own = is_own and scale is None and diameter is None
+        if is_by_own and pixel_size is not None and factors is not None and not _are_plausible(factors):
+            logger.warning(
+                "%s: its pixel size of %g x %g micrometers would scale it by %g x %g and is ignored; give the right "
+                "one (--pixel-size) or a scale (--scale)",
+                getattr(source, "path", "an image"),
+                *pixel_size,
+                *factors,
+            )
+            pixel_size = factors = None
         size = self.preparation.network_size(*source.shape, factors)
         is_given = factors is not None or scale == "config" or self.cfg.INPUT.TEST_SCALE > 0
         if not is_given and size[0] < _STRONG_REDUCTION * source.shape[0]:
@@ -317,11 +346,11 @@ class Predictor:
         tops = sorted({tile.core[0] for tile in tiles})[rows]
         tiles = [tile for tile in tiles if tile.core[0] in tops]
         side = self.tile + 2 * self.halo
-        with self._set_up(image, (side, side)) as limit:
+        with kept_open(image.source) as source, self._set_up(image, (side, side)) as limit:
             return detect_tiles(
                 self.model,
                 tiles,
-                lambda region: self.preparation.part(image.source, image.intensity, image.network_size, region),
+                lambda region: self.preparation.part(source, image.intensity, image.network_size, region),
                 image.network_size,
                 tuple(image.source.shape),
                 score_threshold=self.score_threshold,
@@ -388,6 +417,8 @@ class Predictor:
         if scale is not None:
             return as_pair(scale, "scale")
         if diameter is not None:
+            if np.iterable(diameter):
+                raise ValueError(f"diameter: {diameter!r} must be one number above 0, or 'auto'")
             (value, _) = as_pair(diameter, "diameter")
             self.check_knows_diameter()
             factor = self.info.object_diameter / value
@@ -395,3 +426,15 @@ class Predictor:
         if pixel_size is not None and self.info.network_pixel_size is not None:
             return tuple(side / self.info.network_pixel_size for side in pixel_size)
         return None
+
+
+def _are_plausible(factors: tuple[float, float]) -> bool:
+    return all(_is_between(factor, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR) for factor in factors)
+
+
+def _is_whole(value: Any, least: float = -math.inf) -> bool:
+    return isinstance(value, numbers.Integral) and int(value) >= least
+
+
+def _is_between(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, numbers.Real) and low <= float(value) <= high

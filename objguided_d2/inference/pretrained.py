@@ -15,7 +15,7 @@ from torch import nn
 from ..engine.class_names import read_class_names
 from .bundle import BundleError, load_bundle, model_card, read_parts, write_bundle
 from .image_source import open_image
-from .loader import load_model, run_folder
+from .loader import CONFIG_FILE, LoadError, load_model, run_folder
 from .model_info import ModelInfo
 
 SHIPPED = Path(__file__).parent.parent / "models"
@@ -36,14 +36,15 @@ def load_pretrained(
 
     Args:
         model: a bundle file, the OUTPUT_DIR of a training or its ``config.yaml``, a config file or name, or the name of
-            a shipped model.
+            a shipped model, unless a file or a run folder in the working directory has that name.
         weights: for a config or a run folder, see :func:`.loader.load_model`.
         device: as ``cpu`` or ``cuda:1``; by default CUDA where there is any.
 
     Raises:
-        BundleError, LoadError: if there is no such model, or it is damaged; in one line.
+        BundleError, LoadError: if there is no such model or device, or the model is damaged; in one line.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check_device(device)
     if weights is None:
         path = _shipped_path(model)
         if _is_bundle(model):
@@ -60,6 +61,25 @@ def load_pretrained(
     folder = run_folder(model)
     names = read_class_names(folder) if folder else ()
     return Pretrained(loaded.cfg, loaded.model, info.with_class_names(names))
+
+
+def _check_device(device: str) -> None:
+    """Raise LoadError for a device that is unknown or not there."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    choices = " or ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
+    try:
+        chosen = torch.device(device)
+        if chosen.type == "meta":
+            raise RuntimeError("it holds no values")
+        if chosen.type != "cuda":
+            torch.empty(0, device=chosen)
+    # PyTorch was built without most of the devices that it knows, and says so in each of these ways.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise LoadError(f"device {device!r} is unknown or not there; give {choices}") from error
+    if chosen.type == "cuda" and not count:
+        raise LoadError(f"device {device!r}: there is no CUDA GPU here; give cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= count:
+        raise LoadError(f"device {device!r} is not among the CUDA GPUs here; give {choices}")
 
 
 def shipped_models() -> list[str]:
@@ -173,9 +193,11 @@ def load_for_export(
 
 
 def _shipped_path(model: str | os.PathLike) -> Path:
-    """The file of a shipped model for its name, where nothing else is there under it."""
+    """The file of a shipped model for its name, where no other model is there under it."""
     path = Path(model)
-    if not path.exists() and path.name == os.fspath(model) and (SHIPPED / f"{path.name}.zip").is_file():
+    # A folder of images may well be named after what they show.
+    is_free = not path.exists() or (path.is_dir() and not (path / CONFIG_FILE).is_file())
+    if is_free and path.name == os.fspath(model) and (SHIPPED / f"{path.name}.zip").is_file():
         return SHIPPED / f"{path.name}.zip"
     return path
 

@@ -51,8 +51,8 @@ def _in_chunks(join: Callable[[list], Any]) -> Callable:
 class RaggedMasks:
     """Binary masks of one image, each stored in its own window; behaves as a bool tensor (R, H, W) where it can.
 
-    Indexing with an int gives a dense (H, W) bool tensor, with anything else another ``RaggedMasks``; iterating,
-    ``numpy.asarray`` and ``.tensor`` give dense masks.
+    Indexing with an int, or a tensor or array that is one, gives a dense (H, W) bool tensor, with anything else another
+    ``RaggedMasks``; iterating, ``numpy.asarray`` and ``.tensor`` give dense masks.
 
     Args:
         bits: (P,) bool, the pixels of ``grid``.
@@ -84,7 +84,8 @@ class RaggedMasks:
         return RaggedMasks(bits, grid, self.top, self.left, self.image_size)
 
     def __getitem__(self, item) -> Tensor | RaggedMasks:
-        if isinstance(item, (int, np.integer)):
+        if _is_one_index(item):
+            item = int(item)
             if not -len(self) <= item < len(self):
                 raise IndexError(f"mask {item} of {len(self)}")
             return self[[item % len(self)]].tensor[0]
@@ -194,6 +195,15 @@ class RaggedMasks:
         owner = begin // (height * width + 1)
         offset = owner * (height * width + 1)
         return encode_runs(begin - offset, end - offset, owner, len(self), self.image_size)
+
+
+def _is_one_index(item: Any) -> bool:
+    if isinstance(item, Tensor):
+        is_integer = not (item.is_floating_point() or item.is_complex() or item.dtype == torch.bool)
+        return is_integer and item.dim() == 0
+    if isinstance(item, np.ndarray):
+        return item.dtype.kind in "iu" and item.ndim == 0
+    return isinstance(item, (int, np.integer))
 
 
 def _host_index(length: int, item: slice | Tensor | np.ndarray | list) -> Tensor:

@@ -1,24 +1,39 @@
 """A prediction in every form, and models by whatever names them."""
 
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import torch
+from PIL import Image
 
+from objguided_d2.cli import main
 from objguided_d2.data.source_error import SourceError
-from objguided_d2.inference import pretrained
+from objguided_d2.inference import image_source, pretrained
 from objguided_d2.inference.bundle import BundleError
 from objguided_d2.inference.export_command import main as export
 from objguided_d2.inference.image_source import open_image
+from objguided_d2.inference.loader import LoadError
 from objguided_d2.inference.predictor import Predictor
-from tests.inference.models import textured_image
+from objguided_d2.inference.pretrained import load_pretrained
+from tests.inference.models import save_run, textured_image
 
 
 @pytest.fixture(scope="module")
 def prediction(busy_run):
     cfg, model, _ = busy_run
     return Predictor(cfg, model)(textured_image(64, 80))
+
+
+def write_image(path, pixels):
+    """A file of (H, W, 3) uint8."""
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, pixels, photometric="rgb")
+    else:
+        Image.fromarray(pixels).save(path)
 
 
 def test_labels_table_rois_and_geojson_hold_the_same_objects(prediction):
@@ -81,6 +96,55 @@ def test_a_path_gives_what_its_open_file_gives(busy_run, tmp_path):
             predictor(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_the_file_of_a_path_is_closed_and_opened_again_for_its_pixels(busy_run, tmp_path, monkeypatch, name):
+    cfg, model, _ = busy_run
+    path, pixels = tmp_path / name, textured_image(64, 80)
+    write_image(path, pixels)
+    now_open = set()
+    opened, close = image_source.open_image, image_source.ImageSource.close
+    num_opened = itertools.count()
+
+    def counted_open(*args, **kwargs):
+        source = opened(*args, **kwargs)
+        now_open.add(source)
+        next(num_opened)
+        return source
+
+    monkeypatch.setattr(image_source, "open_image", counted_open)
+    monkeypatch.setattr(image_source.ImageSource, "close", lambda self: (now_open.discard(self), close(self)))
+    for tile in (1024, 32):  # In one piece, and in tiles for which the file is opened again, once.
+        predictor = Predictor(cfg, model, tile=tile, halo=16)
+        before = next(num_opened)
+        (found,) = predictor.predict_stream([path])
+        assert next(num_opened) - before == (2 if tile == 1024 else 3) and not now_open
+        expected = predictor(pixels)
+        assert found.objects.boxes.tolist() == expected.objects.boxes.tolist()
+        assert np.array_equal(found.overlay(), expected.overlay())
+        assert found.table().iloc[:, 1:].filter(like="mean").to_numpy().tolist() == (
+            expected.table().filter(like="mean").to_numpy().tolist()
+        )
+        assert found.to_geojson()["features"]
+        before = next(num_opened)
+        found.save(tmp_path / "out" / str(tile), ("labels", "table", "overlay", "zarr"))
+        assert next(num_opened) - before == 2 and not now_open
+        assert np.array_equal(found.image.read(3, 4, 20, 30), pixels[3:20, 4:30]) and not now_open
+
+
+def test_pixels_of_a_file_that_has_changed_or_gone_are_refused_and_what_needs_none_is_written(busy_run, tmp_path):
+    cfg, model, _ = busy_run
+    path = tmp_path / "a.tif"
+    write_image(path, textured_image(64, 80))
+    prediction = Predictor(cfg, model)(path)
+    write_image(path, textured_image(64, 80, seed=1)[:60])
+    with pytest.raises(SourceError, match="a.tif has changed since it was predicted"):
+        prediction.table()
+    path.unlink()
+    with pytest.raises(SourceError, match="a.tif cannot be opened"):
+        prediction.overlay()
+    assert len(prediction.save(tmp_path / "a", ("labels", "coco", "rois"))) == 3
+
+
 def test_a_run_folder_its_bundle_and_a_shipped_name_give_one_model(busy_run, tmp_path, monkeypatch, capsys):
     cfg, model, folder = busy_run
     assert export([str(folder), str(tmp_path / "small.zip"), "--classes", "nucleus", "--pixel-size", "0.65"]) == 0
@@ -100,6 +164,55 @@ def test_a_run_folder_its_bundle_and_a_shipped_name_give_one_model(busy_run, tmp
         Predictor.from_pretrained("smal")
     with pytest.raises(BundleError, match="does not exist; did you mean small"):
         Predictor.from_pretrained("smal.zip")
+
+
+def test_a_shipped_name_is_the_model_unless_a_run_folder_has_it(busy_run, tmp_path, monkeypatch):
+    cfg, model, folder = busy_run
+    export([str(folder), str(tmp_path / "small.zip"), "--classes", "shipped"])
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    here = tmp_path / "here"
+    (here / "small").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert load_pretrained("small", device="cpu").info.class_names == ("shipped",)
+    with pytest.raises(LoadError, match="no config.yaml"):
+        load_pretrained("./small", device="cpu")
+    save_run(cfg, model, here / "small")
+    (here / "small/class_names.json").write_text('["mine"]')
+    assert load_pretrained("small", device="cpu").info.class_names == ("mine",)
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "message"),
+    [
+        (0, "foo", "device 'foo' is unknown or not there; give cpu"),
+        (0, "cuda", "device 'cuda': there is no CUDA GPU here; give cpu"),
+        (0, "cuda:1", "device 'cuda:1': there is no CUDA GPU here; give cpu"),
+        (0, "meta", "device 'meta' is unknown or not there; give cpu"),
+        (0, "hpu", "device 'hpu' is unknown or not there; give cpu"),
+        (2, "cuda:2", "device 'cuda:2' is not among the CUDA GPUs here; give cpu or cuda:0 or cuda:1"),
+        (1, "gpu", "device 'gpu' is unknown or not there; give cpu or cuda:0"),
+    ],
+)
+def test_a_device_that_is_unknown_or_not_there_is_told_in_one_line(busy_run, monkeypatch, count, device, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(LoadError) as info:
+        load_pretrained(busy_run[2], device=device)
+    assert str(info.value) == message
+
+
+def test_commands_tell_a_wrong_device_in_one_line(busy_run, tmp_path, capsys):
+    folder = str(busy_run[2])
+    image = str(tmp_path / "a.tif")
+    write_image(Path(image), textured_image(32, 32))
+    for command in (
+        ["predict", image, "--model", folder, "--output", str(tmp_path / "out")],
+        ["evaluate", "--model", folder, "--dataset", "no_matter"],
+        ["finetune", "--model", folder, "--images", image, "--labels", image, "--output", str(tmp_path / "x.zip")],
+    ):
+        assert main([*command, "--device", "foo"]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: device 'foo' is unknown") and error.count("\n") == 1
 
 
 def test_export_of_what_is_no_run_is_an_error_of_one_line(busy_run, tmp_path, capsys):

@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
@@ -15,6 +16,7 @@ from objguided_d2.data import register_objguided_instances
 from objguided_d2.engine.trainer import Trainer
 from objguided_d2.evaluation import build_evaluator
 from objguided_d2.inference.filters import Filters
+from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.instances import to_instances, to_objects
 from objguided_d2.inference.model_info import ModelInfo
 from objguided_d2.inference.predictor import Predictor
@@ -71,6 +73,11 @@ def test_what_is_no_image_is_told(predictor):
         (np.full((32, 32), np.nan), {}, "finite"),
         (image, {"scale": -1.0}, "^scale: -1.0 must be a number above 0"),
         (image, {"pixel_size": "x"}, "^pixel_size: .* above 0"),
+        (image, {"pixel_size": "25"}, "^pixel_size: '25' must be a number above 0"),
+        (image, {"scale": "12"}, "^scale: '12' must be a number above 0"),
+        (image, {"diameter": "35"}, "^diameter: '35' must be one number above 0, or 'auto'"),
+        (image, {"diameter": (30, 60)}, "^diameter: .30, 60. must be one number above 0"),
+        (image, {"channel_axis": "0"}, "^channel_axis='0' is not valid"),
     ):
         with pytest.raises(ValueError, match=message):
             predictor(bad, **options)
@@ -98,6 +105,12 @@ def test_batches_and_streams_give_what_single_calls_give(predictor):
     assert predictor.predict_batch([]) == []
 
 
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "2"])
+def test_a_stream_without_whole_batches_is_refused(predictor, batch_size):
+    with pytest.raises(ValueError, match="^batch_size="):
+        next(predictor.predict_stream([textured_image(32, 32)], batch_size=batch_size))
+
+
 def test_an_error_in_a_stream_comes_at_its_image_and_ends_the_thread(predictor):
     stream = predictor.predict_stream([textured_image(32, 32), np.zeros(3), textured_image(32, 32)])
     next(stream)
@@ -120,6 +133,26 @@ def test_scale_pixel_size_and_diameter_size_the_image(predictor, busy_run):
     assert unknowing.prepare(image, pixel_size=1.0).network_size == (60, 80)
     with pytest.raises(ValueError, match="does not know the diameter"):
         unknowing.prepare(image, diameter=20)
+
+
+@pytest.mark.parametrize("size", [(353.0, 353.0), (5e-4, 5e-4), (0.5, 1e4), (0.0, 0.5)])
+def test_an_absurd_pixel_size_that_a_file_claims_is_ignored_with_a_warning(predictor, tmp_path, caplog, size):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, textured_image(60, 80)[..., 0])
+    with open_image(path) as source:
+        source.pixel_size = size
+        prepared = predictor.prepare(source)
+        assert prepared.network_size == (60, 80) and prepared.pixel_size is None
+        (warning,) = (record.getMessage() for record in caplog.records)
+        for words in (str(path), "{:g} x {:g} micrometers".format(*size), "--pixel-size", "--scale"):
+            assert words in warning
+        caplog.clear()
+        # What is asked for is done, and what is plausible believed.
+        assert predictor.prepare(source, scale="config").pixel_size == size
+        assert predictor.prepare(source, pixel_size=10.0).network_size == (1200, 1600)
+        source.pixel_size = (7.0, 0.25)
+        assert predictor.prepare(source).network_size == (840, 40)
+        assert not caplog.records
 
 
 def test_a_larger_image_and_its_tiles_may_hold_more_objects_than_one_of_the_config_s_size(busy_run):
@@ -297,9 +330,17 @@ def test_the_hash_tells_models_apart(busy_run):
 
 def test_settings_that_cannot_work_are_refused(busy_run):
     cfg, model, _ = busy_run
-    for name, value in (("score_threshold", 1.5), ("tile", -1), ("halo", -1), ("tile_batch", 0)):
-        with pytest.raises(ValueError, match=name):
-            Predictor(cfg, model, **{name: value})
+    for name, values in (
+        ("score_threshold", (1.5, "0.5", float("nan"))),
+        ("tile", (-1, "512", 64.5)),
+        ("halo", (-1, "128", 0.5)),
+        ("tile_batch", (0, "1", 1.5)),
+        ("orientations", ("8", 8.0)),
+    ):
+        for value in values:
+            with pytest.raises(ValueError, match=f"^{name}={value!r} is not valid"):
+                Predictor(cfg, model, **{name: value})
+    assert Predictor(cfg, model, score_threshold=np.float32(0.5), tile=np.int64(64)).tile == 64
 
 
 def test_a_small_reduction_is_silent_and_a_strong_one_told(busy_run, caplog):

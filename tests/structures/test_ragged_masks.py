@@ -59,6 +59,19 @@ def test_instances_index_move_and_join_it():
         masks[3]
 
 
+def test_a_tensor_or_array_that_is_one_number_indexes_as_the_number():
+    masks = random_masks([(0, 0, 4, 4), (5, 6, 3, 8), (2, 2, 2, 2)])
+    best = torch.tensor([0.1, 0.9, 0.5]).argmax()
+    for index in (best, best.to(torch.uint8), torch.tensor(-2), np.array(1)):
+        assert torch.equal(masks[index], masks.tensor[1])
+    assert len(masks[torch.tensor([1])]) == 1
+    for index in (torch.tensor(3), np.array(-4)):
+        with pytest.raises(IndexError, match="of 3"):
+            masks[index]
+    with pytest.raises((IndexError, TypeError)):
+        masks[torch.tensor(1.0)]
+
+
 def test_votes_equal_the_released_paste(golden, device):
     data = golden("hough_paste")
     size = (int(data["height"]), int(data["width"]))
