@@ -65,6 +65,9 @@ def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
         print(f"error: a run failed: {' '.join(error.cmd)}", file=sys.stderr)
         print("Fix the cause and run this again; what has ended is kept", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     from ..report import compare_command
 
     comparison = ["--dataset", suite.dataset, "--output", str(args.output / "comparison")]

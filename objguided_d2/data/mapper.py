@@ -1,5 +1,7 @@
 """From a dataset dict to what the models take, for training and testing and for every method alike."""
 
+import pickle
+import zlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -168,7 +170,8 @@ class InstanceMapper:
         objects = [a for a in annotations if not a.get("iscrowd", 0)] if self.is_train else []
         crowds = [a for a in annotations if a.get("iscrowd", 0) and "segmentation" in a] if self.ignore_crowd else []
         decoded = self.cache.get(
-            key=(sample["file_name"], sample.get("image_id")),
+            # Other datasets may have other objects in the same image.
+            key=(sample["file_name"], sample.get("image_id"), zlib.crc32(pickle.dumps([objects, crowds]))),
             load=lambda: self._decode(sample, objects, crowds),
             num_bytes=lambda value: value.num_bytes,
         )

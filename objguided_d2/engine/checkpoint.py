@@ -123,7 +123,9 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
     def before_train(self) -> None:
         super().before_train()
         if self.trainer.start_iter > 0:
-            self.recent_checkpoints = sorted(glob(os.path.join(self.checkpointer.save_dir, "model_[0-9]*.pth")))
+            self.recent_checkpoints = sorted(
+                glob(os.path.join(glob_escape(self.checkpointer.save_dir), "model_[0-9]*.pth"))
+            )
 
     def after_step(self) -> None:
         self.max_iter = self.trainer.max_iter

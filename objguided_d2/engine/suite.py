@@ -66,6 +66,8 @@ def train_suite(
     """
     if (minutes is None) == (images is None):
         raise ValueError("give either minutes or images as the budget")
+    if (minutes or images or 0) <= 0:
+        raise ValueError(f"a budget of {minutes if images is None else images} trains nothing; give more than 0")
     folders = []
     for config in suite.configs:
         folder = output / config.stem

@@ -222,6 +222,14 @@ def test_nothing_but_the_first_read_touches_the_file(image_file, tmp_path):
         make_mapper([])(make_dict(image_file, "rle"))
 
 
+def test_another_dataset_of_the_same_image_has_its_own_objects(image_file):
+    mapper = make_mapper([], cache_bytes=2**20)
+    first, second = make_dict(image_file, "rle"), make_dict(image_file, "rle")
+    second["annotations"] = second["annotations"][1:]
+    mapper(first)
+    assert_same(mapper(second)["instances"], make_mapper([])(second)["instances"])
+
+
 def test_testing_gives_the_resized_image_alone(image_file):
     cfg = get_cfg()
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 96, 1000

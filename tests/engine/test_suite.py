@@ -130,3 +130,9 @@ def test_broken_suite_is_refused(tmp_path, text, message):
 def test_one_budget(tmp_path, budget):
     with pytest.raises(ValueError, match="either minutes or images"):
         train_suite(Suite("x", ()), tmp_path, **budget)
+
+
+@pytest.mark.parametrize("budget", [{"minutes": 0.0, "images": None}, {"minutes": None, "images": -1}])
+def test_a_budget_that_would_never_end_or_train_nothing_is_refused(tmp_path, budget):
+    with pytest.raises(ValueError, match="trains nothing; give more than 0"):
+        train_suite(Suite("x", ()), tmp_path, **budget)

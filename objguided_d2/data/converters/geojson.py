@@ -9,6 +9,8 @@ from ...utils.rle import decode_masks
 from ..segmentation import segmentation_to_rle
 from .conversion import ConversionNotes
 
+_AREAS = ("Polygon", "MultiPolygon")
+
 
 def is_geojson(content: Any) -> bool:
     """Whether JSON content is a feature, a collection or a list of features."""
@@ -47,7 +49,9 @@ def read_geojson(
 
 
 def geojson_classes(content: Any, default_class: str) -> set[str]:
-    return {feature_class(feature, default_class) for feature in _features(content) if isinstance(feature, dict)}
+    """Classes of the features that have an area."""
+    with_area = (feature for feature in _features(content) if isinstance(feature, dict) and _kind(feature) in _AREAS)
+    return {feature_class(feature, default_class) for feature in with_area}
 
 
 def feature_class(feature: dict, default_class: str) -> str:
@@ -70,13 +74,16 @@ def _features(content: Any) -> Iterator[Any]:
 
 
 def _polygons(feature: dict) -> list:
-    geometry = feature["geometry"]
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    if kind == "Polygon":
-        return [geometry["coordinates"]]
-    if kind == "MultiPolygon":
-        return geometry["coordinates"]
-    raise ValueError(f"its geometry is {kind}, which has no area; export polygons")
+    kind = _kind(feature)
+    if kind not in _AREAS:
+        raise ValueError(f"its geometry is {kind}, which has no area; export polygons")
+    coordinates = feature["geometry"]["coordinates"]
+    return [coordinates] if kind == "Polygon" else coordinates
+
+
+def _kind(feature: dict) -> Any:
+    geometry = feature.get("geometry")
+    return geometry.get("type") if isinstance(geometry, dict) else None
 
 
 def _fill(ring: list, size: tuple[int, int]) -> np.ndarray:

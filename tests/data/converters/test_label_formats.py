@@ -139,7 +139,7 @@ def test_geojson_of_qupath(tmp_path, ending, as_collection):
     for_all(tmp_path, ending, {"type": "FeatureCollection", "features": features} if as_collection else features)
     content, notes = convert(tmp_path)
     assert_cells(content)
-    assert [c["name"] for c in content["categories"]] == ["Immune: T", "Tumor", "object"]
+    assert [c["name"] for c in content["categories"]] == ["Immune: T", "Tumor"]
     assert [a["category_id"] for a in content["annotations"][:2]] == [2, 1]
     assert "its geometry is Point, which has no area" in notes.full_text()
 
