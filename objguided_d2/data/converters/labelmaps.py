@@ -29,7 +29,7 @@ from ..source_error import SourceError
 from .coco_labels import coco_objects, is_coco, merge_classes
 from .conversion import ConversionNotes, open_source
 from .instance_dataset import EmptySplitError, LabeledImage, write_instance_dataset
-from .label_files import LabelContext, Reader, ReadObjects, choose_files, find_reader
+from .label_files import LabelContext, Objects, Reader, ReadObjects, choose_files, find_reader
 from .pairing import LABEL_ENDINGS, UNSUPPORTED, ImageIndex, Pairing, pair_files
 from .splitting import SPLITS, split_groups
 from .text_files import read_json
@@ -197,7 +197,9 @@ def _coco_file_objects(
 ) -> tuple[list[str], dict[str, ReadObjects]]:
     """As :func:`_file_objects` from COCO files in the source of labels, one per split as a rule."""
     index, key_of = ImageIndex(list(pairing.images.values())), {name: key for key, name in pairing.images.items()}
-    class_lists, objects_of = [], {}
+    class_lists: list[list[str]] = []
+    readers_of: dict[str, list[ReadObjects]] = {}
+    holders_of: dict[str, list[tuple[str, set[str]]]] = {}
     for name in pairing.coco_files:
         try:
             content = read_json(read, name, notes)
@@ -209,8 +211,21 @@ def _coco_file_objects(
             notes.leave_out(str(error))
             continue
         class_lists.append(names)
-        objects_of.update({key_of[image]: reader for image, reader in by_image.items()})
+        for image, reader in by_image.items():
+            holders = holders_of.setdefault(image, [])
+            # Files may hold a class each of the same images; of the same classes one would be a copy.
+            rival = next((other for other, classes in holders if classes & set(names)), None)
+            if rival is None:
+                readers_of.setdefault(key_of[image], []).append(reader)
+            else:
+                notes.leave_out(f"{name}: image {image} is in {rival} too, with the same classes; keep one of them")
+            holders.append((name, set(names)))
+    objects_of = {key: partial(_read_all, readers) for key, readers in readers_of.items()}
     return merge_classes(class_lists), objects_of
+
+
+def _read_all(readers: Sequence[ReadObjects], size: tuple[int, int], notes: ConversionNotes) -> Objects:
+    return [labeled for read in readers for labeled in read(size, notes)]
 
 
 def _splits(

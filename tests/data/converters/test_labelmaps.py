@@ -162,6 +162,30 @@ def test_coco_polygons_pass_through_with_their_images(tmp_path):
             assert annotation["bbox"] == [2, 2, 8, 7] and annotation["area"] == 56
 
 
+def test_coco_files_of_the_same_images_are_joined_by_class_and_copies_are_left_out(tmp_path):
+    image_folder(tmp_path)
+    for name, left in (("cells", 2.0), ("nuclei", 20.0), ("nuclei_copy", 20.0)):
+        square = [left, 2.0, left + 8, 2.0, left + 8, 9.0, left, 9.0]
+        content = {
+            "categories": [{"id": 1, "name": name.split("_")[0]}],
+            "images": [{"id": n + 1, "file_name": f"img{n}.png", "height": 24, "width": 40} for n in range(4)],
+            "annotations": [
+                {"id": n + 1, "image_id": n + 1, "category_id": 1, "segmentation": [square], "iscrowd": 0}
+                for n in range(4)
+            ],
+        }
+        write(tmp_path / "labels" / f"{name}.json", content)
+    notes = convert_labelmaps(tmp_path / "images", tmp_path / "labels", tmp_path / "out" / "custom")
+    found = {split: read_split(tmp_path / "out" / "custom", split) for split in ("train", "val")}
+    for split in found.values():
+        names = {c["id"]: c["name"] for c in split["categories"]}
+        for image in split["images"]:
+            boxes = {names[a["category_id"]]: a["bbox"] for a in split["annotations"] if a["image_id"] == image["id"]}
+            assert boxes == {"cells": [2, 2, 8, 7], "nuclei": [20, 2, 8, 7]}
+        assert len(split["annotations"]) == 2 * len(split["images"])
+    assert "nuclei_copy.json: image img0.png is in nuclei.json too, with the same classes" in notes.full_text()
+
+
 @pytest.mark.parametrize("groups", [r"^(.)_", "groups.csv"])
 def test_frames_of_a_group_stay_in_one_split(tmp_path, groups):
     for video in "abcde":
