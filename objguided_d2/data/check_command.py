@@ -16,7 +16,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--intensity", help="INPUT.INTENSITY of the training to come (default: none)")
     parser.add_argument("--sheet", type=Path, help="picture to write (default: <dataset>_check.png here)")
     args = parser.parse_args(argv)
+    if not args.scale > 0:
+        parser.error(f"--scale {args.scale} is not above 0")
     from .check import STRIDE, check_coco_file, draw_check_sheet, format_report
+    from .pixels import IMAGE_SUFFIXES
 
     json_file, image_root = _locate(args.dataset, args.images)
     try:
@@ -27,6 +30,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if report.errors:
         return 1
     sheet = args.sheet or Path(f"{json_file.stem}_check.png")
+    if sheet.suffix.lower() not in IMAGE_SUFFIXES or not sheet.parent.is_dir():
+        sys.exit(f"error: --sheet {sheet} must be a picture, as check.png, in a folder that exists")
     draw_check_sheet(json_file, image_root, sheet, args.intensity)
     print(f"\nLook at {sheet}")
     return 0

@@ -54,7 +54,7 @@ class CocoFile:
         images: with their annotations, in the order of the file.
         info: the ``info`` entry.
         is_annotated: whether there is a list of annotations, were it empty.
-        is_repaired: whether annotations or categories differ from those in the file.
+        is_repaired: whether annotations, categories or images differ from those in the file.
         errors: of the file as a whole.
         unassigned: errors of annotations that name no image.
         image_errors: those of all images, by kind.

@@ -129,6 +129,11 @@ def _read_images(images: list, file: CocoFile, needs_size: bool) -> dict:
             continue
         name = entry.get("file_name")
         image = CocoImage(key, None, _side(entry.get("height")), _side(entry.get("width")))
+        for side in ("height", "width"):
+            if _side(entry.get(side)) is not None and type(entry[side]) is not int:
+                file.is_repaired = True
+                kind = "'height' and 'width' are no whole numbers as JSON has them; read as such"
+                file.warnings.add(kind, f"{where}, {side} {entry[side]!r}")
         if not isinstance(name, str) or not name:
             _image_error(file, image, "'file_name' must be text; write the image's", f"{where}, file_name {name!r}")
         else:

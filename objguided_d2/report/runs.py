@@ -21,6 +21,7 @@ from ..data.converters.label_objects import label_objects
 from ..data.converters.pairing import find_label_file
 from ..data.label_plausibility import implausible_labels
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
+from ..data.segmentation import segmentation_to_rle
 from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
 from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, weights_in
@@ -193,14 +194,15 @@ def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
             if image_id not in results:
                 raise RunError(f"{path}, result {number}: image_id {image_id} is not in the dataset; evaluate on it")
             image = ground_truth.imgs[image_id]
-            if list(result["segmentation"]["size"]) != [image["height"], image["width"]]:
-                raise RunError(
-                    f"{path}, result {number}: its mask is {result['segmentation']['size']}, the image "
-                    f"{image['file_name']} {[image['height'], image['width']]} (height, width)"
-                )
+            try:
+                rle = segmentation_to_rle(result["segmentation"], image["height"], image["width"])
+            except ValueError as error:
+                raise RunError(f"{path}, result {number}: the mask of {image['file_name']}: {error}") from error
             if result["category_id"] not in ground_truth.cats:
                 raise RunError(f"{path}, result {number}: category_id {result['category_id']} is not in the dataset")
-            results[image_id].append({**result, "score": float(result["score"])})
+            # Results of masks need no boxes.
+            result = {"bbox": mask_util.toBbox(rle).tolist(), **result}
+            results[image_id].append({**result, "segmentation": rle, "score": float(result["score"])})
     except RunError:
         raise
     except (ValueError, KeyError, TypeError) as error:

@@ -197,6 +197,13 @@ def test_command(dataset, tmp_path, monkeypatch, capsys):
     run(monkeypatch, json_file, "--images", image_root, "--sheet", tmp_path / "sheet.png")
     assert f"Look at {tmp_path / 'sheet.png'}" in capsys.readouterr().out and (tmp_path / "sheet.png").exists()
 
+    for sheet in (tmp_path / "sheet.foo", tmp_path / "nowhere" / "sheet.png"):
+        with pytest.raises(SystemExit, match="must be a picture"):
+            run(monkeypatch, json_file, "--images", image_root, "--sheet", sheet)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, json_file, "--images", image_root, "--scale", 0)
+    assert "--scale 0.0 is not above 0" in capsys.readouterr().err
+
     # A dataset that a preparation script has written is found by its name.
     (tmp_path / "root" / "x").mkdir(parents=True)
     (tmp_path / "annotations").rename(tmp_path / "root" / "x" / "annotations")

@@ -91,6 +91,7 @@ REPAIRED = {
         lambda c: c["images"][0].update(file_name=".\\a.png"),
         "Windows separators",
     ),
+    "sides as text and float": (lambda c: c["images"][0].update(height="24", width=40.0), "no whole numbers as JSON"),
     "the same image twice": (lambda c: c["images"].append(dict(c["images"][0])), "the same image twice"),
     "group of categories": (
         lambda c: (

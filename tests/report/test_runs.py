@@ -50,6 +50,16 @@ def load(path, ground_truth):
     return load_run(path, "x", "cells_val", ground_truth)
 
 
+def test_results_of_masks_alone_and_of_lists_of_counts_are_read(tmp_path, ground_truth):
+    of_list = result()
+    del of_list["bbox"]
+    of_list["segmentation"]["counts"] = [0, *np.flatnonzero(np.diff((CELLS == 1).ravel(order="F"), prepend=False))]
+    counts = np.diff([*of_list["segmentation"]["counts"], CELLS.size]).tolist()
+    of_list["segmentation"]["counts"] = counts
+    (read,) = load(write_run(tmp_path / "ours", [of_list]), ground_truth).results[1]
+    assert read["segmentation"] == result()["segmentation"] and read["bbox"] == result()["bbox"]
+
+
 def test_output_folder(tmp_path, ground_truth):
     run = load(write_run(tmp_path / "ours", [result(score=0.2), result(score=0.9)]), ground_truth)
     assert [r["score"] for r in run.results[1]] == [0.9, 0.2] and run.results[2] == []
@@ -102,8 +112,11 @@ def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):
     refuse(write_run(tmp_path / "class", [result(category_id=4)]), "result 0: category_id 4")
     refuse(
         write_run(tmp_path / "size", [result(mask=CELLS[1:] == 1)]),
-        r"its mask is \[23, 40\], the image a.png \[24, 40\]",
+        r"the mask of a.png: mask of height x width \[23, 40\] in an image of \(24, 40\)",
     )
+    cut_off = result()
+    cut_off["segmentation"] = {**cut_off["segmentation"], "counts": cut_off["segmentation"]["counts"][:-2]}
+    refuse(write_run(tmp_path / "cut_off", [cut_off]), "result 0: the mask of a.png: ")
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]))
     refuse(tmp_path / "boxes.json", "boxes.json is not a COCO results file with masks")
     damaged = write_run(tmp_path / "damaged", [result()])

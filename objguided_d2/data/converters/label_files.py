@@ -104,7 +104,7 @@ def find_reader(
         names = {f.folder: f.name for f in files}
         return set(names), partial(_read_class_images, context, names)
     if file.kind == "image":
-        stem = PurePosixPath(key).stem
+        stem = PurePosixPath(key).name
         classes = {label: name for (image, label), name in context.class_of_label.items() if image in ("", key, stem)}
         read_labels = partial(_read_label_image, context, file.name)
         return set(classes.values()) or {DEFAULT_CLASS}, partial(_read_labeled, read_labels, file.name, classes)

@@ -284,9 +284,15 @@ def _read_classes(path: Path | None) -> dict[tuple[str, int], str]:
         return {}
     rows = _read_csv(path, {"label", "class"})
     try:
-        return {(PurePosixPath(row.get("image") or "").stem, int(row["label"])): row["class"] for row in rows}
-    except ValueError as error:
+        return {(_without_ending(row.get("image") or ""), int(row["label"])): row["class"] for row in rows}
+    except (TypeError, ValueError) as error:  # A short row has None.
         raise SourceError(f"{path}: a label is not a whole number ({error})") from error
+
+
+def _without_ending(name: str) -> str:
+    """The image's name as it is known by: a date in it (2024.01.05_a) is no ending."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
 def image_groups(groups: str | None, stems: Sequence[str]) -> list[str]:
@@ -303,24 +309,32 @@ def image_groups(groups: str | None, stems: Sequence[str]) -> list[str]:
         return list(stems)
     if groups.lower().endswith(".csv"):
         path = Path(groups)
-        group_of = {PurePosixPath(row["image"]).stem: row["group"] for row in _read_csv(path, {"image", "group"})}
+        group_of = {_without_ending(row["image"]): row["group"] for row in _read_csv(path, {"image", "group"})}
         missing = [stem for stem in stems if stem not in group_of]
         if missing:
             raise SourceError(
                 f"{path}: no row for image {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
             )
         return [group_of[stem] for stem in stems]
-    found = [re.search(groups, stem) for stem in stems]
-    if None in found:
-        raise SourceError(f"--groups {groups!r} matches nothing in the image name {stems[found.index(None)]!r}")
-    return [match[1] if match.re.groups else match[0] for match in found]
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise SourceError(f"--groups {groups!r} is no regular expression ({error})") from error
+    found = [pattern.search(stem) for stem in stems]
+    named = [match and match[min(1, pattern.groups)] for match in found]
+    if None in named:
+        raise SourceError(f"--groups {groups!r} matches nothing in the image name {stems[named.index(None)]!r}")
+    return [name for name in named if name is not None]
 
 
 def _read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise SourceError(f"{path} does not exist; give a CSV file with columns {', '.join(sorted(columns))}")
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not columns <= set(rows.fieldnames or ()):
-            raise SourceError(f"{path} has columns {rows.fieldnames}; it needs {', '.join(sorted(columns))}")
-        return list(rows)
+        rows = csv.DictReader(file, restval="")
+        try:
+            if not columns <= set(rows.fieldnames or ()):
+                raise SourceError(f"{path} has columns {rows.fieldnames}; it needs {', '.join(sorted(columns))}")
+            return list(rows)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error

@@ -233,6 +233,13 @@ REFUSED = {
         "groups.csv",
         "no row for image img1 and 2 more",
     ),
+    "no pattern": (with_good(groups="("), "--groups '(' is no regular expression", "unterminated"),
+    "pattern whose group fits nothing": (with_good(groups="^(1)?"), "matches nothing", "'img0'"),
+    "classes with a short row": (
+        with_good(tables={"classes": "image,class,label\nimg0.png,a\n"}),
+        "classes.csv",
+        "whole",
+    ),
     "pattern that fits nothing": (with_good(groups="video(\\d)"), "'video(\\\\d)' matches nothing", "'img0'"),
     "HDF5 cut short": (hdf5_cut_short, "truth.h5 is not a complete HDF5 file", "download it again"),
     "sequence without truth": (ctc_without_truth, "ctc holds no frames", "give the folder of one dataset"),

@@ -113,6 +113,14 @@ def test_classes_from_a_table(tmp_path):
         number = int(image["file_name"][3])
         found = [a["category_id"] for a in content["annotations"] if a["image_id"] == image["id"]]
         assert found == [1 + (number + label) % 2 for label in (1, 2)]
+    dates = [f"2024.01.05_{letter}" for letter in "abcd"]  # .05_a is no ending
+    for name in dates:
+        write(tmp_path / "dates" / "images" / f"{name}.png", random_image())
+        write(tmp_path / "dates" / "labels" / f"{name}.png", CELLS)
+    rows = [f"{name},{label},{name[-1]}{label}" for name in dates for label in (1, 2)]
+    table = write(tmp_path / "dates" / "classes.csv", "image,label,class\n" + "\n".join(rows))
+    dated = convert(tmp_path / "dates", classes=table)["train"]
+    assert [c["name"] for c in dated["categories"]] == [f"{letter}{label}" for letter in "abcd" for label in (1, 2)]
     same = write(tmp_path / "same.csv", "label,class\n1,nucleus\n2,cell\n")
     content = convert(tmp_path, classes=same)["train"]
     assert [c["name"] for c in content["categories"]] == ["cell", "nucleus"]
