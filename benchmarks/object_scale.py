@@ -44,19 +44,11 @@ WAYS: dict[str, Callable[[np.ndarray], dict[str, Any]]] = {
 def predict(usual: Predictor, everything: Predictor, image: np.ndarray, arguments: dict[str, Any]) -> Prediction:
     """All detections, as AP wants them; a diameter is estimated from those of scores from the usual threshold on.
 
-    Images in which no diameter can be estimated have the config's size.
-
     Args:
         usual: prepares the image, and estimates with its score threshold.
         everything: the same model with a score threshold of 0.
     """
-    try:
-        prepared = usual.prepare(image, **arguments)
-    except ValueError:
-        if arguments.get("diameter") != "auto":
-            raise
-        prepared = usual.prepare(image)
-    return everything.predict_prepared([prepared])[0]
+    return everything.predict_prepared([usual.prepare(image, **arguments)])[0]
 
 
 def without_threshold(usual: Predictor) -> Predictor:

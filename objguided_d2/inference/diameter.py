@@ -24,16 +24,13 @@ def estimate_diameter(
     intensity: IntensityMapping | None,
     preparation: Preparation,
     predict: Callable[[PreparedImage], SegmentedObjects],
-) -> float:
+) -> float | None:
     """Median diameter, in the image's pixels, of what is found at the best of some scales.
 
-    The central window decides; where nothing is found in it, others follow, up to those next to corners.
-
-    Raises:
-        ValueError: if nothing is found in any of them.
+    The central window decides; where nothing is found in it, others follow, up to those next to corners. None if
+    nothing is found in any of them.
     """
-    windows = _windows(*source.shape)
-    for window in windows:
+    for window in _windows(*source.shape):
         pixels = source.read(*window)
         finite = pixels[np.isfinite(pixels)]
         # What lies around a slide or a mosaic needs no network.
@@ -44,10 +41,7 @@ def estimate_diameter(
             diameter = float(np.median(diameters))
             logger.info("Objects are about %.1f pixels wide", diameter)
             return diameter
-    where = "the image" if len(windows) == 1 else f"{len(windows)} windows, from the image's center to its corners"
-    raise ValueError(
-        f"no object that a diameter could be estimated from is found in {where}; give the diameter or a scale"
-    )
+    return None
 
 
 def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:

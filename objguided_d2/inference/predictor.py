@@ -158,7 +158,7 @@ class Predictor:
                 16-fold is ignored with a warning.
             scale: pixels of the network per pixel of the image, whatever the sizes say; "config" for the config's size.
             diameter: of objects in the image's pixels, one number, which scales them to those of the training; "auto"
-                estimates it.
+                estimates it, and leaves the usual size, with a warning, where it finds no object.
             on_tile: called with the tiles done and all of them.
 
         Raises:
@@ -232,6 +232,12 @@ class Predictor:
         if diameter == "auto":
             self.check_knows_diameter()
             diameter = estimate_diameter(source, intensity, self.preparation, self._objects_of)
+            if diameter is None:
+                # An empty well among many is no failure.
+                logger.warning(
+                    "%s: no object is found that a diameter could be estimated from; the usual size is taken",
+                    getattr(source, "path", "an image"),
+                )
         factors = self._scale(scale, diameter, pixel_size)
         is_by_own = is_own and scale is None and diameter is None
         if is_by_own and pixel_size is not None and factors is not None and not _are_plausible(factors):

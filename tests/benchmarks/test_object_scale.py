@@ -59,14 +59,6 @@ def test_objects_get_the_size_of_the_training(predictor):
     assert WAYS["true"](true[:0]) == {}
 
 
-def test_without_a_diameter_to_estimate_an_image_has_the_config_s_size(predictor):
-    everything, image = without_threshold(predictor), np.zeros((64, 96), np.uint8)
-    blank = predict(predictor, everything, image, {"diameter": "auto"})
-    assert blank.network_size[0] == 640
-    with pytest.raises(ValueError, match="scale"):
-        predict(predictor, everything, image, {"scale": -1.0})
-
-
 def test_results_have_the_dataset_s_categories_and_whole_boxes(predictor, sample):
     prediction = predictor(sample.image)
     results = coco_results(prediction, 5, [7])

@@ -216,6 +216,12 @@ def test_the_estimated_diameter_is_that_of_the_objects_found(predictor):
     assert 20 <= prepared.network_size[0] <= 320
 
 
+def test_an_image_without_objects_has_the_usual_size_in_place_of_an_estimate(predictor, caplog):
+    blank = np.zeros((80, 80), np.uint8)
+    assert predictor.prepare(blank, diameter="auto").network_size == predictor.prepare(blank).network_size
+    assert "an image: no object is found that a diameter could be estimated from" in caplog.text
+
+
 def test_masks_survive_the_way_to_instances_and_back(predictor):
     prediction = predictor(textured_image(64, 80))
     objects, kept = to_objects(to_instances(prediction.objects), ("nucleus",))
