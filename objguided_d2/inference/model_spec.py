@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .options import HALO, TILE
 from .predictor import Predictor
+from .pretrained import model_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class ModelSpec:
 
     def absolute(self) -> ModelSpec:
         """With paths that hold in any folder."""
-        model = str(Path(self.model).resolve()) if Path(self.model).exists() else self.model
+        is_path = Path(self.model).exists() and model_path(self.model) == Path(self.model)
+        model = str(Path(self.model).resolve()) if is_path else self.model
         weights = str(Path(self.weights).resolve()) if self.weights and Path(self.weights).exists() else self.weights
         return dataclasses.replace(self, model=model, weights=weights)
 

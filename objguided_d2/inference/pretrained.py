@@ -46,7 +46,7 @@ def load_pretrained(
     device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_device(device)
     if weights is None:
-        path = _shipped_path(model)
+        path = model_path(model)
         if _is_bundle(model):
             return Pretrained(*load_bundle(path, device=device))
         if path.suffix == ".zip" and not path.exists():
@@ -192,7 +192,7 @@ def load_for_export(
     return Pretrained(loaded.cfg, loaded.model, info)
 
 
-def _shipped_path(model: str | os.PathLike) -> Path:
+def model_path(model: str | os.PathLike) -> Path:
     """The file of a shipped model for its name, where no other model is there under it."""
     path = Path(model)
     # A folder of images may well be named after what they show.
@@ -203,9 +203,9 @@ def _shipped_path(model: str | os.PathLike) -> Path:
 
 
 def _is_bundle(model: str | os.PathLike) -> bool:
-    path = _shipped_path(model)
+    path = model_path(model)
     return path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path))
 
 
 def _own_card(source: str | os.PathLike) -> str | None:
-    return read_parts(_shipped_path(source))["model_card.md"].decode() if _is_bundle(source) else None
+    return read_parts(model_path(source))["model_card.md"].decode() if _is_bundle(source) else None

@@ -17,6 +17,7 @@ from objguided_d2.inference.bundle import BundleError
 from objguided_d2.inference.export_command import main as export
 from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.loader import LoadError
+from objguided_d2.inference.model_spec import ModelSpec
 from objguided_d2.inference.predictor import Predictor
 from objguided_d2.inference.pretrained import load_pretrained
 from tests.inference.models import save_run, textured_image
@@ -221,3 +222,11 @@ def test_export_of_what_is_no_run_is_an_error_of_one_line(busy_run, tmp_path, ca
     assert export([str(folder), str(tmp_path / "x.zip"), "--classes", "a", "b"]) == 1
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 2 and "config.yaml" in lines[0] and "2 class names for a model of 1 classes" in lines[1]
+
+
+def test_a_shipped_name_stays_a_name_for_other_processes(tmp_path, monkeypatch):
+    (tmp_path / "nuclei").mkdir()
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert ModelSpec("nuclei").absolute().model == "nuclei"
+    assert ModelSpec("run").absolute().model == str(tmp_path.resolve() / "run")
