@@ -13,7 +13,7 @@ from detectron2.data import detection_utils
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .decode_limit import check_pixels, max_pixels
-from .intensity import IntensityMapping, to_rgb8
+from .intensity import DEFAULT, IntensityMapping, to_rgb8
 from .source_error import SourceError
 from .tiff import is_tiff, read_tiff, upright
 
@@ -86,6 +86,19 @@ def read_image(file_name: str, image_format: str, mapping: IntensityMapping | No
     except ValueError as error:
         raise SourceError(f"{file_name}: {error}; set INPUT.INTENSITY to it") from error
     return detection_utils.convert_PIL_to_numpy(Image.fromarray(rgb), image_format)
+
+
+def read_picture(file_name: str | Path) -> np.ndarray:
+    """Read an image for people to look at: (H, W, 3) uint8 RGB; more than 8 bits are mapped by intensity.DEFAULT.
+
+    Raises:
+        SourceError: if the file cannot be read. It names the file.
+    """
+    pixels = read_image_pixels(lambda name: Path(name).read_bytes(), str(file_name))
+    try:
+        return to_rgb8(pixels, None if pixels.dtype in (bool, np.uint8) else IntensityMapping.parse(DEFAULT))
+    except ValueError as error:
+        raise SourceError(f"{file_name}: {error}") from error
 
 
 def _decode(read: Callable[[str], bytes], name: str, as_labels: bool) -> np.ndarray:

@@ -128,7 +128,7 @@ def check_dataset(name: str) -> None:
     """Register a prepared dataset.
 
     Raises:
-        RunError: if there is no such dataset, or it has no annotations.
+        RunError: if there is no such dataset, it has no annotations, or an image is missing.
     """
     register_prepared(name)
     if name not in DatasetCatalog:
@@ -138,7 +138,13 @@ def check_dataset(name: str) -> None:
             f"dataset {name} is neither registered nor prepared: {hint}see datasets/README.md, or register it with "
             "register_objguided_instances (tools/compare.py: --annotations and --images)"
         )
-    DatasetCatalog.get(name)
+    missing = [path for record in DatasetCatalog.get(name) if not Path(path := record["file_name"]).exists()]
+    if missing:
+        raise RunError(
+            f"dataset {name}: its image {missing[0]} does not exist"
+            + (f", and {len(missing) - 1} more" if missing[1:] else "")
+            + "; give the folder of its images (--images), or prepare it again"
+        )
     if not is_annotated(name):
         raise RunError(
             f"dataset {name} has no annotations to compare with ({MetadataCatalog.get(name).json_file} has no "

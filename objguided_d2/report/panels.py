@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ..data.pixels import read_picture
 from ..evaluation.compared_image import ComparedImage
 from ..utils.contact_sheet import Tile, draw_instances
 from ..utils.rle import decode_in_box
@@ -80,7 +81,7 @@ def panel_row(compared: Mapping[str, ComparedImage], image_root: Path, reason: s
     """
     first = next(iter(compared.values()))
     file_name = first.record["file_name"]
-    image = cv2.cvtColor(cv2.imread(str(image_root / file_name)), cv2.COLOR_BGR2RGB)
+    image = read_picture(image_root / file_name)
     size = image.shape[:2]
     window = slice(0, size[0]), slice(0, size[1])
     if zoomed:

@@ -12,6 +12,7 @@ from detectron2.evaluation.evaluator import inference_context
 from torch import nn
 
 from ..data.mapper import InstanceMapper
+from ..data.pixels import read_picture
 from ..data.segmentation import segmentation_to_rle
 from ..utils.contact_sheet import Tile, contact_sheet, draw_instances
 from ..utils.evenly_spaced import evenly_spaced
@@ -50,7 +51,7 @@ def draw_predictions(
     mapper = InstanceMapper(cfg, is_train=False)
     tiles = []
     for record in records:
-        image = cv2.cvtColor(cv2.imread(record["file_name"], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        image = read_picture(record["file_name"])
         height, width = image.shape[:2]
         objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
         rles = [segmentation_to_rle(a["segmentation"], height, width) for a in objects]

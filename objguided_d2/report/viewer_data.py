@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..data.pixels import read_picture
 from ..evaluation.compared_image import ComparedImage
 from ..utils.rle import decode_in_box
 from .data_uri import jpeg_data_uri
@@ -32,7 +33,7 @@ def viewer_image(compared: Sequence[ComparedImage], image_root: Path, max_side: 
         predictions (of each run, see :func:`viewer_predictions`).
     """
     record = compared[0].record
-    pixels = cv2.imread(str(image_root / record["file_name"]), cv2.IMREAD_COLOR)
+    pixels = cv2.cvtColor(read_picture(image_root / record["file_name"]), cv2.COLOR_RGB2BGR)
     scale = min(1.0, max_side / max(pixels.shape[:2]))
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

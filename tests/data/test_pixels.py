@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from objguided_d2.data.intensity import IntensityMapping
-from objguided_d2.data.pixels import read_image, read_image_pixels, read_label_pixels
+from objguided_d2.data.pixels import read_image, read_image_pixels, read_label_pixels, read_picture
 from objguided_d2.data.source_error import SourceError
 from tests.data.sources import random_image, write
 
@@ -197,6 +197,15 @@ def test_preview_of_a_camera_image_is_not_a_second_frame():
     file = io.BytesIO()
     image.save(file, "MPO", save_all=True, append_images=[image.resize((12, 8))])
     assert read_image_pixels(lambda _: file.getvalue(), "a.jpg").shape == (32, 48, 3)
+
+
+def test_pictures_of_twelve_bits_and_of_fractions_are_not_black(tmp_path):
+    values = np.linspace(0, 4095, 24 * 40).reshape(24, 40)
+    for name, pixels in (("deep.tif", values.astype(np.uint16)), ("float.tif", (values / 4095).astype(np.float32))):
+        picture = read_picture(write(tmp_path / name, pixels))
+        assert picture.shape == (24, 40, 3) and picture.min() == 0 and picture.max() == 255
+    plain = random_image(24, 40, 3)
+    assert np.array_equal(read_picture(write(tmp_path / "plain.png", plain)), plain)
 
 
 def test_reason_for_what_is_no_image_is_the_same_every_time(tmp_path):

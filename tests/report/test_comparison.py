@@ -91,6 +91,13 @@ def test_each_run_has_its_own_score_threshold_unless_one_is_given(cells, tmp_pat
     assert given.scores["perfect"].metrics["matching/f150"] < collected.scores["perfect"].metrics["matching/f150"]
 
 
+def test_a_missing_image_is_told_before_anything_is_measured(cells, tmp_path):
+    name, _, (perfect, *_) = cells
+    (tmp_path / "val" / "image1.png").unlink()
+    with pytest.raises(RunError, match=r"its image .*image1\.png does not exist; give the folder"):
+        collect(name, [perfect], tmp_path / "out", OPTIONS)
+
+
 def test_each_run_at_its_best_score(cells, tmp_path):
     name, _, (perfect, shifted, _) = cells
     results = perfect / "inference" / name / "coco_instances_results.json"
