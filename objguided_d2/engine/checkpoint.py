@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import shutil
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any
@@ -18,6 +19,9 @@ from .errors import DivergenceError, NoSpaceError, WeightsError
 from .weights import SafeCheckpointer, read_checkpoint
 
 logger = logging.getLogger(__name__)
+
+# In OUTPUT_DIR: what an earlier run has left that a new one replaces.
+REPLACED = "replaced"
 
 
 def is_full_disk(error: BaseException | None) -> bool:
@@ -98,6 +102,30 @@ class AtomicCheckpointer(SafeCheckpointer):
                 f"--resume: no whole checkpoint in {self.save_dir} ({'; '.join(problems)}); remove them to start anew"
             )
         return None
+
+    def has_earlier_run(self) -> bool:
+        """Whether there is a file that a resumed run could start from."""
+        return bool(self._resumable_files())
+
+    def set_earlier_run_aside(self) -> None:
+        """Move checkpoints, metrics and evaluations to ``<save_dir>/replaced``, in place of what is there.
+
+        A new run that is killed before its first checkpoint would be resumed from them.
+        """
+        if not self.save_to_disk:
+            return
+        folder = os.path.join(self.save_dir, REPLACED)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(folder)
+        here = glob_escape(self.save_dir)
+        for path in [*glob(os.path.join(here, "last_checkpoint")), *glob(os.path.join(here, "model_*.pth"))]:
+            os.replace(path, os.path.join(folder, os.path.basename(path)))
+        for path in glob(os.path.join(here, "inference")):
+            os.replace(path, os.path.join(folder, "inference"))
+        for path in glob(os.path.join(here, "metrics.json")):
+            # The new run's writer has it open already.
+            shutil.copy2(path, folder)
+            os.truncate(path, 0)
 
     def _resumable_files(self) -> list[str]:
         """The file that was tagged last, then the others by their iteration, newest first."""

@@ -24,7 +24,7 @@ from ..evaluation import build_evaluator, format_results, write_metrics
 from ..modeling import RaggedMaskRCNN, ragged_masks
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
-from .checkpoint import AtomicCheckpointer, BestModel, PeriodicCheckpointer
+from .checkpoint import REPLACED, AtomicCheckpointer, BestModel, PeriodicCheckpointer
 from .dataset_checks import is_annotated
 from .distributed import broadcast_buffers, create_ddp_model
 from .errors import EngineError, Interruption
@@ -68,6 +68,7 @@ class Trainer(DefaultTrainer):
         self.images_seen = 0
         self.interrupted = False
         self.ended_at_once = False
+        self._replaces_earlier_run = False
         self._completed_iter = -1
         self._last_eval_results: dict = {}
 
@@ -106,8 +107,12 @@ class Trainer(DefaultTrainer):
             return
         if resume:
             logger.warning("--resume: no checkpoint in %s, starting from MODEL.WEIGHTS", self.cfg.OUTPUT_DIR)
-        elif self.checkpointer.has_checkpoint():
-            logger.warning("%s holds an earlier run, which this one replaces", self.cfg.OUTPUT_DIR)
+        elif self.checkpointer.has_earlier_run():
+            folder = self.cfg.OUTPUT_DIR
+            logger.warning(
+                "%s holds an earlier run, which this one replaces: it is moved to %s/%s", folder, folder, REPLACED
+            )
+            self._replaces_earlier_run = True
         weights = self.cfg.MODEL.WEIGHTS
         self.checkpointer.load(weights, checkpointables=[])
         if weights:
@@ -123,6 +128,8 @@ class Trainer(DefaultTrainer):
             NoSpaceError: if a checkpoint finds the disk full.
         """
         logger.info("Starting training from iteration %d", self.start_iter)
+        if self._replaces_earlier_run:
+            self.checkpointer.set_earlier_run_aside()
         self.iter = self.start_iter
         self.data_loader = self.build_train_loader(self.cfg, seed=self.seed, start_iter=self.start_iter)
         with EventStorage(self.start_iter) as self.storage:

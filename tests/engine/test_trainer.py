@@ -137,6 +137,23 @@ def test_few_periodic_checkpoints_are_kept_also_after_resuming(tmp_path):
     assert kept == ["model_0000005.pth", "model_0000006.pth", "model_0000007.pth", "model_final.pth"]
 
 
+def test_a_new_run_is_never_resumed_from_the_one_that_it_replaced(tmp_path):
+    class Killed(HookBase):
+        def before_step(self):
+            raise RuntimeError("killed")
+
+    train(toy_cfg(tmp_path))
+    earlier = weights(tmp_path / "model_final.pth")
+    cfg = toy_cfg(tmp_path, "SOLVER.BASE_LR", 0.003)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(cfg, hook=Killed())
+    assert not list(tmp_path.glob("model_*.pth")) and not (tmp_path / "inference").exists()
+    assert_same(weights(tmp_path / "replaced" / "model_final.pth"), earlier)
+    assert train(cfg, resume=True).start_iter == 0
+    iterations = [line["iteration"] for line in metrics(tmp_path)]
+    assert iterations == sorted(set(iterations))
+
+
 def test_bfloat16_computes_the_step_and_the_evaluation_under_autocast(tmp_path):
     cfg = toy_cfg(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16", "SOLVER.MAX_ITER", 2)
     trainer = Trainer(cfg)
