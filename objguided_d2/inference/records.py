@@ -158,19 +158,18 @@ def identity(path: Path) -> dict:
     Raises:
         OSError: if it is gone.
     """
-    stats = [path.stat(), *(entry.stat() for entry in _files_below(path))]
-    num_bytes = sum(stat.st_size for stat in stats if path.is_file() or stat is not stats[0])
+    stat = path.stat()
+    stats = [entry.stat() for entry in _files_below(path)] if path.is_dir() else [stat]
     return {
         "path": str(path.resolve()),
-        "bytes": num_bytes,
-        "mtime_ns": max(stat.st_mtime_ns for stat in stats),
+        "bytes": sum(one.st_size for one in stats),
+        "mtime_ns": max(one.st_mtime_ns for one in (stat, *stats)),
     }
 
 
-def _files_below(folder: Path) -> Iterator[os.DirEntry]:
-    if folder.is_dir():
-        for entry in os.scandir(folder):
-            if entry.is_dir():
-                yield from _files_below(Path(entry.path))
-            else:
-                yield entry
+def _files_below(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _files_below(entry)
+        else:
+            yield entry
