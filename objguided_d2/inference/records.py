@@ -159,7 +159,7 @@ def identity(path: Path) -> dict:
         OSError: if it is gone.
     """
     stat = path.stat()
-    stats = [entry.stat() for entry in _files_below(path)] if path.is_dir() else [stat]
+    stats = [entry.stat() for entry in _files_below(os.fspath(path))] if path.is_dir() else [stat]
     return {
         "path": str(path.resolve()),
         "bytes": sum(one.st_size for one in stats),
@@ -167,9 +167,9 @@ def identity(path: Path) -> dict:
     }
 
 
-def _files_below(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
+def _files_below(folder: str) -> Iterator[os.DirEntry]:
     for entry in os.scandir(folder):
         if entry.is_dir():
-            yield from _files_below(entry)
+            yield from _files_below(entry.path)
         else:
             yield entry
