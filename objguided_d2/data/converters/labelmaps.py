@@ -198,8 +198,8 @@ def _coco_file_objects(
     """As :func:`_file_objects` from COCO files in the source of labels, one per split as a rule."""
     index, key_of = ImageIndex(list(pairing.images.values())), {name: key for key, name in pairing.images.items()}
     class_lists: list[list[str]] = []
-    readers_of: dict[str, list[ReadObjects]] = {}
-    holders_of: dict[str, list[tuple[str, set[str]]]] = {}
+    # Image -> file, classes and reader of each part of its objects.
+    parts_of: dict[str, list[tuple[str, set[str], ReadObjects]]] = {}
     for name in pairing.coco_files:
         try:
             content = read_json(read, name, notes)
@@ -212,15 +212,14 @@ def _coco_file_objects(
             continue
         class_lists.append(names)
         for image, reader in by_image.items():
-            holders = holders_of.setdefault(image, [])
+            parts = parts_of.setdefault(key_of[image], [])
             # Files may hold a class each of the same images; of the same classes one would be a copy.
-            rival = next((other for other, classes in holders if classes & set(names)), None)
-            if rival is None:
-                readers_of.setdefault(key_of[image], []).append(reader)
+            other = next((part for part, classes, _ in parts if classes.intersection(names)), None)
+            if other is None:
+                parts.append((name, set(names), reader))
             else:
-                notes.leave_out(f"{name}: image {image} is in {rival} too, with the same classes; keep one of them")
-            holders.append((name, set(names)))
-    objects_of = {key: partial(_read_all, readers) for key, readers in readers_of.items()}
+                notes.leave_out(f"{name}: image {image} is in {other} too, with the same classes; keep one of them")
+    objects_of = {key: partial(_read_all, [reader for _, _, reader in parts]) for key, parts in parts_of.items()}
     return merge_classes(class_lists), objects_of
 
 
