@@ -12,7 +12,7 @@ from ..source_error import SourceError
 from .conversion import ConversionNotes
 from .label_files import Objects, ReadObjects
 from .label_objects import clean_mask
-from .pairing import ImageIndex
+from .pairing import ImageIndex, plain_folders
 
 
 def coco_objects(
@@ -38,14 +38,16 @@ def coco_objects(
         notes.leave_out(f"{name}, {line}")
     readers: dict[str, ReadObjects] = {}
     names = [file.categories[key] for key in sorted(file.categories)]
-    for image in file.images:
+    paths = [PurePosixPath(image.file_name or "") for image in file.images]
+    found_by_path = [index.same_path(folder / path, path.stem) or index.same_path(path, path.stem) for path in paths]
+    # Names with folders that are those of the images never mean an image of another folder.
+    share_folders = any(found and plain_folders(path) for found, path in zip(found_by_path, paths))
+    for image, path, found in zip(file.images, paths, found_by_path):
         if image.file_name is None:
             notes.leave_out(f"{name}, {image.errors[0]}")
             continue
-        path = PurePosixPath(image.file_name)
-        found = (
-            index.same_path(folder / path, path.stem) or index.same_path(path, path.stem) or index.same_stem(path.stem)
-        )
+        if not (share_folders and plain_folders(path)):
+            found = found or index.same_stem(path.stem)
         if found is None:
             notes.leave_out(f"{name}: image {image.file_name}", kind="labels without an image, left out")
         elif found in readers:

@@ -27,8 +27,10 @@ Objects = list[tuple[str | None, np.ndarray]]
 ReadObjects = Callable[[tuple[int, int], ConversionNotes], Objects]
 
 DEFAULT_CLASS = "object"
-# Of label files of several kinds for one image, the first is taken where one program writes both.
-_WRITTEN_TOGETHER = (("image", "npy"), ("image", "roi"))
+# Of label files of several kinds for one image, the first is taken where one program writes them: Cellpose any label
+# image with these, `objguided predict` these kinds with these endings.
+_CELLPOSE_KINDS = ("image", "npy", "roi")
+_PREDICTED = (("image", ".labels"), ("geojson", ""), ("roi", ".rois"), ("coco", ""))
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,16 @@ class LabelContext:
     split_components: bool = False
 
 
-def choose_files(files: Sequence[LabelFile], image: str, context: LabelContext) -> list[LabelFile]:
+def choose_files(
+    files: Sequence[LabelFile], image: str, context: LabelContext, notes: ConversionNotes
+) -> list[LabelFile]:
     """The files to be read for an image: one, or all its mask files, or one per class.
+
+    Args:
+        files: of the image.
+        image: its path.
+        context: see there.
+        notes: takes which of several forms is read.
 
     Raises:
         SourceError: if there are several and nothing tells which of them are the labels.
@@ -68,19 +78,33 @@ def choose_files(files: Sequence[LabelFile], image: str, context: LabelContext) 
         by_kind["image"] = kept
         if not kept:
             del by_kind["image"]
-    for first, second in _WRITTEN_TOGETHER:
-        if first in by_kind:
-            by_kind.pop(second, None)
+    _keep_one_form(by_kind, notes)
     if len(by_kind) > 1:
         names = [of_kind[0].name for of_kind in by_kind.values()]
         raise SourceError(f"{image} has labels of several kinds, {' and '.join(names)}; keep one kind")
     ((kind, chosen),) = by_kind.items()
-    if kind == "mask" or len(chosen) == 1:
+    if kind == "mask":
         return chosen
     folders = [file.folder for file in chosen]
     if kind == "image" and context.one_class_per_folder and len(set(folders)) == len(folders):
+        if "" in folders:
+            raise SourceError(
+                f"{chosen[folders.index('')].name} is in no folder of a class, as other label images are; move it"
+            )
         return sorted(chosen, key=lambda file: file.folder)
+    if len(chosen) == 1:
+        return chosen
     raise SourceError(f"{image} has several label files, {chosen[0].name} and {chosen[1].name}; keep one")
+
+
+def _keep_one_form(by_kind: dict[str, list[LabelFile]], notes: ConversionNotes) -> None:
+    """Drop label files that one program wrote beside others of the same objects."""
+    forms = [kind for kind, ending in _PREDICTED if any(file.ending == ending for file in by_kind.get(kind, ()))]
+    if len(forms) < len(by_kind):
+        forms = [kind for kind in _CELLPOSE_KINDS if kind in by_kind] if "image" in by_kind else []
+    for kind in forms[1:]:
+        dropped = by_kind.pop(kind)
+        notes.add("labels in several forms, one is read", f"{by_kind[forms[0]][0].name}, not {dropped[0].name}")
 
 
 def find_reader(
@@ -98,19 +122,23 @@ def find_reader(
     """
     file = files[0]
     read = context.read
-    if file.kind == "mask":
-        return {DEFAULT_CLASS}, partial(_read_mask_files, read, [f.name for f in files])
-    if file.kind == "image" and context.one_class_per_folder:
+    in_class_folders = file.kind == "image" and context.one_class_per_folder
+    if file.kind in ("image", "npy") and not in_class_folders:
+        # Rows for the image beat rows for all.
+        classes = {
+            label: name
+            for of_image in ("", key)
+            for (image, label), name in context.class_of_label.items()
+            if image == of_image
+        }
+        return set(classes.values()) or {DEFAULT_CLASS}, partial(_read_labeled, context, file.name, classes)
+    if context.class_of_label:
+        notes.add("labels that the file of --classes is not for, it is for single label images", file.name)
+    if in_class_folders:
         names = {f.folder: f.name for f in files}
         return set(names), partial(_read_class_images, context, names)
-    if file.kind == "image":
-        stem = PurePosixPath(key).name
-        classes = {label: name for (image, label), name in context.class_of_label.items() if image in ("", key, stem)}
-        read_labels = partial(_read_label_image, context, file.name)
-        return set(classes.values()) or {DEFAULT_CLASS}, partial(_read_labeled, read_labels, file.name, classes)
-    if file.kind == "npy":
-        read_labels = partial(read_npy_labels, read, file.name)
-        return {DEFAULT_CLASS}, partial(_read_labeled, read_labels, file.name, {})
+    if file.kind == "mask":
+        return {DEFAULT_CLASS}, partial(_read_mask_files, read, [f.name for f in files])
     if file.kind == "roi":
         return {DEFAULT_CLASS}, partial(_read_roi_file, read, file.name)
     if file.kind == "yolo":
@@ -142,9 +170,10 @@ def _json_kind(content: Any) -> str:
 
 
 def _read_label_image(context: LabelContext, name: str, size: tuple[int, int], notes: ConversionNotes) -> np.ndarray:
-    labels = read_label_pixels(context.read, name)
+    suffix = PurePosixPath(name).suffix.lower()
+    labels = read_npy_labels(context.read, name) if suffix == ".npy" else read_label_pixels(context.read, name)
     _check_size(labels, name, size)
-    is_lossy = PurePosixPath(name).suffix.lower() in LOSSY_SUFFIXES
+    is_lossy = suffix in LOSSY_SUFFIXES
     for text in implausible_labels(labels, is_lossy=is_lossy):
         kind, _, numbers = text.partition(": ")
         notes.add(f"labels that may be none, kept: {kind}", f"{name}: {numbers}")
@@ -152,16 +181,10 @@ def _read_label_image(context: LabelContext, name: str, size: tuple[int, int], n
 
 
 def _read_labeled(
-    read_labels: Callable[..., np.ndarray],
-    name: str,
-    class_of_label: Mapping[int, str],
-    size: tuple[int, int],
-    notes: ConversionNotes,
+    context: LabelContext, name: str, class_of_label: Mapping[int, str], size: tuple[int, int], notes: ConversionNotes
 ) -> Objects:
-    labels = read_labels(size, notes) if read_labels.func is _read_label_image else read_labels()
-    _check_size(labels, name, size)
     objects = []
-    for label, mask in label_objects(labels, name, notes):
+    for label, mask in label_objects(_read_label_image(context, name, size, notes), name, notes):
         if class_of_label and label not in class_of_label:
             raise SourceError(f"{name}: label {label} has no row in the file of --classes; add it")
         objects.append((class_of_label.get(label, DEFAULT_CLASS), mask))

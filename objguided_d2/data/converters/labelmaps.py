@@ -30,7 +30,7 @@ from .coco_labels import coco_objects, is_coco, merge_classes
 from .conversion import ConversionNotes, open_source
 from .instance_dataset import EmptySplitError, LabeledImage, write_instance_dataset
 from .label_files import LabelContext, Objects, Reader, ReadObjects, choose_files, find_reader
-from .pairing import LABEL_ENDINGS, UNSUPPORTED, ImageIndex, Pairing, pair_files
+from .pairing import LABEL_ENDINGS, UNSUPPORTED, ImageIndex, LabelFile, Pairing, pair_files
 from .splitting import SPLITS, split_groups
 from .text_files import read_json
 from .yolo import read_class_names
@@ -88,6 +88,8 @@ def convert_labelmaps(
             file, labels.name, PurePosixPath(), ImageIndex(list(pairing.images.values())), notes
         )
         objects_of = {key: by_image[name] for key, name in pairing.images.items() if name in by_image}
+        if classes:
+            raise SourceError(f"--classes {classes} is for label images; {labels} has its own classes")
     else:
         label_names, read_labels = open_source(labels)
         image_names, label_names = _apart(images, image_names, labels, label_names)
@@ -116,7 +118,10 @@ def convert_labelmaps(
         attempt = copy.deepcopy(notes)
         for reason in unusable.values():
             attempt.leave_out(reason)
-        split_of = _splits(usable, pairing, group_of, val_fraction, test_fraction, seed)
+        try:
+            split_of = _splits(usable, pairing, group_of, val_fraction, test_fraction, seed)
+        except ValueError as error:
+            raise SourceError(f"{error}{_indented(attempt)}") from error
         found: dict[str, str] = {}
         readers: dict[str, list] = {split: [] for split in SPLITS if split in split_of.values()}
         for key in usable:
@@ -168,18 +173,14 @@ def _file_objects(
     pairing: Pairing, context: LabelContext, notes: ConversionNotes
 ) -> tuple[list[str], dict[str, ReadObjects]]:
     """Class names, and for each image with labels the function that reads its objects."""
-    per_image = [{f.folder for f in files if f.kind == "image"} for files in pairing.labels.values()]
-    endings = [[f.ending for f in files if f.kind == "image"] for files in pairing.labels.values()]
+    label_images = [[file for file in files if file.kind == "image"] for files in pairing.labels.values()]
     # Label images of one image in several folders, all named alike, are classes.
-    context = replace(
-        context,
-        one_class_per_folder=any(len(folders) > 1 and len(set(used)) == 1 for folders, used in zip(per_image, endings)),
-    )
+    context = replace(context, one_class_per_folder=any(map(_in_class_folders, label_images)))
     objects_of: dict[str, ReadObjects] = {}
     categories: set[str] = set()
     for key, files in pairing.labels.items():
         try:
-            chosen = choose_files(files, pairing.images[key], context)
+            chosen = choose_files(files, pairing.images[key], context, notes)
             found, objects_of[key] = find_reader(chosen, key, context, notes)
         except SourceError as error:
             notes.leave_out(str(error))
@@ -190,6 +191,11 @@ def _file_objects(
             notes.leave_out(name, kind="labels without an image, left out")
         return sorted(categories), objects_of
     return _coco_file_objects(pairing, context.read, notes)
+
+
+def _in_class_folders(files: Sequence[LabelFile]) -> bool:
+    folders = {file.folder for file in files}
+    return len(folders) > 1 and "" not in folders and len({file.ending for file in files}) == 1
 
 
 def _coco_file_objects(
@@ -281,11 +287,18 @@ def _read_classes(path: Path | None) -> dict[tuple[str, int], str]:
     """(image stem or "", label) -> class."""
     if path is None:
         return {}
-    rows = _read_csv(path, {"label", "class"})
-    try:
-        return {(_without_ending(row.get("image") or ""), int(row["label"])): row["class"] for row in rows}
-    except (TypeError, ValueError) as error:  # A short row has None.
-        raise SourceError(f"{path}: a label is not a whole number ({error})") from error
+    classes: dict[tuple[str, int], str] = {}
+    for row in _read_csv(path, {"label", "class"}):
+        image = row.get("image") or ""
+        try:
+            label = int(row["label"])
+        except (TypeError, ValueError) as error:  # A short row has None.
+            raise SourceError(f"{path}: a label is not a whole number ({error})") from error
+        if classes.setdefault((_without_ending(image), label), row["class"]) != row["class"]:
+            raise SourceError(
+                f"{path}: label {label} has two classes{image and f' in image {image}'}, keep one of these rows"
+            )
+    return classes
 
 
 def _without_ending(name: str) -> str:

@@ -1,7 +1,8 @@
 """Which files are images, which are labels, and which labels belong to which image.
 
 Images and labels meet by their path without ending and without folders that only say what they hold (``images/``,
-``masks/``), else by their name alone. A file is never both: one whose name is that of another image with a label ending
+``masks/``), else by their name alone; where the labels lie in the folders of the images, never across these folders. A
+file is never both: one whose name is that of another image with a label ending
 (``a_masks.tif`` beside ``a.tif``) is a label, and in a source that holds both, files without such an ending are labels
 only in a folder of labels.
 """
@@ -18,7 +19,17 @@ from .conversion import ConversionNotes
 # beats the bare one.
 LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "_seg", "_rois", ".labels", ".rois", "")
 # Pictures that segmentation programs leave beside their labels.
-_BYPRODUCT_ENDINGS = ("_cp_outlines", "_cp_output", "_cp_flows", "_outlines", "_flows", "_overlay", "_dP", "_cellprob")
+_BYPRODUCT_ENDINGS = (
+    "_cp_outlines",
+    "_cp_output",
+    "_cp_flows",
+    "_outlines",
+    "_flows",
+    "_overlay",
+    ".overlay",
+    "_dP",
+    "_cellprob",
+)
 # Endings of image names that their labels do not have.
 _IMAGE_ENDINGS = ("_img", "_image")
 _IMAGE_FOLDERS = {"images", "image", "imgs", "img", "jpegimages", "tissue images"}
@@ -38,8 +49,10 @@ _SPLIT_FOLDERS = {
     "testing": "test",
 }  # fmt: skip
 
-_KINDS = {".json": "json", ".geojson": "json", ".npy": "npy", ".zip": "roi", ".roi": "roi", ".txt": "yolo"}
-_TABLES = ("classes.txt", "obj.names", "notes.txt", "readme.txt", "license.txt")
+_KINDS = {".json": "json", ".geojson": "geojson", ".npy": "npy", ".zip": "roi", ".roi": "roi", ".txt": "yolo"}
+_COCO_ENDING = ".coco"
+# Files beside labels that are none; `objguided predict` writes the last two.
+_OTHER_FILES = ("classes.txt", "obj.names", "notes.txt", "readme.txt", "license.txt", "run.json", "errors.csv")
 # ending -> what to do about a file that is found and not read.
 UNSUPPORTED = {
     **dict.fromkeys(
@@ -60,9 +73,9 @@ class LabelFile:
 
     Attributes:
         name: path in the source of labels.
-        kind: "image" (values are objects), "mask" (one object), "json", "npy", "roi" or "yolo".
+        kind: "image" (values are objects), "mask" (one object), "json", "geojson", "coco", "npy", "roi" or "yolo".
         ending: of LABEL_ENDINGS.
-        folder: name of the folder that holds it.
+        folder: name of the folder that holds it, "" if that is the image's own.
     """
 
     name: str
@@ -100,12 +113,12 @@ class ImageIndex:
         for name in names:
             path = PurePosixPath(name)
             for stem in {path.stem, *(s for s in _without_image_ending(path.stem) if s not in stems)}:
-                self._by_path[(*_plain_folders(path), stem)].append(name)
+                self._by_path[(*plain_folders(path), stem)].append(name)
                 self._by_stem[stem].append(name)
 
     def same_path(self, path: PurePosixPath, stem: str) -> str | None:
         """The image called ``stem`` in the folder of ``path``, folders that only say what they hold aside."""
-        found = self._by_path.get((*_plain_folders(path), stem), ())
+        found = self._by_path.get((*plain_folders(path), stem), ())
         return found[0] if len(found) == 1 else None
 
     def same_stem(self, stem: str) -> str | None:
@@ -113,27 +126,38 @@ class ImageIndex:
         found = self._by_stem.get(stem, ())
         return found[0] if len(found) == 1 else None
 
-    def folder_of(self, path: PurePosixPath) -> str | None:
-        """The image that the innermost plain folder of ``path`` is named after."""
-        folders = _plain_folders(path)
+    def folder_of(self, path: PurePosixPath, anywhere: bool) -> str | None:
+        """The image that the innermost plain folder of ``path`` is named after, beside or in it, or ``anywhere``."""
+        folders = plain_folders(path)
         if not folders:
             return None
         for outer in (folders, folders[:-1]):
             found = self._by_path.get((*outer, folders[-1]), ())
             if len(found) == 1:
                 return found[0]
-        return self.same_stem(folders[-1])
+        return self.same_stem(folders[-1]) if anywhere else None
 
     def ambiguous(self) -> list[str]:
         """Images that share folder and name, whatever their ending, with another one."""
         return sorted({name for found in self._by_path.values() if len(found) > 1 for name in found})
 
-    def unique_name(self, name: str) -> str:
-        """The stem of an image, behind its folders if another image has the same."""
-        path = PurePosixPath(name)
-        if len(self._by_stem[path.stem]) == 1:
-            return path.stem
-        return "_".join((*_plain_folders(path), path.stem))
+    def unique_names(self, names: Sequence[str]) -> dict[str, str]:
+        """The stems of images by their paths, behind the folders of those whose stem is another's too.
+
+        Args:
+            names: paths of the images, without :meth:`ambiguous` ones.
+        """
+        separator = "_"
+        while True:
+            unique = {
+                name: path.stem
+                if len(self._by_stem[path.stem]) == 1
+                else separator.join((*plain_folders(path), path.stem))
+                for name, path in ((name, PurePosixPath(name)) for name in names)
+            }
+            if len(set(unique.values())) == len(unique):
+                return unique
+            separator += "_"
 
 
 def find_label_file(stem: str, names_by_stem: Mapping[str, str]) -> str | None:
@@ -154,32 +178,36 @@ def pair_files(
     Files that are left out go to the notes with the reason.
     """
     image_names, label_names = (_without_other_forms(_visible(names)) for names in (image_names, label_names))
-    _note_unsupported(set(image_names) | set(label_names) if same_source else image_names, notes)
     images = _find_images(image_names, same_source, notes)
     index = ImageIndex(images)
     for name in index.ambiguous():
         notes.leave_out(f"{name}: another image has its name with another ending; rename or remove one")
         images.remove(name)
     pairing = Pairing()
-    key_of = {name: index.unique_name(name) for name in images}
+    key_of = index.unique_names(images)
     for name, key in sorted(key_of.items(), key=lambda item: item[1]):
         pairing.images[key] = name
         pairing.splits[key] = split_folder(name)
-    if not same_source:
-        _note_unsupported(label_names, notes)
     taken = set(image_names) & set(images) if same_source else set()
+    label_names = [name for name in label_names if name not in taken]
+    share_folders = any(_in_folder_of_images(name, index) for name in label_names)
     for name in label_names:
-        if name in taken:
-            continue
-        file, image = _label_of(name, index)
+        file, image = _label_of(name, index, share_folders)
         if file is None:
             continue
         if image in key_of:
             pairing.labels.setdefault(key_of[image], []).append(file)
-        elif file.kind == "json":
+        elif file.kind in ("json", "coco"):
             pairing.coco_files.append(name)
         elif not same_source and not name.lower().endswith(".txt"):
             notes.leave_out(f"{name}: labels without an image of their name", kind="labels without an image, left out")
+    for name in sorted({*image_names, *label_names}):
+        path = PurePosixPath(name)
+        # Beside an image's labels it is something else, as a table of measurements.
+        if key_of.get(index.same_path(path, path.stem) or index.same_stem(path.stem) or "") not in pairing.labels:
+            _note_unsupported(path, notes)
+    for key in [key for key, files in pairing.labels.items() if all(file.kind == "coco" for file in files)]:
+        pairing.coco_files += [file.name for file in pairing.labels.pop(key)]
     return pairing
 
 
@@ -212,38 +240,68 @@ def _find_images(names: Sequence[str], same_source: bool, notes: ConversionNotes
     return images
 
 
-def _label_of(name: str, index: ImageIndex) -> tuple[LabelFile | None, str | None]:
+def _label_of(name: str, index: ImageIndex, share_folders: bool) -> tuple[LabelFile | None, str | None]:
     """The label file that a name is, and the image it is for."""
     path = PurePosixPath(name)
-    suffix = path.suffix.lower()
-    kind = "image" if suffix in IMAGE_SUFFIXES else _KINDS.get(suffix)
-    if kind is None or path.name.lower() in _TABLES:
+    kind = _kind(path)
+    if kind is None:
         return None, None
-    # QuPath appends to the whole name: a.tif.geojson.
-    stem = path.stem
-    if PurePosixPath(stem).suffix.lower() in IMAGE_SUFFIXES:
-        stem = PurePosixPath(stem).stem
-    sources = [stem.removesuffix(ending) for ending in _BYPRODUCT_ENDINGS if stem.endswith(ending)]
-    if any(index.same_path(path, base) or index.same_stem(base) for base in sources):
+    anywhere = not (share_folders and plain_folders(path))
+    stems = _label_stems(path)
+    sources = [stem.removesuffix(e) for stem in stems for e in _BYPRODUCT_ENDINGS if stem.endswith(e)]
+    if any(index.same_path(path, base) or (anywhere and index.same_stem(base)) for base in sources):
         return None, None
-    bases = [(stem.removesuffix(e), e) for e in LABEL_ENDINGS if stem.endswith(e)]
-    for find in (index.same_path, None, lambda _, base: index.same_stem(base)):
-        if find is None:
-            if image := index.folder_of(path):
-                mask_kind = "mask" if kind == "image" else kind
-                return LabelFile(name, mask_kind, "", path.parent.name), image
-            continue
+    bases = [(stem.removesuffix(e), e) for stem in stems for e in LABEL_ENDINGS if stem.endswith(e)]
+    for base, ending in bases:
+        if image := index.same_path(path, base):
+            return LabelFile(name, kind, ending, ""), image
+    if image := index.folder_of(path, anywhere):
+        image_stem = PurePosixPath(image).stem
         for base, ending in bases:
-            if image := find(path, base):
-                return LabelFile(name, kind, ending, path.parent.name), image
+            if base in (image_stem, *_without_image_ending(image_stem)):
+                return LabelFile(name, kind, ending, ""), image
+        return LabelFile(name, "mask" if kind == "image" else kind, "", path.parent.name), image
+    for base, ending in bases if anywhere else ():
+        if image := index.same_stem(base):
+            return LabelFile(name, kind, ending, path.parent.name), image
     return LabelFile(name, kind, "", path.parent.name), None
+
+
+def _in_folder_of_images(name: str, index: ImageIndex) -> bool:
+    """Whether a label file lies below a folder of the name of its image's folder."""
+    path = PurePosixPath(name)
+    if _kind(path) is None:
+        return False
+    found = [index.folder_of(path, False)]
+    found += [
+        index.same_path(path, stem.removesuffix(ending))
+        for stem in _label_stems(path)
+        for ending in LABEL_ENDINGS
+        if stem.endswith(ending)
+    ]
+    return any(image and plain_folders(PurePosixPath(image)) for image in found)
+
+
+def _kind(path: PurePosixPath) -> str | None:
+    """The kind of label file, None if it is none."""
+    if path.name.lower().endswith(_COCO_ENDING + ".json"):
+        return "coco"
+    suffix = path.suffix.lower()
+    return "image" if suffix in IMAGE_SUFFIXES else _KINDS.get(suffix)
+
+
+def _label_stems(path: PurePosixPath) -> list[str]:
+    """The name without its ending, and without both where it has two: QuPath writes a.tif.geojson."""
+    inner = PurePosixPath(path.stem)
+    return [path.stem, inner.stem] if inner.suffix.lower() in (*IMAGE_SUFFIXES, _COCO_ENDING) else [path.stem]
 
 
 def _without_image_ending(stem: str) -> list[str]:
     return [stem.removesuffix(ending) for ending in _IMAGE_ENDINGS if stem.endswith(ending) and stem != ending]
 
 
-def _plain_folders(path: PurePosixPath) -> tuple[str, ...]:
+def plain_folders(path: PurePosixPath) -> tuple[str, ...]:
+    """The folders of a path without those that only say what they hold, as ``images``."""
     return tuple(part for part in path.parts[:-1] if part.lower() not in _IMAGE_FOLDERS | _LABEL_FOLDERS)
 
 
@@ -266,15 +324,15 @@ def _without_other_forms(names: Sequence[str]) -> list[str]:
 
 
 def _visible(names: Sequence[str]) -> list[str]:
-    return [
-        name
-        for name in names
-        if not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
-    ]
+    """The names without hidden files and known companions; a Zarr folder is one name."""
+    visible: dict[str, None] = {}
+    for path in map(PurePosixPath, names):
+        if path.name.lower() in _OTHER_FILES or any(p.startswith(".") or p == "__MACOSX" for p in path.parts):
+            continue
+        visible[str(next((outer for outer in path.parents if outer.suffix == ".zarr"), path))] = None
+    return list(visible)
 
 
-def _note_unsupported(names: Sequence[str] | set[str], notes: ConversionNotes) -> None:
-    for name in sorted(names):
-        suffix = PurePosixPath(name).suffix.lower()
-        if suffix in UNSUPPORTED:
-            notes.leave_out(name, kind=f"{suffix} files are not read ({UNSUPPORTED[suffix]}), left out")
+def _note_unsupported(path: PurePosixPath, notes: ConversionNotes) -> None:
+    if advice := UNSUPPORTED.get(path.suffix.lower()):
+        notes.leave_out(str(path), kind=f"{path.suffix.lower()} files are not read ({advice}), left out")

@@ -14,7 +14,9 @@ from PIL import Image
 
 from objguided_d2.data.converters.labelmaps import convert_labelmaps
 from objguided_d2.data.source_error import SourceError
+from objguided_d2.inference.writers import WRITERS
 from tests.data.sources import labels, masks_of, random_image, read_split, write
+from tests.inference.shapes import segmented
 
 BOXES = ((2, 2, 10, 9), (12, 4, 30, 20))
 CELLS = labels(*BOXES)
@@ -193,6 +195,27 @@ def test_plain_array_file(tmp_path):
         (tmp_path / "labels").mkdir(exist_ok=True)
         np.save(tmp_path / "labels" / f"img{number}.npy", CELLS)
     assert_cells(convert(tmp_path)[0])
+    table = write(tmp_path / "classes.csv", "label,class\n1,nucleus\n2,cell\n")
+    assert [c["name"] for c in convert(tmp_path, classes=table)[0]["categories"]] == ["cell", "nucleus"]
+    for number in range(4):
+        np.save(tmp_path / "labels" / f"img{number}.npy", CELLS > 0)
+    assert_cells(convert(tmp_path, split_components=True)[0])
+
+
+def test_all_forms_that_predict_writes_are_the_same_labels(tmp_path):
+    objects = segmented([CELLS == 1, CELLS == 2], class_names=("cell",))
+    for number in range(4):
+        for name in ("labels", "geojson", "rois", "coco", "table", "zarr"):
+            WRITERS[name].write(objects, WRITERS[name].path(tmp_path / "labels" / f"img{number}"))
+        write(tmp_path / "labels" / f"img{number}.overlay.png", random_image())
+    write(tmp_path / "labels" / "run.json", {})
+    for ending, count in ((".labels.tif", 3), (".geojson", 2), (".rois.zip", 1), (".coco.json", 0)):
+        content, notes = convert(tmp_path)
+        assert_cells(content)
+        assert not notes.num_left_out
+        assert notes.full_text().count(f"labels in several forms, one is read: img0{ending}, not img0.") == count
+        for number in range(4):
+            (tmp_path / "labels" / f"img{number}{ending}").unlink()
 
 
 def test_damaged_array_file_is_left_out(tmp_path):

@@ -124,6 +124,18 @@ def test_classes_from_a_table(tmp_path):
     same = write(tmp_path / "same.csv", "label,class\n1,nucleus\n2,cell\n")
     content = convert(tmp_path, classes=same)["train"]
     assert [c["name"] for c in content["categories"]] == ["cell", "nucleus"]
+    one_more = write(tmp_path / "more.csv", "image,label,class\nimg1,1,other\n,1,nucleus\n,2,cell\n")
+    contents = convert(tmp_path, classes=one_more).values()
+    assert sorted(
+        (image["file_name"], content["categories"][a["category_id"] - 1]["name"])
+        for content in contents
+        for image in content["images"]
+        for a in content["annotations"]
+        if a["image_id"] == image["id"]
+    )[2:5] == [("img1.png", "cell"), ("img1.png", "other"), ("img2.png", "cell")]
+    twice = write(tmp_path / "twice.csv", "label,class\n1,nucleus\n2,cell\n1,cell\n")
+    with pytest.raises(SourceError, match="label 1 has two classes, keep one"):
+        convert(tmp_path, classes=twice)
 
 
 def labelme(*shapes, size=(24, 40)):
@@ -267,6 +279,13 @@ def test_broken_images_never_empty_a_split_while_others_can_be_used(tmp_path, se
     contents = [read_split(tmp_path / "out" / "cells", split) for split in ("train", "val")]
     assert sorted(stem for content in contents for stem in stems(content)) == ["img0", "img1"]
     assert notes.num_left_out == 2 and notes.full_text().count("save both at one size") == 2
+
+
+def test_too_few_images_to_split_are_told_with_what_was_left_out(tmp_path):
+    image_folder(tmp_path, 3)
+    write(tmp_path / "labels" / "img0.png", CELLS)
+    with pytest.raises(SourceError, match="cannot be split(.|\\n)*image without labels, left out: 2"):
+        convert(tmp_path)
 
 
 def test_one_usable_image_is_too_few_for_two_splits(tmp_path):

@@ -175,3 +175,49 @@ def test_microscope_files_are_named_where_no_image_can_be_read(tmp_path):
     write(tmp_path / "labels" / "a.png", CELLS)
     with pytest.raises(SourceError, match=".czi files are not read: open it in Fiji and save planes as TIFF"):
         convert(tmp_path, "images", "labels")
+
+
+def test_labels_never_meet_the_image_of_another_folder(tmp_path):
+    for name in ("day1/1", "day1/2", "day1/3", "day2/4"):
+        write(tmp_path / "images" / f"{name}.png", IMAGE)
+    for name in ("day1/1", "day1/2", "day2/2", "day2/3", "day3/4"):
+        write(tmp_path / "labels" / f"{name}.png", CELLS)
+    content, notes = convert(tmp_path, "images", "labels")
+    assert stems(content) == ["1", "2"] and [c["name"] for c in content["categories"]] == ["object"]
+    for name in ("day2/2", "day2/3", "day3/4"):
+        assert f"labels without an image, left out: {name}.png" in notes.full_text()
+    image = {"height": 24, "width": 40}
+    names = ["day1/1.png", "day2/1.png", "day2/3.png"]
+    images = [{"id": n, "file_name": name, **image} for n, name in enumerate(names)]
+    square = [[2.0, 2.0, 10.0, 2.0, 10.0, 9.0, 2.0, 9.0]]
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "segmentation": square} for n in range(3)]
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
+    write(tmp_path / "x.json", coco)
+    content, notes = convert(tmp_path, "images", "x.json")
+    assert stems(content) == ["1"] and "without an image, left out: x.json: image day2/3.png" in notes.full_text()
+
+
+def test_names_behind_their_folders_stay_apart(tmp_path):
+    for name in ("day1/1", "day2/1", "day1_1"):
+        write(tmp_path / "images" / f"{name}.png", IMAGE)
+        write(tmp_path / "labels" / f"{name}.png", CELLS)
+    assert stems(convert(tmp_path, "images", "labels")[0]) == ["day1_1", "day1__1", "day2__1"]
+
+
+def test_label_image_in_a_folder_named_as_its_image(tmp_path):
+    write(tmp_path / "images" / "A01.png", IMAGE)
+    write(tmp_path / "images" / "A02.tif.png", IMAGE)
+    write(tmp_path / "labels" / "A01" / "A01_labels.png", CELLS)
+    write(tmp_path / "labels" / "A02.tif.png", CELLS)
+    content, notes = convert(tmp_path, "images", "labels")
+    assert stems(content) == ["A01", "A02.tif"] and len(content["annotations"]) == 4 and not notes.num_left_out
+
+
+def test_label_image_beside_the_folders_of_classes_is_no_class(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / "images" / f"{name}.png", IMAGE)
+        for folder in ("nuclei", "bodies") if name == "a" else (".",) if name == "b" else (".", "nuclei"):
+            write(tmp_path / "labels" / folder / f"{name}.png", CELLS)
+    content, notes = convert(tmp_path, "images", "labels")
+    assert stems(content) == ["a"] and [c["name"] for c in content["categories"]] == ["bodies", "nuclei"]
+    assert "b.png is in no folder of a class" in notes.full_text()
