@@ -76,15 +76,16 @@ def test_unknown_kind_and_tiny_size_are_refused():
 
 
 def test_dataset_loads_as_coco_and_decodes_to_the_masks(tmp_path):
-    write_synthetic_dataset(tmp_path, num_train=4, num_val=3, num_test=2, size=(72, 96), seed=7)
+    root = tmp_path / "synthetic"
+    write_synthetic_dataset(root, num_train=4, num_val=3, num_test=2, size=(72, 96), seed=7)
     for split_index, (split, count) in enumerate([("train", 4), ("val", 3), ("test", 2)]):
-        coco = COCO(tmp_path / "annotations" / f"synthetic_{split}.json")
+        coco = COCO(root / "annotations" / f"synthetic_{split}.json")
         assert [coco.cats[i]["name"] for i in sorted(coco.cats)] == list(KINDS)
         assert len(coco.imgs) == count
         for k, image_id in enumerate(sorted(coco.imgs)):
             kind = KINDS[k % 3]
             image, masks = make_image(kind, (72, 96), np.random.default_rng([7, split_index, k]))
-            stored = cv2.imread(str(tmp_path / split / coco.imgs[image_id]["file_name"]))[..., ::-1]
+            stored = cv2.imread(str(root / split / coco.imgs[image_id]["file_name"]))[..., ::-1]
             np.testing.assert_array_equal(stored, image)
             annotations = coco.loadAnns(coco.getAnnIds(image_id))
             assert {a["category_id"] for a in annotations} == {KINDS.index(kind) + 1}
@@ -103,8 +104,11 @@ def test_first_images_stay_when_more_are_made(tmp_path):
 
 
 def test_single_class(tmp_path):
-    write_synthetic_dataset(tmp_path, ["leaves", "nuclei"], 2, 0, size=(64, 64), single_class=True)
-    content = json.loads((tmp_path / "annotations" / "synthetic_train.json").read_text())
+    root = tmp_path / "plants"
+    write_synthetic_dataset(root, ["leaves", "nuclei"], 2, 1, size=(64, 64))
+    write_synthetic_dataset(root, ["leaves", "nuclei"], 2, 0, size=(64, 64), single_class=True)
+    assert [path.name for path in root.rglob("*") if "val" in path.name] == []
+    content = json.loads((root / "annotations" / "plants_train.json").read_text())
     assert content["categories"] == [{"id": 1, "name": "object"}]
     assert {a["category_id"] for a in content["annotations"]} == {1}
     assert [i["file_name"] for i in content["images"]] == ["00000_leaves.png", "00001_nuclei.png"]
@@ -114,6 +118,8 @@ def test_single_class(tmp_path):
 def test_bad_kinds_leave_nothing_behind(tmp_path, kinds):
     with pytest.raises(ValueError, match="expected one"):
         write_synthetic_dataset(tmp_path / "out", kinds, 2, 1, size=(64, 64))
+    with pytest.raises(ValueError, match="expected at least 0 each, and one above"):
+        write_synthetic_dataset(tmp_path / "out", ["nuclei"], -3, 1)
     assert not list(tmp_path.iterdir())
 
 

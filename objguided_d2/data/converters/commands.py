@@ -25,7 +25,7 @@ class Preparation:
 
     description: str
     declare: Callable[[ArgumentParser], None]
-    convert: Callable[[Namespace], ConversionNotes | None]
+    convert: Callable[[Namespace], ConversionNotes]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except (SourceError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 2 if notes is not None and notes.num_left_out else 0
+    return 2 if notes.num_left_out else 0
 
 
 def _declare_dsb2018(parser: ArgumentParser) -> None:
@@ -188,10 +188,10 @@ def _declare_synthetic(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the images (default: %(default)s)")
 
 
-def _convert_synthetic(args: Namespace) -> None:
+def _convert_synthetic(args: Namespace) -> ConversionNotes:
     from ..synthetic import write_synthetic_dataset
 
-    write_synthetic_dataset(
+    return write_synthetic_dataset(
         args.output / args.name,
         args.kinds,
         args.num_train,
@@ -199,7 +199,6 @@ def _convert_synthetic(args: Namespace) -> None:
         args.num_test,
         size=(args.size, args.size),
         seed=args.seed,
-        name=args.name,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from ...utils.atomic_write import staged_folder
-from ..converters.coco_writer import CocoWriter
+from ..converters.conversion import ConversionNotes
+from ..converters.instance_dataset import LabeledImage, write_instance_dataset
+from ..converters.splitting import SPLITS
 from .imaging import SyntheticImage
 from .leaves import make_leaves
 from .neurons import make_neurons
@@ -18,7 +19,6 @@ from .nuclei import make_nuclei
 
 _MAKERS = {"nuclei": make_nuclei, "neurons": make_neurons, "leaves": make_leaves}
 KINDS = tuple(_MAKERS)
-SPLITS = ("train", "val", "test")
 MIN_SIDE = 32
 
 
@@ -54,11 +54,11 @@ def write_synthetic_dataset(
     size: tuple[int, int] = (256, 256),
     seed: int = 0,
     single_class: bool = False,
-    name: str = "synthetic",
-) -> None:
-    """Write ``root/<split>/<number>_<kind>.png`` and COCO JSON ``root/annotations/<name>_<split>.json``.
+) -> ConversionNotes:
+    """Write ``root/<split>/<number>_<kind>.png`` and COCO JSON ``root/annotations/<name of root>_<split>.json``.
 
-    Splits are train, val and, where it has images, test.
+    Splits are those of train, val and test that have images; one that an earlier call wrote and this one does not is
+    removed.
     The kinds alternate. For given kinds and size, image k of a split depends on the seed, the split and k alone: a
     larger dataset begins with the images of a smaller one. Files appear only once all are complete, the JSON last.
 
@@ -71,22 +71,26 @@ def write_synthetic_dataset(
         size: (height, width) of each image in pixels.
         seed: not negative.
         single_class: file all objects under one category, "object".
-        name: of the dataset.
 
+    Returns:
+        notes on images without objects and overlaps.
     Raises:
-        ValueError: if ``kinds`` is empty, repeats or holds an unknown one, or ``size`` is too small.
+        ValueError: if ``kinds`` is empty, repeats or holds an unknown one, ``size`` is too small, a number of images
+            is negative or all are 0.
     """
-    if not kinds or len(set(kinds)) < len(kinds):
+    if not kinds or len(set(kinds)) < len(kinds) or not set(kinds) <= set(KINDS):
         raise ValueError(f"kinds is {list(kinds)}, expected one or more of {', '.join(KINDS)}, each once")
-    with staged_folder(Path(root)) as staging:
-        for split, count in zip(SPLITS, (num_train, num_val, num_test), strict=True):
-            if split == "test" and not count:
-                continue
-            writer = CocoWriter(staging / split, ["object"] if single_class else kinds)
-            for k in tqdm(range(count), desc=f"synthetic {split}", unit="image", disable=None):
-                kind = kinds[k % len(kinds)]
-                rng = np.random.default_rng([seed, SPLITS.index(split), k])
-                image, masks = make_image(kind, size, rng)
-                category_id = 1 if single_class else 1 + kinds.index(kind)
-                writer.add(f"{k:05d}_{kind}", image, masks, category_id)
-            writer.write_json(staging / "annotations" / f"{name}_{split}.json")
+    counts = dict(zip(SPLITS, (num_train, num_val, num_test), strict=True))
+    if min(counts.values()) < 0 or not any(counts.values()):
+        raise ValueError(f"numbers of images are {counts}, expected at least 0 each, and one above")
+
+    def draw(split: str, k: int) -> LabeledImage:
+        kind = kinds[k % len(kinds)]
+        image, masks = make_image(kind, size, np.random.default_rng([seed, SPLITS.index(split), k]))
+        category_id = 1 if single_class else 1 + kinds.index(kind)
+        return LabeledImage(f"{k:05d}_{kind}", image, list(masks), [category_id] * len(masks))
+
+    notes = ConversionNotes()
+    readers = {split: [partial(draw, split, k) for k in range(count)] for split, count in counts.items() if count}
+    write_instance_dataset(Path(root), readers, ["object"] if single_class else kinds, notes)
+    return notes
