@@ -124,7 +124,7 @@ def measure(run: Run, truth: COCO, metadata: Metadata, *, limit: int, boundary_d
         boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
     """
     results = [result for of_image in run.results.values() for result in of_image]
-    matched = MatchedDetections.by_class(match_coco(truth, results, "segm", limit=limit))
+    matched = MatchedDetections.by_class(match_coco(truth, results, "segm", limit=run.num_counted(limit)))
     threshold = best_score_threshold(matched, run.score_threshold)
     boundary = BoundaryEvaluator(metadata.name, truth, distance=boundary_distance, score_threshold=threshold)
     fragments = FragmentsEvaluator(metadata.name, truth, score_threshold=threshold)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         predict = load(args.method, args.model, args.threads)
         for file in list(image_files(args.annotations, args.images))[: args.limit]:
-            labels = args.output / f"{file.stem}.tif"
+            labels = args.output / file.relative_to(args.images).with_suffix(".tif")
             if not (args.resume and labels.exists()):
                 write_labels(labels, predict(read_image(file)))
     except (ValueError, OSError) as error:

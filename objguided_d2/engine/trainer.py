@@ -21,6 +21,7 @@ from ..data import builtin  # noqa: F401
 from ..data.loader import build_test_loader, build_train_loader
 from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
+from ..evaluation.ground_truth import images_digest
 from ..modeling import RaggedMaskRCNN, ragged_masks
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
@@ -293,6 +294,7 @@ class Trainer(DefaultTrainer):
                     os.path.join(cfg.OUTPUT_DIR, "inference", name, "metrics.json"),
                     results[name],
                     dataset=name,
+                    images_digest=images_digest(name),
                     num_images=len(loader.dataset),  # type: ignore[arg-type]  # of Detectron2: sized
                     detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
                 )

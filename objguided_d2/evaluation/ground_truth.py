@@ -1,10 +1,12 @@
 """The true objects of a dataset in COCO's format, one source for all evaluators."""
 
 import contextlib
+import hashlib
 import io
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -87,6 +89,20 @@ def true_objects(ground_truth: COCO, image_id: Any, metadata: Metadata) -> Objec
         classes=np.array([class_of[i] for i in ids] if class_of else ids, dtype=int),
         is_crowd=np.array([annotation.get("iscrowd", 0) for annotation in annotations], dtype=bool),
     )
+
+
+def images_digest(dataset_name: str) -> str:
+    """Short text that changes with the ids, names and sizes of a registered dataset's images, and not with its objects.
+
+    Predictions name images by their ids alone, and a dataset that is prepared anew can give them to other images.
+    """
+    root = MetadataCatalog.get(dataset_name).get("image_root")
+    images = []
+    for record in DatasetCatalog.get(dataset_name):
+        path = PurePath(record["file_name"])
+        name = path.relative_to(root) if root and path.is_relative_to(root) else path.name
+        images.append((record["image_id"], PurePath(name).as_posix(), record["height"], record["width"]))
+    return hashlib.sha256(repr(sorted(images, key=repr)).encode()).hexdigest()[:16]
 
 
 def count_objects(ground_truth: COCO) -> dict[Any, int]:

@@ -32,7 +32,13 @@ def format_results(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def write_metrics(
-    path: str, results: Mapping[str, Mapping[str, float]], *, dataset: str, num_images: int, detections_per_image: int
+    path: str,
+    results: Mapping[str, Mapping[str, float]],
+    *,
+    dataset: str,
+    images_digest: str,
+    num_images: int,
+    detections_per_image: int,
 ) -> None:
     """Write the results of one evaluation with what is needed to read them.
 
@@ -41,6 +47,7 @@ def write_metrics(
         results: task -> metric -> value, as evaluators return it. Keys become ``task/metric``; a value that is
             undefined (nan) becomes null.
         dataset: its registered name.
+        images_digest: of it, see :func:`.ground_truth.images_digest`.
         num_images: how many images were evaluated.
         detections_per_image: the limit that the metrics were computed at.
     """
@@ -49,6 +56,7 @@ def write_metrics(
         path,
         {
             "dataset": dataset,
+            "images_digest": images_digest,
             "num_images": num_images,
             "detections_per_image": detections_per_image,
             "results": {"/".join(key): value if math.isfinite(value) else None for key, value in values.items()},

@@ -11,7 +11,7 @@ class Options:
     """How to compare.
 
     Attributes:
-        limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
+        limit: detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE); of label images all do.
         score_threshold: of label maps, panels and the viewer's start; None is that of each run
             (TEST.LABEL_MAP_SCORE_THRESH), BEST the one with which each run has its best F1 at IoU 0.5 here.
         boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).

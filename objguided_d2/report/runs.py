@@ -24,6 +24,7 @@ from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 from ..data.segmentation import segmentation_to_rle
 from ..data.source_error import SourceError
 from ..evaluation.compared_image import ComparedImage, compare_image
+from ..evaluation.ground_truth import images_digest
 from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, weights_in
 from ..utils.rle import encode_mask
 
@@ -47,6 +48,7 @@ class Run:
         config: of a run of this project, else None.
         minutes, images_seen: of its training, where known.
         is_complete: whether it is known to have been evaluated on every image.
+        is_unranked: whether its objects are those of label images, which have no scores.
         curve: (iteration, minutes, metric -> value) of each evaluation while it trained.
     """
 
@@ -57,6 +59,7 @@ class Run:
     minutes: float | None = None
     images_seen: int | None = None
     is_complete: bool = True
+    is_unranked: bool = False
     curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
 
     @property
@@ -64,11 +67,16 @@ class Run:
         """The score from which predictions go into its label maps (TEST.LABEL_MAP_SCORE_THRESH)."""
         return (self.config or get_cfg()).TEST.LABEL_MAP_SCORE_THRESH
 
+    def num_counted(self, limit: int) -> int:
+        """How many objects of an image count: ``limit``, where nothing ranks them all."""
+        return max([limit, *map(len, self.results.values())]) if self.is_unranked else limit
+
     def compared_image(
         self, image_id: int, ground_truth: COCO, metadata: Metadata, *, limit: int, score_threshold: float
     ) -> ComparedImage:
         """The ``limit`` best predictions on an image, those of scores from ``score_threshold`` on, beside its truth."""
-        kept = [result for result in self.results[image_id][:limit] if result["score"] >= score_threshold]
+        counted = self.results[image_id][: self.num_counted(limit)]
+        kept = [result for result in counted if result["score"] >= score_threshold]
         return compare_image(
             ground_truth,
             metadata,
@@ -108,7 +116,8 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
 
     Args:
         path: OUTPUT_DIR of a training or evaluation, a COCO results JSON, or a folder of label images named as the
-            images of the dataset (``<stem>.png`` or ``.tif``, also ``<stem>_cp_masks`` and the like).
+            images of the dataset (``<stem>.png`` or ``.tif``, also ``<stem>_cp_masks`` and the like), in the same
+            folders where several images have one name.
         name: for messages and for the result.
         dataset_name, ground_truth: the dataset of the comparison.
 
@@ -123,7 +132,7 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
         )
     if (path / CONFIG_FILE).exists():
         return _load_output_dir(path, name, dataset_name, ground_truth)
-    return Run(name, path, _read_label_images(path, ground_truth))
+    return Run(name, path, _read_label_images(path, ground_truth), is_unranked=True)
 
 
 def config_of(path: Path) -> CfgNode:
@@ -149,12 +158,14 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
         )
     metrics = results.with_name("metrics.json")
     if metrics.exists():
-        evaluated = _number_of_images(metrics)
+        evaluated, digest = _evaluated_images(metrics)
         if evaluated != len(ground_truth.imgs):
             raise RunError(
                 f"run {path} was evaluated on {evaluated} images of {dataset_name}, which has {len(ground_truth.imgs)} "
                 "now; evaluate it again"
             )
+        if digest is not None and digest != images_digest(dataset_name):
+            raise RunError(f"run {path} was evaluated on other images than {dataset_name} has now; evaluate it again")
     run = Run(name, path, _read_results(results, ground_truth), config_of(path), is_complete=metrics.exists())
     training = path / "metrics.json"
     if training.exists():
@@ -162,10 +173,12 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
     return run
 
 
-def _number_of_images(metrics: Path) -> int:
+def _evaluated_images(metrics: Path) -> tuple[int, str | None]:
+    """Number and digest of the images of an evaluation; files of older versions have no digest."""
     try:
-        return int(json.loads(metrics.read_text())["num_images"])
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(metrics.read_text())
+        return int(content["num_images"]), content.get("images_digest")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{metrics} is damaged ({error!r}); remove its folder to evaluate the run again") from error
 
 
@@ -212,15 +225,18 @@ def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
 
 def _read_label_images(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
     """Every object of a label image as a prediction of the first class with score 1."""
-    files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES}
-    names = {stem: file.name for stem, file in files.items()}
+    files = [file.relative_to(path) for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    names = {file.with_suffix("").as_posix(): file.as_posix() for file in files}
+    images_called = Counter(Path(image["file_name"]).stem for image in ground_truth.imgs.values())
     category_id = min(ground_truth.cats)
     results, missing = {}, []
     for image_id, image in ground_truth.imgs.items():
-        stem = Path(image["file_name"]).stem
-        name = find_label_file(stem, names)
+        image_path = Path(image["file_name"]).with_suffix("")
+        name = find_label_file(image_path.as_posix(), names)
+        if name is None and images_called[image_path.name] == 1:
+            name = find_label_file(image_path.name, names)
         if name is None:
-            missing.append(stem)
+            missing.append(image_path)
             continue
         file = path / name
         try:

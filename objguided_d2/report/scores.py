@@ -69,10 +69,11 @@ def score_run(
     """Measure the predictions of a run.
 
     Args:
-        limit: best-scored detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE).
+        limit: best-scored detections of an image that count for AP (TEST.DETECTIONS_PER_IMAGE); of label images all do.
         score_threshold: of what goes into label maps; see :class:`.options.Options`.
         boundary_distance: pixels (TEST.BOUNDARY_DISTANCE).
     """
+    limit = run.num_counted(limit)
     metrics, matched = _coco(run, ground_truth, limit)
     if score_threshold is None:
         score_threshold = run.score_threshold

@@ -49,9 +49,9 @@ def comparison_tables(
     return [
         (
             "Quality",
-            f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections per image; "
-            f"the last four on label maps of scores from {_thresholds(comparison)} on, boundary IoU "
-            f"within {options.boundary_distance} pixels, broken the objects found in more pieces than they have.",
+            f"Percent. COCO AP of masks, VOC2010 AP of masks and boxes at up to {options.limit} detections per image "
+            f"(label images: all); the last four on label maps of scores from {_thresholds(comparison)} on, boundary "
+            f"IoU within {options.boundary_distance} pixels, broken the objects found in more pieces than they have.",
             ["method", *METRICS.values()],
             metric_rows(scores),
         ),

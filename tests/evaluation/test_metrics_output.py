@@ -41,7 +41,7 @@ def test_unknown_metric_of_a_known_task_is_an_error():
 
 def test_file_holds_results_definitions_and_setting(tmp_path):
     path = tmp_path / "inference" / "cells_val" / "metrics.json"
-    write_metrics(str(path), RESULTS, dataset="cells_val", num_images=133, detections_per_image=500)
+    write_metrics(str(path), RESULTS, dataset="cells_val", images_digest="1f", num_images=133, detections_per_image=500)
     content = json.loads(path.read_text())
     assert content["dataset"] == "cells_val"
     assert content["num_images"] == 133

@@ -1,12 +1,16 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import tifffile
+from detectron2.data import MetadataCatalog
 from pycocotools.coco import COCO
 
 from objguided_d2.data.converters.coco_writer import CocoWriter
+from objguided_d2.evaluation import write_metrics
+from objguided_d2.evaluation.ground_truth import images_digest
 from objguided_d2.report.runs import RunError, load_run, load_runs
 from tests.data.sources import HEIGHT, WIDTH, labels, random_image
 
@@ -82,6 +86,44 @@ def test_label_images_of_another_program(tmp_path, ground_truth, name):
     run = load(tmp_path / "cellpose", ground_truth)
     assert [r["score"] for r in run.results[1]] == [1, 1] and run.results[2] == []
     assert np.array_equal(mask_util.decode(run.results[1][1]["segmentation"]), CELLS == 2)
+
+
+def test_images_of_one_name_in_two_folders_have_label_images_in_the_same_folders(tmp_path, ground_truth):
+    for image_id, name in ((1, "day1/x.png"), (2, "day2/x.png")):
+        ground_truth.imgs[image_id]["file_name"] = name
+    (tmp_path / "cellpose" / "day1").mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "cellpose" / "x.tif", CELLS)
+    with pytest.raises(RunError, match="2 of 2 are missing, as day1/x.png"):
+        load(tmp_path / "cellpose", ground_truth)
+    tifffile.imwrite(tmp_path / "cellpose" / "day1" / "x_labels.tif", CELLS)
+    with pytest.raises(RunError, match="1 of 2 are missing, as day2/x.png"):
+        load(tmp_path / "cellpose", ground_truth)
+    (tmp_path / "cellpose" / "day2").mkdir()
+    tifffile.imwrite(tmp_path / "cellpose" / "day2" / "x.tif", np.where(CELLS == 1, 1, 0).astype(np.uint8))
+    assert [len(results) for results in load(tmp_path / "cellpose", ground_truth).results.values()] == [2, 1]
+
+
+def test_every_object_of_a_label_image_counts(tmp_path, ground_truth):
+    (tmp_path / "cellpose").mkdir()
+    for stem in ("a", "b"):
+        tifffile.imwrite(tmp_path / "cellpose" / f"{stem}.tif", CELLS)
+    assert load(tmp_path / "cellpose", ground_truth).num_counted(1) == 2
+    ranked = load(write_run(tmp_path / "ours", [result(score=0.2), result(score=0.9)]), ground_truth)
+    assert ranked.num_counted(1) == 1
+
+
+def test_predictions_on_other_images_of_the_same_ids_are_refused(cells):
+    name, truth, (run, *_) = cells
+    metrics = run / "inference" / name / "metrics.json"
+    write_metrics(
+        str(metrics), {}, dataset=name, images_digest=images_digest(name), num_images=7, detections_per_image=100
+    )
+    load_run(run, "x", name, truth)
+    content = json.loads(Path(MetadataCatalog.get(name).json_file).read_text())
+    content["images"][0]["id"], content["images"][1]["id"] = 2, 1
+    Path(MetadataCatalog.get(name).json_file).write_text(json.dumps(content))
+    with pytest.raises(RunError, match="was evaluated on other images than .* has now; evaluate it again"):
+        load_run(run, "x", name, truth)
 
 
 def test_names_tell_runs_apart(tmp_path, ground_truth):
