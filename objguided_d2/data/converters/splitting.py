@@ -10,8 +10,8 @@ SPLITS = ("train", "val", "test")
 def split_groups(groups: Sequence[str], val_fraction: float, test_fraction: float, seed: int) -> list[str]:
     """Assign items to splits so that items of one group stay together.
 
-    Groups are shuffled by the seed; the test split takes them until it has its fraction of the items, then the
-    validation split. A split with a fraction above 0 gets at least one group.
+    Groups are shuffled by the seed; the test split takes each that brings it nearer to its fraction of the items, then
+    the validation split. A split with a fraction above 0 gets at least one group, the smallest if all are too large.
 
     Args:
         groups: the group of each item; an item alone is a group by itself.
@@ -33,15 +33,22 @@ def split_groups(groups: Sequence[str], val_fraction: float, test_fraction: floa
         raise ValueError(
             f"{len(names)} group(s) cannot be split into {len(wanted) + 1} parts; give more images or groups"
         )
-    order = np.random.default_rng(seed).permutation(len(names))
+    left = np.random.default_rng(seed).permutation(len(names)).tolist()
     split_of = dict.fromkeys(names.tolist(), "train")
-    position = 0
     for k, (split, fraction) in enumerate(wanted):
-        taken = 0
         # One group at least is left for each split to come, and for training.
-        last = len(names) - (len(wanted) - k)
-        while position < last and (taken == 0 or taken + counts[order[position]] / 2 <= fraction * len(groups)):
-            split_of[str(names[order[position]])] = split
-            taken += counts[order[position]]
-            position += 1
+        chosen = _choose(left, counts, fraction * len(groups), len(left) - (len(wanted) - k))
+        split_of.update(dict.fromkeys(names[chosen].tolist(), split))
+        left = [group for group in left if split_of[str(names[group])] == "train"]
     return [split_of[group] for group in groups]
+
+
+def _choose(groups: Sequence[int], counts: np.ndarray, wanted: float, at_most: int) -> list[int]:
+    """In their order the groups that bring the number of items nearer to ``wanted``; the smallest if none does."""
+    chosen: list[int] = []
+    taken = 0
+    for group in groups:
+        if len(chosen) < at_most and taken + counts[group] / 2 <= wanted:
+            chosen.append(group)
+            taken += counts[group]
+    return chosen or [min(groups, key=lambda group: counts[group])]

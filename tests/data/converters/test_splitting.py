@@ -27,6 +27,12 @@ def test_a_large_group_does_not_swallow_training():
     assert set(splits) == {"train", "val"}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_split_takes_the_groups_nearest_to_its_fraction(seed):
+    assert Counter(split_groups(["a"] * 90 + ["b"] * 10, 0.1, 0.0, seed)) == {"train": 90, "val": 10}
+    assert Counter(split_groups(["a"] * 90 + ["b"] * 5 + ["c"] * 5, 0.1, 0.0, seed)) == {"train": 90, "val": 10}
+
+
 def test_no_held_out_images():
     assert split_groups(["a", "b"], 0, 0, 0) == ["train", "train"]
 
