@@ -103,14 +103,17 @@ def _read_categories(categories: list, annotations: list, file: CocoFile) -> Non
     used = {_number(a.get("category_id")) for a in annotations if isinstance(a, dict)}
     groups = {str(c.get("supercategory")) for c in entries.values() if c.get("supercategory") != c["name"]}
     for key in sorted(entries):
-        if key not in used and entries[key]["name"] in groups and len(entries) > 1:
+        name = entries[key]["name"]
+        # One that is its own group is a class, which in another file of the same classes may well have objects.
+        is_group = name in groups and entries[key].get("supercategory") != name
+        if is_group and key not in used and len(entries) > 1:
             file.is_repaired = True
             file.warnings.add(
                 "it groups other categories and no object has it; not taken as a class",
-                f"category {key} ({entries[key]['name']!r})",
+                f"category {key} ({name!r})",
             )
         else:
-            file.categories[key] = entries[key]["name"]
+            file.categories[key] = name
     if not entries and not file.errors:
         file.errors.add("it has no category; add one", "categories")
     for name, count in Counter(file.categories.values()).items():

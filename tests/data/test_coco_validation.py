@@ -100,6 +100,10 @@ REPAIRED = {
         ),
         "groups other categories",
     ),
+    "class that is its own group": (
+        lambda c: [category.update(supercategory="debris") for category in c["categories"]],
+        None,
+    ),
     "annotations by id": (
         lambda c: c.update(annotations={str(a["id"]): a for a in c["annotations"]}),
         None,
