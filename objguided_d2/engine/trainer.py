@@ -31,6 +31,7 @@ from .distributed import broadcast_buffers, create_ddp_model
 from .errors import EngineError, Interruption
 from .evaluation_hook import EvaluationHook
 from .interrupt import StopOnSignal
+from .metrics_file import cut_half_line
 from .optimizer import build_optimizer
 from .resume import settings_to_resume_with
 from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
@@ -239,7 +240,9 @@ class Trainer(DefaultTrainer):
         output_dir = self.cfg.OUTPUT_DIR
         os.makedirs(output_dir, exist_ok=True)
         printer = ClockedPrinter(self.clock) if self.clock.max_minutes > 0 else CommonMetricPrinter(self.max_iter)
-        return [printer, JSONWriter(os.path.join(output_dir, "metrics.json")), TensorboardXWriter(output_dir)]
+        metrics = os.path.join(output_dir, "metrics.json")
+        cut_half_line(metrics)
+        return [printer, JSONWriter(metrics), TensorboardXWriter(output_dir)]
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -23,6 +23,7 @@ from ..data.label_plausibility import implausible_labels
 from ..data.pixels import IMAGE_SUFFIXES, read_label_pixels
 from ..data.segmentation import segmentation_to_rle
 from ..data.source_error import SourceError
+from ..engine.metrics_file import read_metrics
 from ..evaluation.compared_image import ComparedImage, compare_image
 from ..evaluation.ground_truth import images_digest
 from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, weights_in
@@ -184,11 +185,11 @@ def _evaluated_images(metrics: Path) -> tuple[int, str | None]:
 
 def _add_training(run: Run, path: Path) -> None:
     minutes = 0.0
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise RunError(f"run {run.path}: {path} has a line that is no JSON ({error}); remove that line") from error
+    try:
+        records = read_metrics(path)
+    except ValueError as error:
+        raise RunError(f"run {run.path}: {error}") from error
+    for record in records:
         minutes = record.get("elapsed_minutes", minutes)
         if "images_seen" in record:
             run.images_seen = int(record["images_seen"])

@@ -1,5 +1,6 @@
 """Resuming with other settings and from damaged files."""
 
+import json
 import os
 from argparse import Namespace
 
@@ -60,6 +61,13 @@ def test_what_the_checkpoint_overrides_is_told_and_kept(folder, caplog):
 def test_same_settings_are_resumed_without_a_word(folder, caplog):
     train(toy_cfg(folder, *SHORT), resume=True)
     assert not [message for message in caplog.messages if "--resume" in message]
+
+
+def test_a_killed_run_that_left_half_a_line_of_metrics_goes_on_on_a_new_one(folder):
+    with (folder / "metrics.json").open("a") as file:
+        file.write('{"iterat')
+    train(toy_cfg(folder, *SHORT, "SOLVER.MAX_ITER", 5), resume=True)
+    assert [line["iteration"] for line in map(json.loads, (folder / "metrics.json").open())][-1] == 4
 
 
 def test_images_are_counted_as_they_were_seen(folder):

@@ -55,7 +55,14 @@ def test_file_in_the_package_gives_a_metric_with_its_numbers_and_definitions(mea
     assert definition_of("count", "true") == "Numbers of objects; objects per image"
     row = format_results(results).splitlines()[-1]
     assert row.split(maxsplit=2) == ["count/true", "1.50", "objects per image"]
-    write_metrics(str(tmp_path / "metrics.json"), results, dataset=name, images_digest="1f", num_images=2, detections_per_image=100)
+    write_metrics(
+        str(tmp_path / "metrics.json"),
+        results,
+        dataset=name,
+        images_digest="1f",
+        num_images=2,
+        detections_per_image=100,
+    )
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["definitions"]["count/predicted"] == "Numbers of objects; predictions per image"
 

@@ -162,8 +162,8 @@ def test_broken_runs_say_which_lacks_what(tmp_path, ground_truth):
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]))
     refuse(tmp_path / "boxes.json", "boxes.json is not a COCO results file with masks")
     damaged = write_run(tmp_path / "damaged", [result()])
-    (damaged / "metrics.json").write_text('{"iteration": 1')
-    refuse(damaged, "run .*damaged: .*metrics.json has a line that is no JSON")
+    (damaged / "metrics.json").write_text('{"iteration": 1\n{"iteration": 2}\n')
+    refuse(damaged, "run .*damaged: .*metrics.json, line 1 is no JSON")
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     for stem, array in (("a", CELLS[1:]), ("b", CELLS)):
