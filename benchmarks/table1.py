@@ -16,12 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from objguided_d2.config_files import get_config_file
 from objguided_d2.data.builtin import dataset_files
 from objguided_d2.engine.errors import Interruption
-from objguided_d2.engine.suite import Suite, run_command, train_suite
+from objguided_d2.engine.suite import Suite, read_suite_file, run_command, train_suite
 
 from .peers.methods import TRAINED_HERE
 
@@ -51,10 +49,10 @@ class Table:
         """Read ``kinds: [{suite: NAME, minutes: NUMBER}, ...]`` and ``peers: [METHOD, ...]``.
 
         Raises:
-            ValueError: if something is missing, a suite does not exist or a peer is unknown.
+            ValueError: if the file cannot be read, something is missing, a suite does not exist or a peer is unknown.
         """
         path = get_config_file(name)
-        content = yaml.safe_load(Path(path).read_text())
+        content = read_suite_file(Path(path))
         try:
             kinds = tuple(Kind(Suite.read(entry["suite"]), float(entry["minutes"])) for entry in content["kinds"])
             peers = tuple(content["peers"])

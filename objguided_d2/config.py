@@ -23,7 +23,9 @@ CONFIG_ERRORS = (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError)
 
 
 def config_error_reason(error: Exception) -> str:
-    """The first line of what one of ``CONFIG_ERRORS`` says."""
+    """The first line of what one of ``CONFIG_ERRORS`` says, and of malformed YAML the place."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
     # The text of a KeyError is the repr of its message.
     return str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
 

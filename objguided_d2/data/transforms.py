@@ -16,6 +16,8 @@ from .photometric import build_photometric_augmentation
 
 # RELATIVE_TO -> the length, in pixels, of an image of (height, width) that the factor multiplies.
 _REFERENCES: dict[str, Callable[[int, int], int]] = {"longer": max, "shorter": min, "pixels": lambda height, width: 1}
+# Larger ones fit into no memory.
+_LARGEST_OUTPUT = 2**14
 
 
 class SquareCropTransform(T.Transform):
@@ -101,7 +103,7 @@ class RandomSquareCrop(T.Augmentation):
     Args:
         relative_to: which side of the image the factor refers to, "longer" or "shorter"; or "pixels", a side of 1.
         scale_range: bounds of the uniform factor.
-        output_size: side of the result in pixels.
+        output_size: side of the result in pixels, 1 to 16,384.
         max_objects_per_side: bounds the side that the factor refers to by this many times the size of the image's
             objects, where an :class:`ObjectSizeAugInput` tells it; 0 = no bound.
     """
@@ -119,6 +121,8 @@ class RandomSquareCrop(T.Augmentation):
         low, high = scale_range
         if not 0 < low <= high:
             raise ValueError(f"INPUT.SQUARE_CROP.RANGE is {scale_range}; use two factors, 0 < low <= high")
+        if not 0 < output_size <= _LARGEST_OUTPUT:
+            raise ValueError(f"INPUT.SQUARE_CROP.OUTPUT_SIZE is {output_size}; use 1 to {_LARGEST_OUTPUT} pixels")
         if max_objects_per_side < 0:
             raise ValueError(f"INPUT.SQUARE_CROP.MAX_OBJECTS_PER_SIDE is {max_objects_per_side}; use 0 or more")
         self.relative_to, self.scale_range, self.output_size = relative_to, scale_range, output_size

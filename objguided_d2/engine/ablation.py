@@ -5,18 +5,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from ..utils.atomic_write import write_json, write_text
+from .errors import ConfigError
+from .metrics_file import read_metrics
+from .resume import check_same_settings
+from .setup import merged_config
 from .strategies import Strategy
 from .suite import run_training
 
 METRICS = ("segm/AP", "segm/AP50", "segm/AP75", "voc_seg/AP", "voc_dec/AP")
+# They give METRICS.
+EVALUATORS = ("coco", "voc2010")
 RESULTS_FILE = "ablation.json"
 
 
 class AblationError(ValueError):
-    """A file without the results of an ablation. The message names it, what it lacks, and what to do."""
+    """A file or run without the results of an ablation. The message names it, what it lacks, and what to do."""
 
 
 def run_ablation(
@@ -33,20 +40,38 @@ def run_ablation(
     Returns:
         The table, in Markdown.
     Raises:
+        ConfigError: before anything is trained: for a config or pairs that do not give METRICS, and for a folder that
+            holds a run of other settings.
+        AblationError: if there is nothing to run, or a run has ended without METRICS.
         subprocess.CalledProcessError: if a run fails; those that have ended are kept.
     """
+    if not strategies or not seeds:
+        raise AblationError("there is nothing to compare; give one strategy and one seed at least")
     results: dict[Strategy, list[dict]] = {strategy: [] for strategy in strategies}
+    runs = []
     for seed in seeds:
-        for strategy, runs in results.items():
+        for strategy in results:
             folder = output / strategy.slug / f"seed_{seed}"
-            if not _final_metrics(folder):
-                run_training(config_file, folder, [*options, *strategy.options, "SEED", str(seed)])
-            metrics = _final_metrics(folder)
-            runs.append({"seed": seed, **{name: metrics[name] for name in (*METRICS, "images_seen")}})
-            ended = {s: r for s, r in results.items() if r}
-            table = format_table(ended)
-            write_text(output / "table.md", table + "\n")
-            write_json(output / RESULTS_FILE, {str(s): r for s, r in ended.items()}, indent=2)
+            pairs = [*options, *strategy.options, "SEED", str(seed)]
+            cfg = merged_config(config_file, pairs)
+            _check_evaluation(cfg)
+            check_same_settings(folder, cfg)
+            runs.append((strategy, seed, folder, pairs))
+    for strategy, seed, folder, pairs in runs:
+        if not _final_metrics(folder):
+            run_training(config_file, folder, pairs)
+        metrics = _final_metrics(folder) or {}
+        names = (*METRICS, "images_seen")
+        if missing := [name for name in names if name not in metrics]:
+            raise AblationError(
+                f"{folder} has ended without {', '.join(missing)} in its metrics.json; DATASETS.TEST must be one "
+                "dataset with annotations"
+            )
+        results[strategy].append({"seed": seed, **{name: metrics[name] for name in names}})
+        ended = {s: r for s, r in results.items() if r}
+        table = format_table(ended)
+        write_text(output / "table.md", table + "\n")
+        write_json(output / RESULTS_FILE, {str(s): r for s, r in ended.items()}, indent=2)
     return table
 
 
@@ -100,12 +125,34 @@ def format_table(results: Mapping[Strategy, Sequence[Mapping[str, float]]]) -> s
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
+def _check_evaluation(cfg: CfgNode) -> None:
+    """Check that a run ends with METRICS.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if missing := [name for name in EVALUATORS if name not in cfg.TEST.EVALUATORS]:
+        raise ConfigError(
+            f"TEST.EVALUATORS {list(cfg.TEST.EVALUATORS)} lacks {' and '.join(missing)}, which the table is made of; "
+            "add what is missing"
+        )
+    if len(cfg.DATASETS.TEST) != 1:
+        raise ConfigError(f"DATASETS.TEST has {len(cfg.DATASETS.TEST)} datasets; the table is of one: name one")
+
+
 def _final_metrics(folder: Path) -> dict | None:
-    """The last evaluation of a run that has ended, with the number of images seen; None of one that has not."""
+    """The last evaluation of a run that has ended, with the number of images seen; None of one that has not.
+
+    Raises:
+        AblationError: if its metrics cannot be read.
+    """
     path = folder / "metrics.json"
     if not (folder / "model_final.pth").exists() or not path.exists():
         return None
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    try:
+        lines = read_metrics(path)
+    except ValueError as error:
+        raise AblationError(str(error)) from error
     merged = {key: value for line in lines for key, value in line.items()}
     evaluated = max((line["iteration"] for line in lines if METRICS[0] in line), default=-1)
-    return merged if evaluated >= max(line["iteration"] for line in lines) - 1 else None
+    return merged if evaluated >= max((line["iteration"] for line in lines), default=0) - 1 else None

@@ -180,7 +180,7 @@ class BestModel:
         self._model, self._metric = model, metric
         self._path = os.path.join(output_dir, self.FILE_NAME)
         self.best: float | None = None
-        self._best_iteration = 0
+        self._best_iteration: int | None = 0
 
     def restore(self) -> None:
         """Take over the best value of the run that is being resumed; a damaged file is replaced by the next best."""
@@ -193,11 +193,11 @@ class BestModel:
             if best.get("metric") == self._metric:
                 self.best, self._best_iteration = best["value"], best["iteration"]
 
-    def offer(self, results: dict, iteration: int) -> None:
+    def offer(self, results: dict, iteration: int | None) -> None:
         """Save the model if ``results``, a nested dict of metrics, are the best so far. NaN never is.
 
         Args:
-            iteration: -1 before any step: an equal value is no reason to give up the model as it was.
+            iteration: the last one; None before any step: an equal value is no reason to give up the model as it was.
         """
         metrics = flatten_results_dict(results)
         if not metrics:
@@ -211,7 +211,7 @@ class BestModel:
             return
         value = float(metrics[self._metric])
         former = float("-inf") if self.best is None else self.best
-        if value > former or (value == former and self._best_iteration >= 0):
+        if value > former or (value == former and self._best_iteration is not None):
             self.best, self._best_iteration = value, iteration
             origin = {"iteration": iteration, "metric": self._metric, "value": value}
             with atomic_write(self._path) as temporary, open(temporary, "wb") as file:

@@ -1,12 +1,14 @@
 """Resuming with other settings: what is ignored is said, what cannot fit is refused."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
 from torch import nn
 
+from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from .errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,17 @@ IGNORED = (
 )
 # May differ from machine to machine.
 NOT_COMPARED = ("OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "VERSION")
+# Nor do these change what a run that has ended has learned and how good it is.
+NOT_OF_THE_RESULT = (
+    *NOT_COMPARED,
+    "CUDNN_BENCHMARK",
+    "INPUT.CACHE_MEGABYTES",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "TEST.COCO_EVAL",
+    "TEST.EVAL_PERIOD",
+    "TEST.EXPECTED_RESULTS",
+    "VIS_PERIOD",
+)
 
 
 def settings_to_resume_with(path: str, checkpoint: dict[str, Any], cfg: CfgNode, model: nn.Module) -> CfgNode:
@@ -67,6 +80,33 @@ def settings_to_resume_with(path: str, checkpoint: dict[str, Any], cfg: CfgNode,
         kept.merge_from_list([key, former[key]])
     kept.freeze()
     return kept
+
+
+def check_same_settings(folder: Path, cfg: CfgNode) -> None:
+    """Check that the run of a folder, if it has weights, was made with the settings of ``cfg``.
+
+    Keys that it does not know, as it is of an older version, count as their defaults.
+
+    Raises:
+        ConfigError: if not, with the keys and both values; or if its config.yaml does not tell.
+    """
+    if not any(folder.glob("model_*.pth")):
+        return
+    try:
+        saved = _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    except (*CONFIG_ERRORS, AttributeError) as error:
+        raise ConfigError(
+            f"{folder} holds a run whose config.yaml does not tell its settings ({config_error_reason(error)}); give "
+            "another --output, or delete the folder"
+        ) from error
+    former, present = {**_flat(yaml.safe_load(get_cfg().dump())), **saved}, _flat(yaml.safe_load(cfg.dump()))
+    differing = [key for key in present if former[key] != present[key] and key not in NOT_OF_THE_RESULT]
+    if differing:
+        changes = ", ".join(f"{key} {former[key]} (now {present[key]})" for key in differing)
+        raise ConfigError(
+            f"{folder} holds a run of other settings: {changes}; set that back, give another --output, or delete the "
+            "folder to train it anew"
+        )
 
 
 def _misfit(weights: dict[str, Any], model: nn.Module) -> list[str]:

@@ -109,6 +109,16 @@ class ClockedPrinter(CommonMetricPrinter):
         return str(datetime.timedelta(seconds=int((1 - self._clock.fraction) * 60 * self._clock.max_minutes)))
 
 
+def shortened_warmup(warmup_iters: int, steps: int) -> int:
+    """Steps of warm-up, a tenth of all at most: a training that ended in it would have learned nothing.
+
+    Args:
+        warmup_iters: of a long training.
+        steps: of the training.
+    """
+    return min(warmup_iters, steps // 10)
+
+
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: TrainingClock) -> LRMultiplier:
     """Detectron2's scheduler, or its clocked form where SOLVER.MAX_MINUTES is set.
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 
-from ..config import CONFIG_ERRORS, get_cfg
+from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..config_files import UnknownConfigError, get_config_file
+from ..data.transforms import build_augmentation
 from .amp import autocast_dtype
 from .dataset_checks import check_best_metric, check_datasets, is_annotated
 from .errors import ConfigError
@@ -28,19 +29,33 @@ def load_config(args: Namespace) -> CfgNode:
     Raises:
         ConfigError: see :func:`check_config`; also for a missing or malformed file and for unknown keys.
     """
-    cfg = get_cfg()
     if args.config_file:
         try:
-            file = get_config_file(args.config_file)
+            args.config_file = get_config_file(args.config_file)
         except UnknownConfigError as error:
             raise ConfigError(f"--config-file: {error}") from error
-        args.config_file = file
-        _merge(cfg, cfg.merge_from_file, file, f"config file {file}")
-    merge_options(cfg, args.opts or [])
+    cfg = merged_config(args.config_file, args.opts or [])
     if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     check_config(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
+    return cfg
+
+
+def merged_config(file: str | os.PathLike | None, options: Sequence[str]) -> CfgNode:
+    """A config file and KEY VALUE pairs merged into the defaults.
+
+    Args:
+        file: its path; None for the defaults alone.
+        options: KEY VALUE pairs, which win over the file.
+
+    Raises:
+        ConfigError: for a malformed file, unknown keys, with those that are alike, and values that do not fit.
+    """
+    cfg = get_cfg()
+    if file:
+        _merge(cfg, cfg.merge_from_file, file, f"config file {file}")
+    merge_options(cfg, options)
     return cfg
 
 
@@ -49,8 +64,8 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
 
     Raises:
         ConfigError: for datasets that are not registered, not on disk, empty or of other classes than the model's, a
-            TEST.BEST_METRIC that no evaluation gives, weights that are not there, and precisions the device does not
-            have.
+            TEST.BEST_METRIC that no evaluation gives, weights that are not there, sizes and augmentations that make no
+            sense, and precisions the device does not have.
     """
     check_datasets(cfg, eval_only=eval_only)
     if not eval_only:
@@ -61,6 +76,7 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     if weights and "://" not in weights and not os.path.isfile(weights):
         raise ConfigError(f"MODEL.WEIGHTS {weights} does not exist")
     try:
+        build_augmentation(cfg, is_train=not eval_only)
         autocast_dtype(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -80,7 +96,7 @@ def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name:
     try:
         merge(source)
     except CONFIG_ERRORS as error:
-        message = str(error.args[0] if isinstance(error, KeyError) else error)
+        message = config_error_reason(error)
         hint = ""
         if message.startswith("Non-existent"):
             close = difflib.get_close_matches(message.rpartition(" ")[2], _keys(cfg), n=3)

@@ -6,12 +6,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from ..config import get_cfg
+from ..config import CONFIG_ERRORS, config_error_reason
 from ..config_files import get_config_file
 from .errors import Interruption
+from .resume import check_same_settings
+from .schedule import shortened_warmup
+from .setup import merged_config
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,34 @@ class Suite:
             name: of the suite file, see :func:`..config_files.get_config_file`.
 
         Raises:
-            ValueError: if something is missing or a file does not exist.
+            ValueError: if the file cannot be read, something is missing or a config does not exist.
         """
         path = Path(get_config_file(name))
-        content = yaml.safe_load(path.read_text())
-        if not isinstance(content, dict) or not content.get("dataset") or not content.get("configs"):
+        content = read_suite_file(path)
+        content = content if isinstance(content, dict) else {}
+        dataset, names = content.get("dataset"), content.get("configs")
+        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not isinstance(dataset, str) or not dataset or not is_list or not names:
             raise ValueError(f"suite {path} must have 'dataset: NAME' and 'configs: [FILE, ...]'")
-        configs = tuple(path.parent / name for name in content["configs"])
+        configs = tuple(path.parent / name for name in names)
         for config in configs:
             if not config.is_file():
                 raise ValueError(f"suite {path}: {config} does not exist")
-        return cls(content["dataset"], configs)
+        if len({config.stem for config in configs}) < len(configs):
+            raise ValueError(f"suite {path}: two configs have one name, which is that of their runs; rename one")
+        return cls(dataset, configs)
+
+
+def read_suite_file(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ValueError: if it cannot be read, in one line with the place.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except CONFIG_ERRORS as error:
+        raise ValueError(f"suite {path} cannot be read: {config_error_reason(error)}") from error
 
 
 def train_suite(
@@ -61,21 +82,26 @@ def train_suite(
     Returns:
         The run folders. One with final weights is taken as it is, one that was interrupted goes on.
     Raises:
-        ValueError: unless one budget is given.
+        ValueError: unless one budget is given, for pairs that it decides, and for a config that cannot be read.
+        ConfigError: if a folder holds a run of other settings, before anything is trained.
         subprocess.CalledProcessError: if a run fails.
     """
     if (minutes is None) == (images is None):
         raise ValueError("give either minutes or images as the budget")
     if (minutes or images or 0) <= 0:
         raise ValueError(f"a budget of {minutes if images is None else images} trains nothing; give more than 0")
-    folders = []
+    runs = []
     for config in suite.configs:
-        folder = output / config.stem
-        folders.append(folder)
-        if (folder / "model_final.pth").exists():
-            continue
-        run_training(config, folder, [*options, *_budget(config, minutes, images)])
-    return folders
+        budget = _budget(config, options, minutes, images)
+        if decided := sorted(set(options[::2]) & set(budget[::2])):
+            raise ValueError(f"{decided[0]} follows from --minutes or --images; leave it out")
+        folder, pairs = output / config.stem, [*options, *budget]
+        check_same_settings(folder, merged_config(config, pairs))
+        runs.append((config, folder, pairs))
+    for config, folder, pairs in runs:
+        if not (folder / "model_final.pth").exists():
+            run_training(config, folder, pairs)
+    return [folder for _, folder, _ in runs]
 
 
 def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) -> None:
@@ -126,11 +152,10 @@ def run_command(command: Sequence[str]) -> None:
         raise subprocess.CalledProcessError(status, command)
 
 
-def _budget(config: Path, minutes: float | None, images: int | None) -> list[str]:
+def _budget(config: Path, options: Sequence[str], minutes: float | None, images: int | None) -> list[str]:
     if minutes is not None:
         return ["SOLVER.MAX_MINUTES", str(float(minutes)), "SOLVER.MAX_ITER", str(10**9)]
-    solver = get_cfg(config).SOLVER
+    solver = merged_config(config, options).SOLVER
     steps = max(1, images // solver.IMS_PER_BATCH)
-    # Configs have the warm-up of a long training; one that ended in it would have learned nothing.
-    warmup = min(solver.WARMUP_ITERS, steps // 10)
+    warmup = shortened_warmup(solver.WARMUP_ITERS, steps)
     return ["SOLVER.MAX_MINUTES", "0.0", "SOLVER.MAX_ITER", str(steps), "SOLVER.WARMUP_ITERS", str(warmup)]

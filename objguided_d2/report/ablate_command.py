@@ -18,10 +18,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         prog: name of the command in its help.
 
     Returns:
-        The exit status: 1 for an unknown config, or if a run failed. Wrong arguments raise SystemExit(2).
+        The exit status: 1 for a config that cannot work, or if a run failed. Wrong arguments raise SystemExit(2).
     """
     args = _parser(prog).parse_args(argv)
     from ..engine.ablation import RESULTS_FILE, AblationError, read_ablation, run_ablation
+    from ..engine.errors import ConfigError
     from .plots import plot_ablation, write_svg
 
     try:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         print(f"error: a run failed: {' '.join(error.cmd)}", file=sys.stderr)
         print("Fix the cause and run this again; what has ended is kept", file=sys.stderr)
         return 1
-    except (UnknownConfigError, AblationError, OSError) as error:
+    except (UnknownConfigError, ConfigError, AblationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -61,13 +62,19 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
 
 def _seeds(text: str) -> list[int]:
     try:
-        return [int(seed) for seed in text.split(",")]
+        seeds = [int(seed) for seed in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, as 1,2,3") from None
+    if len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} names a seed twice")
+    return seeds
 
 
 def _strategies(text: str) -> list[Strategy]:
     try:
-        return [Strategy.parse(strategy) for strategy in text.split()]
+        strategies = [Strategy.parse(strategy) for strategy in text.split()]
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if not strategies or len(set(strategies)) < len(strategies):
+        raise argparse.ArgumentTypeError(f"{text!r} names {'a strategy twice' if strategies else 'no strategy'}")
+    return strategies

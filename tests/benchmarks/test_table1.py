@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import table1
 from objguided_d2.engine import suite as suite_module
+from tests.engine.train_command import write_config
 
 
 @pytest.fixture
@@ -22,6 +23,8 @@ def commands(monkeypatch, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         if run.failing and run.failing in command:
             raise subprocess.CalledProcessError(1, command)
+        if "--config-file" in command:
+            write_config(command, folder)
         (folder / "model_final.pth").touch()
 
     run.found, run.failing, run.unfinished = [], "", []
@@ -89,7 +92,12 @@ def test_images_are_a_budget_of_the_systems_alone(commands, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("kinds: []", "peers"), ("kinds: [{suite: lsc/suite_table1}]\npeers: []", "minutes")]
+    ("content", "message"),
+    [
+        ("kinds: []", "peers"),
+        ("kinds: [{suite: lsc/suite_table1}]\npeers: []", "minutes"),
+        ("kinds: [", "suite.yaml cannot be read: line 1, column 9: "),
+    ],
 )
 def test_an_incomplete_table_is_named(tmp_path, capsys, content, message):
     (tmp_path / "suite.yaml").write_text(content)

@@ -152,7 +152,16 @@ def test_crop_side_follows_its_reference():
         assert 1.35 * reference < max(sides) <= 1.4 * reference
 
 
-@pytest.mark.parametrize("arguments", [("width", (0.5, 1), 8), ("longer", (0, 1), 8), ("longer", (1, 0.5), 8)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("width", (0.5, 1), 8),
+        ("longer", (0, 1), 8),
+        ("longer", (1, 0.5), 8),
+        ("longer", (1, 1), 0),
+        ("longer", (1, 1), 10**6),
+    ],
+)
 def test_bad_crop_settings_name_their_key(arguments):
     with pytest.raises(ValueError, match="INPUT.SQUARE_CROP"):
         RandomSquareCrop(*arguments)

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from objguided_d2 import get_cfg
+from objguided_d2.cli import main
 from objguided_d2.engine import suite
 from objguided_d2.engine.ablation import METRICS, AblationError, read_ablation, run_ablation
 from objguided_d2.engine.strategies import STRATEGIES, Strategy
+from tests.engine.train_command import write_config
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("VERSION: 2\nDATASETS: {TEST: \"('toy_val',)\"}\n")
+    return path
 
 
 @pytest.fixture
@@ -21,7 +30,7 @@ def runs(monkeypatch):
         commands.append(command)
         options = dict(zip(command[command.index("SEED") :: 2], command[command.index("SEED") + 1 :: 2]))
         folder = Path(options["OUTPUT_DIR"])
-        folder.mkdir(parents=True, exist_ok=True)
+        write_config(command, folder)
         if getattr(run, "fail", False):
             raise subprocess.CalledProcessError(1, command)
         results = dict.fromkeys(METRICS, 40.0 + int(options["SEED"]))
@@ -72,10 +81,8 @@ def test_other_texts_are_refused(text):
         Strategy.parse(text)
 
 
-def test_table_has_mean_and_spread_over_seeds(runs, tmp_path):
-    table = run_ablation(
-        Path("c.yaml"), tmp_path, [Strategy(0, 0), Strategy(3, 0.75)], [1, 3], ["SOLVER.MAX_MINUTES", "5.0"]
-    )
+def test_table_has_mean_and_spread_over_seeds(runs, config, tmp_path):
+    table = run_ablation(config, tmp_path, [Strategy(0, 0), Strategy(3, 0.75)], [1, 3], ["SOLVER.MAX_MINUTES", "5.0"])
     assert len(runs.commands) == 4
     assert all("SOLVER.MAX_MINUTES" in command and "--resume" in command for command in runs.commands)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
@@ -84,8 +91,8 @@ def test_table_has_mean_and_spread_over_seeds(runs, tmp_path):
     assert (tmp_path / "table.md").read_text() == table + "\n"
 
 
-def test_results_are_read_as_they_were_written(runs, tmp_path):
-    run_ablation(Path("c.yaml"), tmp_path, STRATEGIES, [1, 3], [])
+def test_results_are_read_as_they_were_written(runs, config, tmp_path):
+    run_ablation(config, tmp_path, STRATEGIES, [1, 3], [])
     results = read_ablation(tmp_path / "ablation.json")
     assert results == {s: [dict.fromkeys(METRICS, 41.0), dict.fromkeys(METRICS, 43.0)] for s in STRATEGIES}
     assert list(results) == list(STRATEGIES)
@@ -126,14 +133,54 @@ def test_other_files_are_refused_by_name_with_what_to_do(tmp_path, content, reas
     assert reason in str(found.value)
 
 
-def test_what_has_ended_is_not_repeated(runs, tmp_path):
+def test_what_has_ended_is_not_repeated(runs, config, tmp_path):
     strategies = [Strategy(1, 1), Strategy(3, 3)]
-    run_ablation(Path("c.yaml"), tmp_path, strategies[:1], [1], [])
+    run_ablation(config, tmp_path, strategies[:1], [1], [])
     runs.fail = True
     with pytest.raises(subprocess.CalledProcessError):
-        run_ablation(Path("c.yaml"), tmp_path, strategies, [1], [])
+        run_ablation(config, tmp_path, strategies, [1], [])
     runs.fail = False
-    run_ablation(Path("c.yaml"), tmp_path, strategies, [1], [])
+    run_ablation(config, tmp_path, strategies, [1], [])
     assert [command[command.index("OUTPUT_DIR") + 1] for command in runs.commands] == [
         str(tmp_path / name / "seed_1") for name in ("uniform_small", "uniform", "uniform")
     ]
+
+
+def test_a_killed_run_that_left_half_a_line_goes_on(runs, config, tmp_path):
+    folder = tmp_path / "uniform" / "seed_1"
+    run_ablation(config, tmp_path, [Strategy(3, 3)], [1], [])
+    with (folder / "metrics.json").open("a") as file:
+        file.write('\n{"iteration": 12, "segm')
+    run_ablation(config, tmp_path, [Strategy(3, 3)], [1], [])
+    assert len(runs.commands) == 1
+    (folder / "metrics.json").write_text('{"iterat\n{"iteration": 10}\n')
+    with pytest.raises(AblationError, match="metrics.json, line 1 is no JSON .*; remove that line"):
+        run_ablation(config, tmp_path, [Strategy(3, 3)], [1], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strategies", "none", "SOLVER.MAX_ITER", "7"], "SOLVER.MAX_ITER 40000 (now 7); set that back"),
+        (["TEST.EVALUATORS", "['coco']"], "TEST.EVALUATORS ['coco'] lacks voc2010"),
+        (["DATASETS.TEST", "()"], "DATASETS.TEST has 0 datasets"),
+        (["SOLVER.MAX_ITERS", "7"], "did you mean SOLVER.MAX_ITER"),
+        (["--strategies", ""], "'' names no strategy"),
+        (["--strategies", "none uniform none"], "names a strategy twice"),
+        (["--seeds", "1,1"], "'1,1' names a seed twice"),
+    ],
+)
+def test_what_cannot_become_a_table_is_refused_before_any_training(runs, config, tmp_path, capsys, options, message):
+    run_ablation(config, tmp_path, [Strategy(0, 0)], [1], [])
+    command = ["ablate", "--config-file", str(config), "--output", str(tmp_path), "--seeds", "1", *options]
+    try:
+        assert main(command) == 1
+    except SystemExit as end:
+        assert end.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1] and len(runs.commands) == 1
+
+
+def test_a_run_that_ends_without_results_is_named(runs, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "run_command", lambda command: None)
+    with pytest.raises(AblationError, match="seed_1 has ended without segm/AP, .* one dataset with annotations"):
+        run_ablation(config, tmp_path, [Strategy(0, 0)], [1], [])

@@ -107,13 +107,13 @@ class TestBestModel:
         self.offer(BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP"), 0.0, 0.0, 0.0)
         assert torch.load(tmp_path / "model_best.pth")["iteration"] == 2
         best = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
-        best.offer({"segm": {"AP": 0.0}}, -1)
+        best.offer({"segm": {"AP": 0.0}}, None)
         self.offer(best, 0.0, 0.0)
-        assert torch.load(tmp_path / "model_best.pth")["iteration"] == -1
+        assert torch.load(tmp_path / "model_best.pth")["iteration"] is None
         resumed = BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP")
         resumed.restore()
         self.offer(resumed, 0.0)
-        assert torch.load(tmp_path / "model_best.pth")["iteration"] == -1
+        assert torch.load(tmp_path / "model_best.pth")["iteration"] is None
 
     def test_nothing_is_saved_for_nan_alone(self, tmp_path):
         self.offer(BestModel(nn.Linear(1, 1), str(tmp_path), "segm/AP"), math.nan)

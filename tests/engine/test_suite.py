@@ -7,8 +7,9 @@ import pytest
 
 from objguided_d2.data.builtin import _DATASETS
 from objguided_d2.engine import suite as suite_module
-from objguided_d2.engine.errors import Interruption
+from objguided_d2.engine.errors import ConfigError, Interruption
 from objguided_d2.engine.suite import Suite, run_command, train_suite
+from tests.engine.train_command import write_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -23,7 +24,7 @@ def commands(monkeypatch):
         if getattr(run, "fail", False):
             raise subprocess.CalledProcessError(1, command)
         folder = Path(command[command.index("OUTPUT_DIR") + 1])
-        folder.mkdir(parents=True)
+        write_config(command, folder)
         (folder / "model_final.pth").write_bytes(b"")
 
     monkeypatch.setattr(suite_module, "run_command", run)
@@ -47,7 +48,32 @@ def test_every_config_gets_the_same_minutes_and_none_is_repeated(commands, tmp_p
         options = command[command.index("--config-file") + 2 :]
         keys = dict(zip(options[::2], options[1::2]))
         assert (keys["SOLVER.MAX_MINUTES"], keys["SEED"]) == ("3.0", "4") and "--resume" in command
-    assert train_suite(suite, tmp_path, minutes=3, images=None) == folders and len(commands.found) == 4
+    again = train_suite(suite, tmp_path, minutes=3, images=None, options=["SEED", "4", "DATALOADER.NUM_WORKERS", "1"])
+    assert again == folders and len(commands.found) == 4
+
+
+def test_a_run_of_other_settings_is_not_taken_for_one_of_these(commands, tmp_path):
+    suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
+    folders = train_suite(suite, tmp_path, minutes=3, images=None)
+    with pytest.raises(ConfigError) as refusal:
+        train_suite(suite, tmp_path, minutes=4, images=None)
+    assert f"{folders[0]} holds a run of other settings: SOLVER.MAX_MINUTES 3.0 (now 4.0); set" in str(refusal.value)
+    # A run of a version without this key.
+    file = folders[0] / "config.yaml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "ORIENTATIONS" not in line))
+    train_suite(suite, tmp_path, minutes=3, images=None)
+    with pytest.raises(ConfigError, match=r"TEST.ORIENTATIONS 1 \(now 2\)"):
+        train_suite(suite, tmp_path, minutes=3, images=None, options=["TEST.ORIENTATIONS", "2"])
+    file.unlink()
+    with pytest.raises(ConfigError, match="config.yaml does not tell its settings .*; give another --output, or"):
+        train_suite(suite, tmp_path, minutes=3, images=None)
+    assert len(commands.found) == len(folders)
+
+
+def test_what_the_budget_decides_is_no_option(commands, tmp_path):
+    suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
+    with pytest.raises(ValueError, match="SOLVER.MAX_ITER follows from --minutes or --images; leave it out"):
+        train_suite(suite, tmp_path, minutes=3, images=None, options=["SOLVER.MAX_ITER", "9"])
 
 
 def test_image_budget_is_in_whole_batches(commands, tmp_path):
@@ -118,6 +144,9 @@ def test_failed_run_is_an_error():
         ("configs: [a.yaml]", "must have 'dataset"),
         ("dataset: x\nconfigs: [a.yaml]", "a.yaml does not exist"),
         ("- 1", "must have"),
+        ("dataset: x\nconfigs: a.yaml", "must have"),
+        ("dataset: x\nconfigs: [a.yaml", "suite_x.yaml cannot be read: line 2, column 17: expected"),
+        ("dataset: x\nconfigs: [suite_x.yaml, ./suite_x.yaml]", "two configs have one name"),
     ],
 )
 def test_broken_suite_is_refused(tmp_path, text, message):
