@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from torch import nn
 
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..data.seeding import seeded
+from ..data.transforms import build_augmentation
 from ..engine.checkpoint import BestModel
 from ..engine.errors import Interruption
 from ..engine.progress_bar import ProgressBar
@@ -135,8 +135,8 @@ def _run(
         else:
             plan, cfg = _prepare(request, prepare, pretrained, settings, work, started)
             plan.write(plan_file)
-        trainer = _train(cfg, plan, resume)
-        report = _finish(trainer, plan, pretrained, settings, outputs, started)
+        trainer = _train(cfg, plan, resume, started)
+        report = _finish(trainer, plan, pretrained, settings, outputs)
     shutil.rmtree(work)
     return report
 
@@ -159,22 +159,23 @@ def _prepare(
     known = info if info.object_diameter is not None else info.with_training_sizes(pretrained.cfg)
     scale = choose_scale(pretrained.cfg, known, TRAIN, settings.scale)
     records = DatasetCatalog.get(TRAIN)
-    configure = functools.partial(
-        base_config,
-        pretrained.cfg,
-        num_classes=len(transfer.names),
-        split=split,
-        scale=scale.value,
-        score_threshold=info.score_threshold,
-        intensity=data.intensity,
-        image_sides=[max(record["height"], record["width"]) for record in records],
-        from_scratch=settings.from_scratch,
-        seed=settings.seed,
-        device=pretrained.cfg.MODEL.DEVICE,
-    )
     try:
         options = with_float_values(pretrained.cfg, list(settings.options))
-        base = configure(new_objects=False, options=options)
+        base = base_config(
+            pretrained.cfg,
+            num_classes=len(transfer.names),
+            split=split,
+            scale=scale.value,
+            score_threshold=info.score_threshold,
+            intensity=data.intensity,
+            image_sides=[max(record["height"], record["width"]) for record in records],
+            from_scratch=settings.from_scratch,
+            seed=settings.seed,
+            device=pretrained.cfg.MODEL.DEVICE,
+            output_dir=work,
+            options=options,
+        )
+        build_augmentation(base, is_train=True)
     except CONFIG_ERRORS as error:
         raise FinetuneError(f"KEY VALUE pairs: {config_error_reason(error)}") from error
     start = build_start_model(
@@ -190,7 +191,7 @@ def _prepare(
         print(f"Not among the model's classes: {names}; there, the last layer of its center heatmap starts anew")
     before, seconds = None, 0.0
     if not transfer.new and not settings.from_scratch:
-        before, seconds = _evaluate(_tested_on(with_budget(base, Budget(1, 0.0, 1), work, ""), split), start)
+        before, seconds = _evaluate(_tested_on(base, split), start)
         print(f"before: {_format(before)}" + ("" if split.held_out else " on the training images"))
     new_objects = are_new(before)
     if new_objects and not settings.from_scratch:
@@ -202,17 +203,17 @@ def _prepare(
         elapsed_seconds=time.monotonic() - started + 2 * seconds,
         evaluation_seconds=seconds if split.held_out else 0.0,
     )
-    cfg = with_budget(configure(new_objects=new_objects, options=options), budget, work, work / _START_FILE)
+    cfg = with_budget(base, budget, work / _START_FILE, new_objects=new_objects, options=options)
     write_text(work / CONFIG_FILE, cfg.dump())
     return Plan(request, str(data.image_root), split, transfer, scale, budget, before if split.held_out else None), cfg
 
 
-def _train(cfg: CfgNode, plan: Plan, resume: bool) -> FinetuneTrainer:
-    trainer = FinetuneTrainer(cfg, plan.budget.evaluations, PATIENCE)
+def _train(cfg: CfgNode, plan: Plan, resume: bool, started: float) -> FinetuneTrainer:
+    trainer = FinetuneTrainer(cfg, plan.budget.evaluations, PATIENCE, started)
     trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=resume)
     if plan.before is not None and trainer.start_iter == 0:
-        trainer.best_model.offer({METRICS[name]: value for name, value in plan.before.items()}, -1)
+        trainer.best_model.offer({METRICS[name]: value for name, value in plan.before.items()}, None)
     trainer.train()
     if trainer.interrupted:
         raise Interruption(trainer.stop.received)
@@ -225,7 +226,6 @@ def _finish(
     pretrained: Pretrained,
     settings: Settings,
     outputs: Outputs,
-    started: float,
 ) -> FinetuneReport:
     """The best model as a bundle, with report and picture."""
     cfg, work, steps = trainer.cfg, outputs.work, trainer.iter
@@ -276,7 +276,7 @@ def _finish(
             **dataclasses.asdict(settings),
         },
         steps=steps,
-        minutes=round((time.monotonic() - started) / 60, 2),
+        minutes=round((time.monotonic() - trainer.started) / 60, 2),
         ended=ended,
         before=plan.before,
         after=after,

@@ -16,6 +16,25 @@ from .object_size import NetworkScale
 from .recipe import Budget
 
 HELD_OUT_FRACTION = 0.2
+# Between pixels of the network and of an image.
+_LARGEST_SCALE = 16
+# What pairs may not set, and what to do in their place.
+_NOT_FOR_PAIRS = {
+    "DATASETS.TEST": "give --held-out",
+    "DATASETS.TRAIN": "give --images and --labels",
+    "INPUT.INTENSITY": "images are prepared as by the model",
+    "INPUT.TEST_SCALE": "give --scale",
+    "MODEL.DEVICE": "give --device",
+    "MODEL.ROI_HEADS.NUM_CLASSES": "the classes are those of --labels",
+    "MODEL.WEIGHTS": "give --model",
+    "OUTPUT_DIR": "give --output",
+    "SEED": "give --seed",
+    "SOLVER.MAX_ITER": "give --steps",
+    "SOLVER.MAX_MINUTES": "give --minutes",
+    "TEST.BEST_METRIC": "the best model is that of the best AP",
+    "TEST.EVALUATORS": "the numbers are those of coco and matching",
+    "TEST.EVAL_PERIOD": "evaluations are spread over the training",
+}
 # It is removed: no folder of anybody else's is called so.
 _WORK = ".objguided_finetune"
 
@@ -28,11 +47,15 @@ class Settings:
         minutes: for all together; the step at work then is the last.
         held_out_fraction: of the images, to judge by; 0 trains on all of them.
         groups: images of one group, as frames of a movie, are not divided, see ``convert_labelmaps``.
-        scale: pixels of the network per pixel of an image; by default objects get the size of the training's.
+        scale: pixels of the network per pixel of an image, 1/16 to 16; by default objects get the size of the
+            training's.
         pixel_size: micrometers per pixel of the images. With it, predictions scale images of another pixel size.
         from_scratch: take the model's config and classes alone and train new weights, to compare with.
         seed: of the images that are held out, and of the training.
-        options: KEY, VALUE pairs over the config of the training.
+        options: KEY, VALUE pairs over the config of the training, but for what the other attributes decide.
+
+    Raises:
+        FinetuneError: for values that make no sense.
     """
 
     steps: int | None = None
@@ -52,10 +75,15 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise FinetuneError(f"{name} must be a number above 0, not {value:g}")
+        if self.scale is not None and not 1 / _LARGEST_SCALE <= self.scale <= _LARGEST_SCALE:
+            raise FinetuneError(f"scale must be 1/{_LARGEST_SCALE} to {_LARGEST_SCALE}, not {self.scale:g}")
         if not 0 <= self.held_out_fraction < 1:
             raise FinetuneError(f"held_out_fraction must be in [0, 1), not {self.held_out_fraction:g}")
         if self.seed < 0:
             raise FinetuneError(f"seed must be 0 or more, not {self.seed}")
+        for key in self.options[::2]:
+            if key in _NOT_FOR_PAIRS:
+                raise FinetuneError(f"KEY VALUE pairs cannot set {key}: {_NOT_FOR_PAIRS[key]}")
 
 
 @dataclasses.dataclass(frozen=True)

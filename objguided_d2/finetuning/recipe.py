@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode
 
+from ..engine.schedule import shortened_warmup
 from .dataset import HELD_OUT, TRAIN, Split
 
 # Of the model's own SOLVER.BASE_LR; docs/finetune.md has what they did. A model that is good at the objects already
@@ -88,27 +89,26 @@ def base_config(
     intensity: str,
     image_sides: Sequence[int],
     from_scratch: bool,
-    new_objects: bool,
     seed: int,
     device: str,
+    output_dir: str | os.PathLike,
     options: Sequence[object] = (),
 ) -> CfgNode:
-    """All but the budget and the folder.
+    """All but what :func:`with_budget` adds.
 
-    The rate is a fraction of the model's own, with a warm-up: weights that fit already are not to be thrown away by
-    the first steps. BatchNorm keeps the statistics that the model was trained with. All layers learn.
+    BatchNorm keeps the statistics that the model was trained with. All layers learn.
 
     Args:
         scale: pixels of the network per pixel of the images.
         intensity: see :class:`.dataset.LabeledImages`.
         image_sides: the longer side of each image.
-        from_scratch: the weights are new: the model's own rate and BatchNorm.
-        new_objects: the model is not good at these objects, see :func:`are_new`.
+        from_scratch: the weights are new: the model's own BatchNorm.
+        output_dir: for checkpoints and evaluations.
         options: KEY, VALUE pairs over all of this.
     """
     cfg = model_cfg.clone()
     cfg.defrost()
-    cfg.SEED, cfg.MODEL.DEVICE, cfg.VIS_PERIOD = seed, device, 0
+    cfg.SEED, cfg.MODEL.DEVICE, cfg.VIS_PERIOD, cfg.OUTPUT_DIR = seed, device, 0, os.fspath(output_dir)
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
     # It helps a training from scratch; bundles come without its weights, and new ones would pull at good features.
     cfg.MODEL.ROI_MASK_HEAD.REFINE.ENABLED = False
@@ -134,8 +134,8 @@ def base_config(
     # Of steps of fewer images, each is less certain.
     solver.BASE_LR *= math.sqrt(solver.IMS_PER_BATCH / model_cfg.SOLVER.IMS_PER_BATCH)
     if not from_scratch:
-        solver.BASE_LR *= LR_FACTOR_FOR_NEW_OBJECTS if new_objects else LR_FACTOR
         solver.FREEZE_BN_AT = 0.0
+    solver.CHECKPOINT_PERIOD = _CHECKPOINT_PERIOD
 
     limit = 2 * split.most_objects
     cfg.TEST.DETECTIONS_PER_IMAGE = max(cfg.TEST.DETECTIONS_PER_IMAGE, limit)
@@ -147,15 +147,33 @@ def base_config(
     return cfg
 
 
-def with_budget(cfg: CfgNode, budget: Budget, output_dir: str | os.PathLike, weights: str | os.PathLike) -> CfgNode:
-    """The config of the training, frozen."""
-    cfg = cfg.clone()
+def with_budget(
+    base: CfgNode,
+    budget: Budget,
+    weights: str | os.PathLike,
+    *,
+    new_objects: bool,
+    options: Sequence[object] = (),
+) -> CfgNode:
+    """The config of the training, frozen.
+
+    The rate is a fraction of the model's own, with a warm-up: weights that fit already are not to be thrown away by
+    the first steps.
+
+    Args:
+        base: see :func:`base_config`.
+        weights: the file to start from.
+        new_objects: the model is not good at these objects, see :func:`are_new`, or its weights are new.
+        options: KEY, VALUE pairs over all of this.
+    """
+    cfg = base.clone()
     cfg.defrost()
-    cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = os.fspath(output_dir), os.fspath(weights)
+    cfg.MODEL.WEIGHTS = os.fspath(weights)
     solver = cfg.SOLVER
+    solver.BASE_LR *= LR_FACTOR_FOR_NEW_OBJECTS if new_objects else LR_FACTOR
     solver.MAX_ITER, solver.MAX_MINUTES = budget.steps, float(budget.minutes)
-    solver.WARMUP_ITERS = max(1, min(_WARMUP, budget.steps // 10))
-    solver.CHECKPOINT_PERIOD = _CHECKPOINT_PERIOD
+    solver.WARMUP_ITERS = shortened_warmup(_WARMUP, budget.steps)
+    cfg.merge_from_list(list(options))
     cfg.freeze()
     return cfg
 
@@ -164,11 +182,10 @@ def bundle_config(trained: CfgNode, model_cfg: CfgNode) -> CfgNode:
     """What the bundle holds: the trained model's, and the model's own where the fine-tuning was for itself alone."""
     cfg = trained.clone()
     cfg.defrost()
-    detections = cfg.TEST.DETECTIONS_PER_IMAGE
     # A further fine-tuning starts from the same rate.
-    cfg.SOLVER, cfg.TEST, cfg.SEED = model_cfg.SOLVER.clone(), model_cfg.TEST.clone(), model_cfg.SEED
-    cfg.defrost()
-    cfg.TEST.DETECTIONS_PER_IMAGE = detections
+    cfg.SOLVER, cfg.SEED = model_cfg.SOLVER.clone(), model_cfg.SEED
+    for key in ("EVALUATORS", "EVAL_PERIOD", "BEST_METRIC", "LABEL_MAP_SCORE_THRESH", "EXPECTED_RESULTS"):
+        cfg.TEST[key] = model_cfg.TEST[key]
     cfg.INPUT.INTENSITY = model_cfg.INPUT.INTENSITY
     cfg.freeze()
     return cfg

@@ -25,7 +25,7 @@ class FinetuneReport:
         scale: of images in the network.
         settings: learning rate and the like, for the record.
         steps: that were trained.
-        minutes: in all, with preparation and evaluations.
+        minutes: in all, with preparation and evaluations; of a resumed one, with those of the calls before.
         ended: "steps", "minutes" or "early".
         before, after: METRICS in percent on the held-out images, of the model as it was and of the best one after a
             step of training; None without held-out images, ``before`` also of a model without these classes. F1 is that

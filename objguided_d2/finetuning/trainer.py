@@ -1,5 +1,6 @@
 """The training of a fine-tuning: the trainer's, judged on held-out images and ended when that does not help."""
 
+import time
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
@@ -95,10 +96,14 @@ class FinetuneTrainer(Trainer):
 
     Args:
         evaluations, patience: see there.
+        started: when the fine-tuning did, by ``time.monotonic``.
+
+    Attributes:
+        started: of a resumed one, so much earlier as the calls before took.
     """
 
-    def __init__(self, cfg: CfgNode, evaluations: int, patience: int) -> None:
-        self._evaluations, self._patience = evaluations, patience
+    def __init__(self, cfg: CfgNode, evaluations: int, patience: int, started: float) -> None:
+        self._evaluations, self._patience, self.started = evaluations, patience, started
         self.held_out: HeldOutEvaluation | None = None
         super().__init__(cfg)
 
@@ -113,3 +118,11 @@ class FinetuneTrainer(Trainer):
             self._evaluations, self._patience, progress, self._evaluate, self.best_model, self.stop
         )
         return self.held_out
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "elapsed_seconds": time.monotonic() - self.started}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        # Older checkpoints do not say.
+        self.started -= state_dict.get("elapsed_seconds", 0.0)

@@ -172,6 +172,7 @@ def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatc
 
     def stopped(trainer):
         if trainer.iter == 1:
+            trainer.started -= 3600
             os.kill(os.getpid(), signal.SIGTERM)
         train_step(trainer)
 
@@ -185,6 +186,7 @@ def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatc
     assert "steps 5 (was 4)" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
     report = json.loads((tmp_path / "parts" / "report.json").read_text())
+    assert 60 < report["minutes"] < 120
     assert report["steps"] == 4 and [entry["step"] for entry in report["history"]] == [1, 2, 3, 4]
     assert_same(weights(whole.bundle), weights(tmp_path / "parts" / "model.zip"))
 
@@ -258,7 +260,11 @@ def _no_objects(images, labels):
         (None, ["--minutes", "-1"], "minutes must be a number above 0"),
         (None, ["--held-out", "2"], "held_out_fraction must be in [0, 1), not 2"),
         (None, ["--output", __file__], "give a folder, or a file that ends in .zip"),
+        (None, ["--scale", "1e6"], "scale must be 1/16 to 16, not 1e+06"),
         (None, ["SOLVER.BASE_LRR", "1"], "KEY VALUE pairs: Non-existent key: SOLVER.BASE_LRR"),
+        (None, ["SOLVER.MAX_ITER", "9"], "KEY VALUE pairs cannot set SOLVER.MAX_ITER: give --steps"),
+        (None, ["MODEL.CENTER_HEAD.CONV_DIM", "16"], "KEY VALUE pairs: with them, proposal_generator"),
+        (None, ["INPUT.SQUARE_CROP.OUTPUT_SIZE", "0"], "KEY VALUE pairs: INPUT.SQUARE_CROP.OUTPUT_SIZE is 0; use 1 to"),
     ],
 )
 def test_what_cannot_work_is_told_in_one_line(run_folder, tmp_path, capsys, spoil, options, message):

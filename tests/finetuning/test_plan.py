@@ -17,6 +17,7 @@ from objguided_d2.finetuning.recipe import (
     Budget,
     are_new,
     base_config,
+    with_budget,
 )
 from objguided_d2.inference.model_info import ModelInfo
 
@@ -41,9 +42,12 @@ def test_new_weights_learn_at_the_models_own_rate_and_with_its_own_batch_norm():
     model_cfg = get_cfg()
     model_cfg.SOLVER.BASE_LR, model_cfg.SOLVER.FREEZE_BN_AT = 0.008, 0.75
     plan = {"num_classes": 1, "split": Split(("a",), (), 3, 0, 3), "scale": 1.0, "score_threshold": 0.3}
-    plan |= {"image_sides": [64], "seed": 0, "device": "cpu", "intensity": ""}
+    plan |= {"image_sides": [64], "seed": 0, "device": "cpu", "intensity": "", "output_dir": "out"}
+    budget = Budget(STEPS, 0.0, EVALUATIONS)
     new, adapted, taught = (
-        base_config(model_cfg, from_scratch=from_scratch, new_objects=new_objects, **plan).SOLVER
+        with_budget(
+            base_config(model_cfg, from_scratch=from_scratch, **plan), budget, "start.pth", new_objects=new_objects
+        ).SOLVER
         for from_scratch, new_objects in ((True, True), (False, False), (False, True))
     )
     assert (new.BASE_LR, new.FREEZE_BN_AT) == (0.008, 0.75)
