@@ -33,7 +33,9 @@ from objguided_d2.data.builtin import dataset_files
 from objguided_d2.evaluation.coco import evaluate_coco
 from objguided_d2.evaluation.compared_image import compare_image
 from objguided_d2.evaluation.ground_truth import load_ground_truth
+from objguided_d2.report.collect import check_dataset
 from objguided_d2.report.error_kinds import KINDS, ErrorKinds, classify
+from objguided_d2.report.runs import RunError
 from objguided_d2.utils.atomic_write import write_text
 
 from .image_kinds import diameters, image_kind
@@ -199,10 +201,14 @@ def _table(header: list[str], rows: list[list]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.missing_ap", description=__doc__.splitlines()[0])
     parser.add_argument("results", metavar="RESULTS", help="coco_instances_results.json")
-    parser.add_argument("--dataset", default="dsb2018_val", help="registered name (default: %(default)s)")
+    parser.add_argument("--dataset", default="dsb2018_val", help="registered or prepared (default: %(default)s)")
     parser.add_argument("--score", type=float, default=0.3, help="threshold of the label maps (default: %(default)s)")
     parser.add_argument("--output", required=True, help="Markdown file")
     args = parser.parse_args(argv)
+    try:
+        check_dataset(args.dataset)
+    except RunError as error:
+        parser.error(str(error))
     text = analyze(json.loads(Path(args.results).read_text()), args.dataset, args.score)
     write_text(args.output, text)
     print(text)

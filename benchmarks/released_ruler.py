@@ -93,7 +93,7 @@ def perturb(objects: Sequence[dict], size: tuple[int, int], strength: float, rng
             input_masks.append(encode_mask(at_input))
             whole_masks.append(whole)
             scores.append(np.exp(-own_strength))
-    masks = torch.from_numpy(np.array(whole_masks).reshape(-1, *size))
+    masks = torch.from_numpy(np.array(whole_masks, bool).reshape(-1, *size))
     return Instances(
         size,
         pred_boxes=BitMasks(masks).get_bounding_boxes(),

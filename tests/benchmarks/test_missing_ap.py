@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from benchmarks.missing_ap import ORACLES, Predictions
+from benchmarks.missing_ap import ORACLES, Predictions, main
 from objguided_d2.utils.rle import encode_mask
+from tests.data.sources import random_image, write
 
 
 def square(x, side):
@@ -46,3 +48,20 @@ def test_an_image_without_predictions_or_objects_is_repaired_too(image):
         for name, oracle in ORACLES.items():
             expected = {"no spurious": 0, "nothing missed": 3}.get(name, 0) if not empty.results else 4
             assert len(oracle(empty)) == (0 if empty.results and name == "no spurious" else expected)
+
+
+def test_a_prepared_dataset_is_known_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    mask = {"segmentation": square(3, 10), "category_id": 1, "image_id": 1}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 60}],
+        "annotations": [{**mask, "id": 1, "iscrowd": 0, "area": 100, "bbox": [3, 2, 10, 10]}],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    write(tmp_path / "my_plates" / "annotations" / "my_plates_val.json", content)
+    write(tmp_path / "my_plates" / "val" / "a.png", random_image())
+    results = write(tmp_path / "results.json", [{**mask, "score": 0.9}])
+    main([str(results), "--dataset", "my_plates_val", "--output", str(tmp_path / "missing_ap.md")])
+    assert "as predicted" in (tmp_path / "missing_ap.md").read_text()
+    DatasetCatalog.remove("my_plates_val")
+    MetadataCatalog.remove("my_plates_val")
