@@ -86,3 +86,8 @@ def to_rgb8(pixels: np.ndarray, mapping: IntensityMapping | None) -> np.ndarray:
         bounds = f"{finite.min()} to {finite.max()}" if finite.size else "no finite number"
         raise ValueError(f"{pixels.dtype} values of {bounds} need an intensity mapping, as {DEFAULT}")
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
+
+
+def deep_to_rgb8(pixels: np.ndarray, mapping: IntensityMapping | None) -> np.ndarray:
+    """As :func:`to_rgb8`, but the mapping is for images of more than 8 bits alone."""
+    return to_rgb8(pixels, None if pixels.dtype in (bool, np.uint8) else mapping)

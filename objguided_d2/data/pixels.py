@@ -13,7 +13,7 @@ from detectron2.data import detection_utils
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .decode_limit import check_pixels, max_pixels
-from .intensity import DEFAULT, IntensityMapping, to_rgb8
+from .intensity import DEFAULT, IntensityMapping, deep_to_rgb8, to_rgb8
 from .source_error import SourceError
 from .tiff import is_tiff, read_tiff, upright
 
@@ -96,7 +96,7 @@ def read_picture(file_name: str | Path) -> np.ndarray:
     """
     pixels = read_image_pixels(lambda name: Path(name).read_bytes(), str(file_name))
     try:
-        return to_rgb8(pixels, None if pixels.dtype in (bool, np.uint8) else IntensityMapping.parse(DEFAULT))
+        return deep_to_rgb8(pixels, IntensityMapping.parse(DEFAULT))
     except ValueError as error:
         raise SourceError(f"{file_name}: {error}") from error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..builtin import CTC_BORDERS
-from ..intensity import DEFAULT, IntensityMapping, to_rgb8
+from ..intensity import DEFAULT, IntensityMapping, deep_to_rgb8
 from ..pixels import read_image_pixels, read_label_pixels
 from ..source_error import SourceError
 from .conversion import ConversionNotes, open_source
@@ -173,7 +173,7 @@ def _read_frame(
 ) -> LabeledImage:
     pixels = read_image_pixels(read, frame.image)
     try:
-        image = to_rgb8(pixels, None if pixels.dtype == np.uint8 else mapping)
+        image = deep_to_rgb8(pixels, mapping)
     except ValueError as error:
         raise SourceError(f"{frame.image}: {error}") from error
     gold, silver, markers = (

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..coco_validation import parse_coco, read_coco
-from ..intensity import IntensityMapping, num_not_finite, to_rgb8
+from ..intensity import IntensityMapping, deep_to_rgb8, num_not_finite, to_rgb8
 from ..pixels import IMAGE_SUFFIXES, read_image_pixels
 from ..source_error import SourceError
 from .coco_labels import coco_objects, is_coco, merge_classes
@@ -263,7 +263,7 @@ def _read_pair(
     pixels = read_image_pixels(read, image_name)
     of_all, of_deep = mappings
     try:
-        image = to_rgb8(pixels, of_all or (None if pixels.dtype in (np.uint8, bool) else of_deep))
+        image = to_rgb8(pixels, of_all) if of_all else deep_to_rgb8(pixels, of_deep)
     except ValueError as error:
         raise SourceError(f"{image_name}: {error}; give it as --intensity") from error
     if count := num_not_finite(pixels):
