@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ..data.intensity import DEFAULT, IntensityMapping, to_rgb8
 from ..data.transforms import build_augmentation
-from .resample import Region, resize_region
+from .resample import MOST_PIXELS, Region, resize_region
 
 # Percentiles of larger images come from a grid of about so many pixels.
 _SAMPLED_PIXELS = 2**24
+_BYTE_FORMATS = ("RGB", "BGR", "L")
 
 
 def as_pixels(image: Any, channel_axis: int | None = None) -> np.ndarray:
@@ -200,7 +201,16 @@ class Preparation:
 
     def whole(self, source: PixelSource, mapping: IntensityMapping | None, size: tuple[int, int]) -> Tensor:
         """The network's input for a whole image: (C, h, w) of ``size``."""
-        values = self.to_network_values(as_pixels(source.read(0, 0, *source.shape)), mapping)
+        height, width = source.shape
+        # Pillow resizes each row before the columns, so rows can come in bands: conversion takes 30 bytes a pixel.
+        in_bands = height * width > MOST_PIXELS and self.image_format in _BYTE_FORMATS
+        step = max(1, MOST_PIXELS // width) if in_bands else height
+        bands = []
+        for y0 in range(0, height, step):
+            y1 = min(y0 + step, height)
+            band = self.to_network_values(as_pixels(source.read(y0, 0, y1, width)), mapping)
+            bands.append(T.ResizeTransform(y1 - y0, width, y1 - y0, size[1]).apply_image(band) if in_bands else band)
+        values = np.concatenate(bands)
         if values.shape[:2] != size:
             values = T.ResizeTransform(*values.shape[:2], *size).apply_image(values)
         return torch.from_numpy(values.transpose(2, 0, 1).copy())
@@ -213,7 +223,7 @@ class Preparation:
         Raises:
             ValueError: for a channel format that is not of 8 bits.
         """
-        if self.image_format not in ("RGB", "BGR", "L"):
+        if self.image_format not in _BYTE_FORMATS:
             raise ValueError(f"INPUT.FORMAT {self.image_format} cannot be predicted in tiles; its values are no bytes")
 
         def read(*window: int) -> np.ndarray:

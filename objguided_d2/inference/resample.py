@@ -12,6 +12,9 @@ import numpy as np
 
 # Pillow keeps weights as integers of so many fractional bits and rounds each of its two passes to 8 bits.
 _PRECISION_BITS = 22
+# What would read more source pixels than these is resized in halves, for the memory of it. Halves are wide ones down to
+# so many source rows, because a strip of a file spans its whole width.
+MOST_PIXELS, _FEW_ROWS = 2**22, 1024
 
 Region = tuple[int, int, int, int]
 
@@ -25,7 +28,8 @@ def resize_region(
     """Resize the part of an image that a region of the result depends on.
 
     Args:
-        read: gives rows y0 to y1 and columns x0 to x1 of the source, (y1 - y0, x1 - x0, C) uint8, for (y0, x0, y1, x1).
+        read: gives rows y0 to y1 and columns x0 to x1 of the source, (y1 - y0, x1 - x0, C) uint8, for (y0, x0, y1, x1);
+            called for one window after another where the region depends on more than ``MOST_PIXELS``.
         source_size, target_size: (height, width) of the whole image before and after.
         region: y0, x0, y1, x1 in the resized image, far edges exclusive.
 
@@ -36,6 +40,12 @@ def resize_region(
     rows, row_weights = _taps(source_size[0], target_size[0], y0, y1)
     columns, column_weights = _taps(source_size[1], target_size[1], x0, x1)
     top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    if (bottom - top) * (right - left) > MOST_PIXELS and (y1 - y0, x1 - x0) != (1, 1):
+        by_rows = x1 - x0 == 1 or (y1 - y0 > 1 and bottom - top > _FEW_ROWS)
+        y, x = ((y0 + y1) // 2, x1) if by_rows else (y1, (x0 + x1) // 2)
+        halves = (y0, x0, y, x), ((y, x0) if by_rows else (y0, x)) + (y1, x1)
+        parts = [resize_region(read, source_size, target_size, half) for half in halves]
+        return np.concatenate(parts, axis=0 if by_rows else 1)
     pixels = read(int(top), int(left), int(bottom), int(right))
     if source_size[1] != target_size[1]:
         pixels = _resample(pixels.swapaxes(0, 1), columns - left, column_weights).swapaxes(0, 1)

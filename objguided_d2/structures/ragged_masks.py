@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,17 +28,19 @@ PASTE_MODES = ("hough", "bilinear")
 CHUNK_PIXELS = 2**18
 
 
-def _in_chunks(join: Callable[[list], Any]) -> Callable:
+def _in_chunks(join: Callable[[list], Any], to_size: bool = False) -> Callable:
     """Let a method process the masks in chunks.
 
     Args:
         join: makes one result of those of the chunks.
+        to_size: the method's first argument is the size (H, W) of the image that it enlarges the masks to.
     """
 
     def decorate(method: Callable) -> Callable:
         @functools.wraps(method)
         def on_chunks(self, *args, **kwargs):
-            lengths = split_by_area(self.grid.heights * self.grid.widths, CHUNK_PIXELS)
+            growth = math.ceil(math.prod(args[0]) / math.prod(self.image_size)) if to_size else 1
+            lengths = split_by_area(self.grid.heights * self.grid.widths * growth, CHUNK_PIXELS)
             if len(lengths) < 2:
                 return method(self, *args, **kwargs)
             ends = list(itertools.accumulate(lengths))
@@ -150,7 +153,7 @@ class RaggedMasks:
         """Each mask without its pixels outside its largest 8-connected piece."""
         return RaggedMasks(largest_pieces(self.bits, self.grid), self.grid, self.top, self.left, self.image_size)
 
-    @_in_chunks(lambda chunks: RaggedMasks.cat(chunks))
+    @_in_chunks(lambda chunks: RaggedMasks.cat(chunks), to_size=True)
     def resize_nearest(self, image_size: tuple[int, int]) -> RaggedMasks:
         """Nearest-neighbor resize of the image plane: output pixel i is input pixel floor(i * H / H_out)."""
         if tuple(image_size) == tuple(self.image_size):
@@ -341,7 +344,7 @@ class RaggedROIMasks(ROIMasks):
         grid, pixels = self.grid.slice(begin, end)
         return RaggedROIMasks(self.probabilities[pixels], grid, self.boxes[begin:end], self.spacing, self.image_size)
 
-    @_in_chunks(RaggedMasks.cat)
+    @_in_chunks(RaggedMasks.cat, to_size=True)
     def paste(self, output_size: tuple[int, int], threshold: float, mode: str) -> RaggedMasks:
         """Binary masks in the image.
 

@@ -15,11 +15,14 @@ from detectron2.structures import Boxes, Instances
 from objguided_d2.data import register_objguided_instances
 from objguided_d2.engine.trainer import Trainer
 from objguided_d2.evaluation import build_evaluator
+from objguided_d2.inference import preparation
 from objguided_d2.inference.filters import Filters
 from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.instances import to_instances, to_objects
 from objguided_d2.inference.model_info import ModelInfo
 from objguided_d2.inference.predictor import Predictor
+from objguided_d2.inference.preparation import ArraySource
+from objguided_d2.inference.resample import MOST_PIXELS
 from tests.inference.models import textured_image
 
 
@@ -358,3 +361,18 @@ def test_a_small_reduction_is_silent_and_a_strong_one_told(busy_run, caplog):
     assert "reduced" not in caplog.text
     predictor.prepare(textured_image(100, 100))
     assert "100 x 100 is reduced to 32 x 32" in caplog.text
+
+
+def test_a_large_image_that_is_reduced_to_one_piece_is_read_in_parts(predictor, monkeypatch):
+    sizes = []
+
+    class Recorded(ArraySource):
+        def read(self, y0, x0, y1, x1):
+            sizes.append((y1 - y0) * (x1 - x0))
+            return super().read(y0, x0, y1, x1)
+
+    image = np.kron(textured_image(160, 160)[..., 0], np.ones((16, 16), np.uint8))
+    in_parts = predictor.prepare(Recorded(image), scale=1 / 16).whole
+    assert len(sizes) > 1 and max(sizes) <= MOST_PIXELS < image.size
+    monkeypatch.setattr(preparation, "MOST_PIXELS", image.size)
+    assert torch.equal(in_parts, predictor.prepare(image, scale=1 / 16).whole)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from objguided_d2.inference import resample
 from objguided_d2.inference.resample import resize_region
 
 
@@ -47,3 +48,19 @@ def test_only_the_pixels_that_a_region_depends_on_are_read():
     resize_region(read, (1000, 1000), (500, 500), (100, 200, 110, 220))
     ((y0, x0, y1, x1),) = windows
     assert (y0, y1) == (199, 221) and (x0, x1) == (399, 441)
+
+
+def test_a_region_of_many_source_pixels_is_read_in_parts_with_the_same_result(monkeypatch):
+    image = np.random.default_rng(2).integers(0, 256, (400, 3000, 3), dtype=np.uint8)
+    windows = []
+
+    def read(*window):
+        windows.append(window)
+        return image[window[0] : window[2], window[1] : window[3]]
+
+    whole = resize_region(read, (400, 3000), (25, 188), (3, 5, 25, 188))
+    monkeypatch.setattr(resample, "MOST_PIXELS", 20_000)
+    monkeypatch.setattr(resample, "_FEW_ROWS", 100)
+    np.testing.assert_array_equal(resize_region(read, (400, 3000), (25, 188), (3, 5, 25, 188)), whole)
+    assert len(windows) > 30 and max((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in windows[1:]) <= 20_000
+    assert all(50 < y1 - y0 <= 100 for y0, _, y1, _ in windows[1:])

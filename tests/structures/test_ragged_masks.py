@@ -9,6 +9,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from objguided_d2.structures import ragged_masks
 from objguided_d2.structures.ragged_grid import RaggedGrid
 from objguided_d2.structures.ragged_masks import RaggedMasks, RaggedROIMasks
 from objguided_d2.structures.roi_atlas import SPACINGS
@@ -134,6 +135,21 @@ def test_a_coarse_mask_fills_its_box_without_holes(mode, spacing):
     window = masks.paste((100, 100), 0.4, mode).tensor[0, 22:58, 12:68]
     assert window.all()
     assert masks.paste((100, 100), 0.4, mode).area().item() <= 62 * 42
+
+
+@pytest.mark.parametrize("mode", ["hough", "bilinear"])
+def test_masks_are_pasted_a_few_at_a_time_where_the_output_is_larger(mode, monkeypatch):
+    sides = torch.full((20,), 8)
+    grid = RaggedGrid(sides, sides, torch.device("cpu"))
+    boxes = torch.tensor([[4.0, 4, 12, 12]]).repeat(20, 1)
+    masks = RaggedROIMasks(torch.rand(grid.num_pixels), grid, boxes, "centers", (16, 16))
+    expected = masks.paste((160, 160), 0.5, mode)
+    counts = []
+    monkeypatch.setattr(ragged_masks, "CHUNK_PIXELS", 3 * 80 * 80)
+    windows = RaggedROIMasks._windows
+    monkeypatch.setattr(RaggedROIMasks, "_windows", lambda *args: counts.append(len(args[0])) or windows(*args))
+    assert torch.equal(masks.paste((160, 160), 0.5, mode).bits, expected.bits)
+    assert max(counts) == 3
 
 
 @pytest.mark.parametrize("mode", ["hough", "bilinear"])
