@@ -56,10 +56,11 @@ def placed_labels(layer: Any, labels: Sequence[np.ndarray], positions: Sequence[
     """
     sizes = _pixels(layer).shape[: layer.ndim - 2]
     lead = sizes if len(positions) == math.prod(sizes) else (1,) * len(sizes)
-    first = np.array([*positions[0], 0, 0])
+    # Where the first label lies before the layer's affine: turned and sheared as the layer is.
+    first = layer.affine.inverse(layer.data_to_world((*positions[0], 0, 0)))
     placement = {
         "scale": layer.scale,
-        "translate": np.asarray(layer.translate) + first * np.asarray(layer.scale),
+        "translate": first,
         "rotate": layer.rotate,
         "shear": layer.shear,
         "affine": layer.affine,
