@@ -19,10 +19,11 @@ import torch
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from .clashes import find_clashes
 from .file_pipeline import FilePipeline, PlannedImage, PredictSettings
 from .model_spec import ModelSpec
 from .records import FileResult
-from .run import Files, RunSummary, execute_and_report, list_files
+from .run import Files, RunSummary, execute_and_report, list_files, of_shard
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -95,7 +96,8 @@ def predict_on_cluster(
         ValueError: if the model cannot be loaded.
     """
     settings, output, model = settings or PredictSettings(), Path(output).resolve(), model.absolute()
-    files = [(path.absolute(), relative) for path, relative in list_files(inputs, output, shard)]
+    files = [(path.absolute(), relative) for path, relative in list_files(inputs, output)]
+    clashes = find_clashes(files, output, settings)
     description = client.submit(_describe, model, settings, output, threads, pure=False).result()
 
     def execute(files: Files, stop: Callable[[], bool], progress: bool) -> dict[str, FileResult]:
@@ -131,7 +133,9 @@ def predict_on_cluster(
             relative.as_posix(): results[relative.as_posix()] for _, relative in files if relative.as_posix() in results
         }
 
-    return execute_and_report(files, execute, description, output, shard=shard, progress=progress)
+    return execute_and_report(
+        of_shard(files, shard), execute, description, output, clashes, shard=shard, progress=progress
+    )
 
 
 def _jobs(cluster: str) -> Any:

@@ -18,11 +18,10 @@ from pathlib import Path
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from ..data.source_error import SourceError
 from .filters import Filters
 from .image_source import ImageSource, open_image
 from .large_labels import writer_of
-from .prediction import Prediction, as_pair, check_formats
+from .prediction import Prediction, as_diameter, as_pair, check_formats
 from .predictor import Predictor
 from .prefetch import prefetch
 from .preparation import PreparedImage
@@ -43,6 +42,8 @@ class PredictSettings:
         filters: see :class:`Filters`.
         scale, pixel_size, diameter: see :meth:`.predictor.Predictor.__call__`.
         channels, z, level: see :func:`.image_source.open_image`.
+        frames: numbers from 0 or names of the frames to predict of a file that holds several; a text is split at
+            commas. None takes all of them.
         table_suffix: ".csv" or ".parquet".
     """
 
@@ -53,15 +54,60 @@ class PredictSettings:
     diameter: float | str | None = None
     channels: str | Sequence[int | str] | None = None
     z: str | int | None = None
+    frames: str | int | Sequence[int | str] | None = None
     level: int | None = None
     table_suffix: str = ".csv"
 
     def __post_init__(self) -> None:
         check_formats(self.save)
-        for name in ("scale", "pixel_size", "diameter"):
+        if self.frames in ("", (), []):
+            raise ValueError("frames: no frame is named; leave them out for all of a file")
+        for name, word, check in (
+            ("scale", "config", as_pair),
+            ("pixel_size", None, as_pair),
+            ("diameter", "auto", as_diameter),
+        ):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                as_pair(value, name)
+            if value is not None and not (isinstance(value, str) and value == word):
+                check(value, name)
+
+
+def open_frames(path: Path, settings: PredictSettings) -> tuple[ImageSource, list[int]]:
+    """An open file and the numbers, from 0, of its frames to predict, in their order.
+
+    Raises:
+        SourceError, ImportError: see :func:`.image_source.open_image`; if there is no such frame.
+    """
+    source = open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
+    frames = settings.frames
+    if frames is None:
+        return source, list(range(len(source.frames) or 1))
+    listed = frames.split(",") if isinstance(frames, str) else frames if isinstance(frames, Sequence) else [frames]
+    try:
+        return source, sorted({source.frame_number(which) for which in listed})
+    except BaseException:
+        source.close()
+        raise
+
+
+def output_path(name: str, relative: Path, frame_name: str, number: int, settings: PredictSettings) -> Path:
+    """Where an output goes, under the output folder. The masks of a time series lie in one folder: that of a file with
+    frames is its name; files that are time points themselves (t012.tif) share their folder.
+
+    Args:
+        name: of the output format.
+        relative: the file's name under the inputs.
+        frame_name, number: of the frame, "" and 0 for the only one of its file.
+    """
+    stem = relative.parent / relative.stem
+    writer = WRITERS[name]
+    if name == "ctc":
+        time_point = _TIME_POINT.fullmatch(relative.stem)
+        if not frame_name and time_point:
+            return writer.path(stem.parent, int(time_point[1]))
+        return writer.path(stem, number)
+    suffix = settings.table_suffix if name == "table" else None
+    return writer.path(f"{stem}_{frame_name}" if frame_name else stem, suffix=suffix)
 
 
 def describe(predictor: Predictor, settings: PredictSettings) -> dict:
@@ -104,6 +150,7 @@ class _Frame:
     relative: Path
     number: int = 0
     name: str = ""
+    is_first: bool = True
     is_last: bool = True
     source: ImageSource | None = None
     prepared: PreparedImage | None = None
@@ -131,8 +178,6 @@ class FilePipeline:
         self.description = describe(predictor, settings)
         self.records = Records(output, fingerprint(self.description))
         self._leftovers = Leftovers()
-        # Outputs of this run -> names of their files under the inputs.
-        self._owners: dict[str, Path] = {}
 
     def __call__(
         self,
@@ -152,7 +197,6 @@ class FilePipeline:
         for path, relative in files:
             with contextlib.suppress(OSError):
                 if (found := self.records.find(path, relative)) is not None:
-                    self._owners.update(dict.fromkeys(found.outputs, relative))
                     results[relative.as_posix()] = found
                     continue
             todo.append((path, relative))
@@ -233,8 +277,7 @@ class FilePipeline:
         return results[relative.as_posix()]
 
     def _open(self, path: Path) -> ImageSource:
-        settings = self.settings
-        return open_image(path, channels=settings.channels, z=settings.z, level=settings.level)
+        return open_frames(path, self.settings)[0]
 
     def _prepare(self, source: ImageSource) -> PreparedImage:
         settings = self.settings
@@ -245,20 +288,25 @@ class FilePipeline:
     def _frames(self, files: list[tuple[Path, Path]]) -> Iterator[_Frame]:
         """Open, read and prepare, in the reading thread."""
         for path, relative in files:
-            began = time.perf_counter()
-            number, source, of_file = 0, None, {}
-            names: tuple[str, ...] = ("",)
+            of_file = _Frame(path, relative, began=time.perf_counter())
             try:
-                source = self._open(path)
-                of_file = identity(path)
-                names = source.frames or ("",)
-                for number, name in enumerate(names):
+                source, numbers = open_frames(path, self.settings)
+                of_file.source = source
+                of_file.identity = identity(path)
+                for number in numbers:
                     frame = source.frame(number) if source.frames else source
-                    is_last = number == len(names) - 1
                     prepared = self._prepare(frame)
-                    yield _Frame(path, relative, number, name, is_last, source, prepared, began=began, identity=of_file)
+                    yield dataclasses.replace(
+                        of_file,
+                        number=number,
+                        name=frame.frame_name,
+                        is_first=number == numbers[0],
+                        is_last=number == numbers[-1],
+                        prepared=prepared,
+                    )
             except Exception as error:
-                yield _Frame(path, relative, number, source=source, error=error, began=began)
+                of_file.error = error
+                yield of_file
 
     def _predict(self, frame: _Frame) -> Prediction | None:
         if frame.error is None:
@@ -275,13 +323,15 @@ class FilePipeline:
         """Write a frame, and after the last one of a file its record."""
         frame.prepared = None
         try:
-            if frame.number == 0:
+            if frame.is_first:
                 self.records.forget(frame.relative)
             if frame.error is not None:
                 raise frame.error
             assert prediction is not None
             if result.status != "failed":
                 self._write(frame, prediction.filtered(self.settings.filters), result)
+                if frame.is_last:
+                    self._remove_stale(frame, result)
         except Exception as error:
             logger.debug("%s failed", frame.path, exc_info=error)
             result.status, result.reason = "failed", _reason(frame.path, error)
@@ -302,10 +352,8 @@ class FilePipeline:
         bar.update()
 
     def _write(self, frame: _Frame, prediction: Prediction, result: FileResult) -> None:
-        paths = {name: self._path(name, frame) for name in self.settings.save}
-        for path in paths.values():
-            self._claim(path, frame.relative)
-        for name, path in paths.items():
+        for name in self.settings.save:
+            path = self.output / output_path(name, frame.relative, frame.name, frame.number, self.settings)
             self._leftovers.remove(path)
             write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
             # Programs that read COCO look for the image by its name; a frame has none of its own.
@@ -316,28 +364,11 @@ class FilePipeline:
         result.num_cut += prediction.num_cut
         result.at_limit |= prediction.at_limit
 
-    def _claim(self, path: Path, relative: Path) -> None:
-        """Page 0 of a.tif and a_p000.tif have one name, and so have the masks of t001.png and 001.png."""
-        output = path.relative_to(self.output).as_posix()
-        owner = self._owners.setdefault(output, relative)
-        if owner != relative:
-            raise SourceError(
-                f"{output} would be an output of {owner} and of {relative}; rename one of them, or predict it alone "
-                "into another folder"
-            )
-
-    def _path(self, name: str, frame: _Frame) -> Path:
-        """Where an output goes. The masks of a time series lie in one folder: that of a file with frames is its name;
-        files that are time points themselves (t012.tif) share their folder."""
-        stem = self.output / frame.relative.parent / frame.relative.stem
-        writer = WRITERS[name]
-        if name == "ctc":
-            time_point = _TIME_POINT.fullmatch(frame.relative.stem)
-            if not frame.name and time_point:
-                return writer.path(stem.parent, int(time_point[1]))
-            return writer.path(stem, frame.number)
-        suffix = self.settings.table_suffix if name == "table" else None
-        return writer.path(f"{stem}_{frame.name}" if frame.name else stem, suffix=suffix)
+    def _remove_stale(self, frame: _Frame, result: FileResult) -> None:
+        removed = self.records.remove_stale(frame.identity, frame.relative, result.outputs)
+        if removed:
+            told = f"{frame.path} has changed; outputs of what it was are removed: {', '.join(removed)}"
+            tqdm.write(told, file=sys.stderr)
 
 
 def _reason(path: Path, error: Exception) -> str:

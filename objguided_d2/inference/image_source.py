@@ -1,11 +1,13 @@
 """One way to read an image of any format and size: windows of H x W pixels and C channels.
 
 A file may hold several frames: time points, images beside each other (the series of a microscope's file, the fields of
-a plate), pages of a plain stack, and slices of a z-stack where they were asked for one by one. Coordinates are whole
-pixels of the level that was opened; windows are half-open.
+a plate), pages of a plain stack, and slices of a z-stack where they were asked for one by one. The images of a file may
+differ in channels and slices: what was asked for must fit the one whose frame is chosen, no other. Coordinates are
+whole pixels of the level that was opened; windows are half-open.
 """
 
 import math
+import numbers
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +64,8 @@ class ImageSource:
     Attributes:
         path: of the file.
         frames: names of the frames of the file, fit for file names; () if there is one only. While none is chosen,
-            the attributes below are those of the first one, and pixels cannot be read.
+            the attributes below are those of the first one, with all of its channels if the file holds several images,
+            and pixels cannot be read.
         frame_name: name of this frame, "" if it is the only one or none is chosen.
         shape: (H, W).
         channel_names: C names.
@@ -82,12 +85,17 @@ class ImageSource:
     ) -> None:
         self.path = path
         self._file, self._channels_asked, self._z_asked = file, channels, z
+        self._shown = str(path)
         self._places = [place for image in range(len(file.images)) for place in self._places_of(image)]
         names = _unique([self._name(*place) for place in self._places])
         self.frames = tuple(names) if len(names) > 1 else ()
         self._chosen = 0 if chosen is None and not self.frames else chosen
         self.frame_name = "" if self._chosen is None or not self.frames else self.frames[self._chosen]
         self._image, self._time, self._slices = self._places[self._chosen or 0]
+        if self.frame_name:
+            self._shown = f"{path}, frame {self.frame_name} (--frames),"
+        if not self._slices and self._chosen is not None:
+            self._slices_of(self._image)
         self._pages_are_channels = self._are_channels(self._image)
         layout = file.images[self._image].layout
         if not all(layout.shape):
@@ -95,7 +103,10 @@ class ImageSource:
         if layout.dtype.kind not in "uif":
             raise SourceError(f"{path} holds {layout.dtype} values; save it as integers or floats")
         available = self._channel_names(layout)
-        self._channels = _choose_channels(path, channels, available, layout.is_color)
+        if self._chosen is None and len(file.images) > 1:
+            self._channels = list(range(len(available)))
+        else:
+            self._channels = _choose_channels(self._shown, channels, available, layout.is_color)
         self.shape = layout.shape
         self.channel_names = tuple(available[channel] for channel in self._channels)
         self.is_color = layout.is_color and self._channels == [0, 1, 2]
@@ -113,13 +124,20 @@ class ImageSource:
         Raises:
             SourceError: if there is no such frame.
         """
+        number = self.frame_number(which)
+        return ImageSource(self.path, self._file, channels=self._channels_asked, z=self._z_asked, chosen=number)
+
+    def frame_number(self, which: int | str) -> int:
+        """The number, from 0, of a frame by its number or name.
+
+        Raises:
+            SourceError: if there is no such frame.
+        """
         names = self.frames or ("",)
-        number = names.index(which) if which in names else which
-        if isinstance(number, str):
-            number = int(number) if number.isdigit() else -1
+        number = names.index(which) if which in names else _number(which)
         if not 0 <= number < len(names):
             raise SourceError(f"{self.path} has no frame {which!r}; {_frame_choices(self.frames)}")
-        return ImageSource(self.path, self._file, channels=self._channels_asked, z=self._z_asked, chosen=number)
+        return number
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
         """Read rows y0 to y1 - 1 and columns x0 to x1 - 1; nothing outside them is kept.
@@ -197,15 +215,23 @@ class ImageSource:
         return image.read(time, z, channels, window)
 
     def _places_of(self, image: int) -> list[tuple[int, int, tuple[int, ...]]]:
-        """(image, time, slices) of each frame."""
+        """(image, time, slices) of each frame; without slices where those asked for are none of the image's."""
         layout = self._file.images[image].layout
-        num_times, num_slices = layout.num_times, layout.num_slices
         if self._are_channels(image):
             return [(image, 0, (0,))]
-        if layout.pages_unknown and self._z_asked is not None:
-            num_times, num_slices = 1, num_times
-        slices = _choose_slices(self.path, self._z_asked, num_slices)
+        num_times = 1 if layout.pages_unknown and self._z_asked is not None else layout.num_times
+        try:
+            slices = self._slices_of(image)
+        except SourceError:
+            if len(self._file.images) == 1:
+                raise
+            slices = [()]
         return [(image, time, chosen) for time in range(num_times) for chosen in slices]
+
+    def _slices_of(self, image: int) -> list[tuple[int, ...]]:
+        layout = self._file.images[image].layout
+        pages_are_slices = layout.pages_unknown and self._z_asked is not None
+        return _choose_slices(self._shown, self._z_asked, layout.num_times if pages_are_slices else layout.num_slices)
 
     def _are_channels(self, image: int) -> bool:
         layout = self._file.images[image].layout
@@ -227,7 +253,7 @@ class ImageSource:
         return "_".join(parts)
 
 
-def _choose_slices(path: Path, z: str | int | None, num_slices: int) -> list[tuple[int, ...]]:
+def _choose_slices(shown: str, z: str | int | None, num_slices: int) -> list[tuple[int, ...]]:
     """The slices of each frame that a z-stack gives."""
     if num_slices == 1 and z in (None, "max", "mean", "all"):
         return [(0,)]
@@ -235,40 +261,43 @@ def _choose_slices(path: Path, z: str | int | None, num_slices: int) -> list[tup
         return [tuple(range(num_slices))]
     if z == "all":
         return [(index,) for index in range(num_slices)]
-    try:
-        index = int(z)
-    except (TypeError, ValueError):
-        index = -1
+    index = _number(z)
     if not 0 <= index < num_slices:
         wrong = "" if z is None else f" and z cannot be {z!r}"
         raise SourceError(
-            f"{path} is a z-stack of {num_slices} slices{wrong}; choose max, mean, all or a number from 0 to "
+            f"{shown} is a z-stack of {num_slices} slices{wrong}; choose max, mean, all or a number from 0 to "
             f"{num_slices - 1} (--z)"
         )
     return [(index,)]
 
 
+def _number(value: object) -> int:
+    """A whole number, by itself or as text; -1 for anything else."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else -1
+
+
 def _choose_channels(
-    path: Path, asked: str | int | Sequence[int | str] | None, names: Sequence[str], is_color: bool
+    shown: str, asked: str | int | Sequence[int | str] | None, names: Sequence[str], is_color: bool
 ) -> list[int]:
     listed = ", ".join(str(i) if name == str(i) else f"{i} {name}" for i, name in enumerate(names))
     if asked is None:
         if len(names) == 1 or is_color:
             return list(range(len(names)))
-        raise SourceError(f"{path} has {len(names)} channels ({listed}); choose by number or name (--channels)")
-    wanted = [asked] if isinstance(asked, int) else asked.split(",") if isinstance(asked, str) else list(asked)
+        raise SourceError(f"{shown} has {len(names)} channels ({listed}); choose by number or name (--channels)")
+    wanted = asked.split(",") if isinstance(asked, str) else list(asked) if np.iterable(asked) else [asked]
     lower = [name.lower() for name in names]
     chosen = []
     for channel in wanted:
-        name = str(channel).strip().lower()
-        if not isinstance(channel, int) and lower.count(name) == 1:
-            chosen.append(lower.index(name))
-        elif name.isdigit() and int(name) < len(names):
-            chosen.append(int(name))
+        if isinstance(channel, str) and lower.count(channel.strip().lower()) == 1:
+            chosen.append(lower.index(channel.strip().lower()))
+        elif 0 <= _number(channel) < len(names):
+            chosen.append(_number(channel))
         else:
-            raise SourceError(f"{path} has no channel {channel!r}; it has {listed} (--channels)")
+            raise SourceError(f"{shown} has no channel {channel!r}; it has {listed} (--channels)")
     if not chosen:
-        raise SourceError(f"{path}: no channel is chosen; it has {listed} (--channels)")
+        raise SourceError(f"{shown}: no channel is chosen; it has {listed} (--channels)")
     return chosen
 
 

@@ -89,6 +89,11 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     images.add_argument(
         "--z", metavar="Z", help="of a z-stack: max, mean, a slice's number, or all as images of their own"
     )
+    images.add_argument(
+        "--frames",
+        metavar="F",
+        help="of a file of several, by number from 0 or name, as 2 or overview or 0,3 (default: all)",
+    )
     images.add_argument("--level", type=int, metavar="N", help="of a pyramid (default: 0, full resolution)")
     size = images.add_mutually_exclusive_group()
     size.add_argument(
@@ -197,6 +202,7 @@ def _settings(args: argparse.Namespace) -> "PredictSettings":
         diameter=_number_or(args.diameter, "auto", "--diameter"),
         channels=args.channels,
         z=args.z,
+        frames=args.frames,
         level=args.level,
         table_suffix=".parquet" if args.parquet else ".csv",
     )
@@ -212,19 +218,19 @@ def _number_or(text: str | None, word: str, option: str) -> float | str | None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number of processes")
     return int(text)
 
 
 def _halo(text: str) -> int | str:
-    if text != "full" and not text.isdigit():
+    if text != "full" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is neither a number of pixels nor full")
     return text if text == "full" else int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N")
     return int(number), int(count)

@@ -18,6 +18,7 @@ from .filters import Filters
 from .instances import to_instances
 from .large_labels import writer_of
 from .objects import SegmentedObjects
+from .records import identity
 
 if TYPE_CHECKING:
     import pandas
@@ -154,7 +155,7 @@ class FileImage:
         self.shape, self.dtype, self.pixel_size = source.shape, source.dtype, source.pixel_size
         self.num_channels, self.channel_names = source.num_channels, source.channel_names
         self.is_color = source.is_color
-        self._stamp = self._stamp_now()
+        self._identity = self._identity_now()
         self._opened: Callable[[], contextlib.AbstractContextManager[ImageSource]] = self._open
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
@@ -179,17 +180,14 @@ class FileImage:
         from .image_source import open_image
 
         source = open_image(self.path)
-        if self._stamp_now() != self._stamp:
+        if self._identity_now() != self._identity:
             source.close()
             raise SourceError(f"{self.path} has changed since it was predicted; predict it again")
         return source
 
-    def _stamp_now(self) -> tuple[int, int] | None:
-        # What is written beside the pixels of a Zarr folder, labels as an example, changes its time.
-        if self.path.is_dir():
-            return None
-        status = self.path.stat()
-        return status.st_mtime_ns, status.st_size
+    def _identity_now(self) -> dict | None:
+        # What is written beside the pixels of a Zarr folder, labels as an example, changes it.
+        return None if self.path.is_dir() else identity(self.path)
 
 
 @contextlib.contextmanager
@@ -224,6 +222,24 @@ def as_pair(value: float | tuple[float, float], name: str) -> tuple[float, float
     if not (0 < height < float("inf") and 0 < width < float("inf")):
         raise ValueError(f"{name}: {value!r} must be a number above 0, or two: of height and width")
     return height, width
+
+
+def as_diameter(value: Any, name: str = "diameter") -> float:
+    """One number above 0 as a float.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        ValueError: for anything else; names the argument.
+    """
+    try:
+        diameter = float("nan") if np.iterable(value) else float(value)
+    except (TypeError, ValueError):
+        diameter = float("nan")
+    if not 0 < diameter < float("inf"):
+        raise ValueError(f"{name}: {value!r} must be one number above 0, or 'auto'")
+    return diameter
 
 
 def check_formats(formats: Sequence[str]) -> None:

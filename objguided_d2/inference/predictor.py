@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
@@ -30,7 +29,7 @@ from .object_limits import may_hold_more, object_limits
 from .objects import SegmentedObjects
 from .options import HALO, ORIENTATIONS, PRECISIONS, TILE
 from .precision import autocast
-from .prediction import FileImage, Prediction, as_pair, kept_open
+from .prediction import FileImage, Prediction, as_diameter, as_pair, kept_open
 from .prefetch import prefetch
 from .preparation import ArraySource, Preparation, PreparedImage, as_pixels
 from .receptive_field import receptive_field
@@ -90,14 +89,14 @@ class Predictor:
         if halo == "full":
             halo = receptive_field(model) + _OBJECT_REACH
             logger.info("Tiles read the whole receptive field around them: %d pixels", halo)
+        is_count = orientations is None or _is_whole(orientations)
         for name, value, valid in (
             ("score_threshold", self.score_threshold, _is_between(self.score_threshold, 0, 1)),
             ("tile", tile, _is_whole(tile, 0)),
             ("halo", halo, _is_whole(halo, 0)),
             ("tile_batch", tile_batch, _is_whole(tile_batch, 1)),
             ("precision", precision, precision in (None, *PRECISIONS)),
-            ("orientations", orientations, orientations is None or _is_whole(orientations, 1)),
-            ("orientations", orientations, orientations in (None, *ORIENTATIONS)),
+            ("orientations", orientations, is_count and orientations in (None, *ORIENTATIONS)),
         ):
             if not valid:
                 raise ValueError(f"{name}={value!r} is not valid")
@@ -239,25 +238,12 @@ class Predictor:
                     getattr(source, "path", "an image"),
                 )
         factors = self._scale(scale, diameter, pixel_size)
-        is_by_own = is_own and scale is None and diameter is None
-        if is_by_own and pixel_size is not None and factors is not None and not _are_plausible(factors):
-            logger.warning(
-                "%s: its pixel size of %g x %g micrometers would scale it by %g x %g and is ignored; give the right "
-                "one (--pixel-size) or a scale (--scale)",
-                getattr(source, "path", "an image"),
-                *pixel_size,
-                *factors,
-            )
+        if is_own and scale is None and diameter is None and factors is not None and not _are_plausible(factors):
+            _warn_of_pixel_size(source, factors)
             pixel_size = factors = None
         size = self.preparation.network_size(*source.shape, factors)
-        is_given = factors is not None or scale == "config" or self.cfg.INPUT.TEST_SCALE > 0
-        if not is_given and size[0] < _STRONG_REDUCTION * source.shape[0]:
-            logger.warning(
-                "An image of %d x %d is reduced to %d x %d as the model's config says; give a scale, pixel size or "
-                "diameter if its objects get too small",
-                *source.shape,
-                *size,
-            )
+        if factors is None and scale != "config" and not self.cfg.INPUT.TEST_SCALE > 0:
+            _warn_of_strong_reduction(source.shape, size)
         whole = None if self._needs_tiles(size) else self.preparation.whole(source, intensity, size)
         return PreparedImage(source, image, size, intensity, pixel_size, whole)
 
@@ -423,9 +409,7 @@ class Predictor:
         if scale is not None:
             return as_pair(scale, "scale")
         if diameter is not None:
-            if np.iterable(diameter):
-                raise ValueError(f"diameter: {diameter!r} must be one number above 0, or 'auto'")
-            (value, _) = as_pair(diameter, "diameter")
+            value = as_diameter(diameter)
             self.check_knows_diameter()
             factor = self.info.object_diameter / value
             return factor, factor
@@ -436,6 +420,26 @@ class Predictor:
 
 def _are_plausible(factors: tuple[float, float]) -> bool:
     return all(_is_between(factor, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR) for factor in factors)
+
+
+def _warn_of_pixel_size(source: Any, factors: tuple[float, float]) -> None:
+    logger.warning(
+        "%s: its pixel size of %g x %g micrometers would scale it by %g x %g and is ignored; give the right one "
+        "(--pixel-size) or a scale (--scale)",
+        getattr(source, "path", "an image"),
+        *source.pixel_size,
+        *factors,
+    )
+
+
+def _warn_of_strong_reduction(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    if size[0] < _STRONG_REDUCTION * shape[0]:
+        logger.warning(
+            "An image of %d x %d is reduced to %d x %d as the model's config says; give a scale, pixel size or "
+            "diameter if its objects get too small",
+            *shape,
+            *size,
+        )
 
 
 def _is_whole(value: Any, least: float = -math.inf) -> bool:

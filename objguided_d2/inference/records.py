@@ -12,7 +12,9 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -62,15 +64,15 @@ class Records:
 
     def find(self, path: Path, relative: Path) -> FileResult | None:
         """The result of an earlier call, if the file and the settings are the same and the outputs are there."""
+        record = self._read(relative)
         try:
-            record = json.loads(self._file(relative).read_text())
             valid = record["fingerprint"] == self.fingerprint and record["source"] == identity(path)
             there = all((self.output / output).exists() for output in record["outputs"])
             if valid and there:
                 told = {name: record[name] for name in _TOLD}
                 return FileResult("skipped", record["num_objects"], record["outputs"], **told)
-        except (OSError, ValueError, KeyError, TypeError):
-            # None, or of a killed or other program: the file is predicted again.
+        except (OSError, KeyError, TypeError):
+            # None, or of another program: the file is predicted again.
             pass
         return None
 
@@ -86,15 +88,59 @@ class Records:
             "num_objects": result.num_objects,
             **{name: getattr(result, name) for name in _TOLD},
             "outputs": result.outputs,
+            "written": time.time(),
         }
-        write_text(self._file(relative), json.dumps(record, indent=1) + "\n")
+        self._write(relative, record)
 
     def forget(self, relative: Path) -> None:
-        """Before outputs are replaced: they and the record no longer belong together."""
-        self._file(relative).unlink(missing_ok=True)
+        """Before outputs are replaced: they and the record no longer belong together, which it goes on to list."""
+        if record := self._read(relative):
+            self._write(relative, {**record, "fingerprint": None})
 
-    def _file(self, relative: Path) -> Path:
-        return self.output / FOLDER / relative.parent / f"{relative.name}.json"
+    def remove_stale(self, source: dict, relative: Path, outputs: Sequence[str]) -> list[str]:
+        """Remove outputs of the file as it was, by its record, that it has no longer. What anyone wrote since stays.
+
+        Args:
+            source: :func:`identity` of the file now.
+            outputs: of the file now, under the output folder.
+
+        Returns:
+            what is removed, under the output folder.
+        """
+        record = self._read(relative)
+        then = record.get("source", {})
+        if all(source[key] == then.get(key) for key in ("bytes", "mtime_ns")):
+            return []
+        removed = []
+        for output in record.get("outputs", ()):
+            path = self.output / output
+            inside = self.output in path.parents and ".." not in Path(output).parts
+            if output in outputs or not inside or not path.exists():
+                continue
+            if path.stat().st_mtime <= record.get("written", 0):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed.append(output)
+        return removed
+
+    def _write(self, relative: Path, record: dict) -> None:
+        write_text(_record_file(self.output, relative), json.dumps(record, indent=1) + "\n")
+
+    def _read(self, relative: Path) -> dict:
+        """A record; {} where there is none, or of a killed or other program."""
+        try:
+            record = json.loads(_record_file(self.output, relative).read_text())
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+
+def has_record(output: Path, relative: Path) -> bool:
+    """Whether a file has been predicted into an output folder, be it another one by now."""
+    return _record_file(output, relative).exists()
+
+
+def _record_file(output: Path, relative: Path) -> Path:
+    return output / FOLDER / relative.parent / f"{relative.name}.json"
 
 
 def fingerprint(values: dict) -> str:

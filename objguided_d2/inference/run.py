@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ..data.source_error import SourceError
 from ..utils.atomic_write import write_text
+from .clashes import find_clashes
 from .file_pipeline import FilePipeline, PredictSettings
 from .inputs import list_inputs
 from .predictor import Predictor
@@ -84,12 +85,15 @@ def predict_files(
     """
     settings, output = settings or PredictSettings(), Path(output)
     pipeline = FilePipeline(predictor, output, settings)
-    files = list_files(inputs, output, shard)
-    return execute_and_report(files, pipeline, pipeline.description, output, shard=shard, progress=progress)
+    files = list_files(inputs, output)
+    clashes = find_clashes(files, output, settings)
+    return execute_and_report(
+        of_shard(files, shard), pipeline, pipeline.description, output, clashes, shard=shard, progress=progress
+    )
 
 
-def list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, int] | None = None) -> Files:
-    """(path, name under the inputs) of the images of a call, or of its shard (I, N).
+def list_files(inputs: Sequence[str | Path], output: Path) -> Files:
+    """(path, name under the inputs) of the images of a call and of all of its shards.
 
     Raises:
         SourceError: if there are none.
@@ -103,7 +107,16 @@ def list_files(inputs: Sequence[str | Path], output: Path, shard: tuple[int, int
     ]
     if not found:
         raise OutputError(f"all images lie in the output folder {output}, as results do; give another --output")
-    return [(path, relative) for path, relative in found if _in_shard(relative, shard)]
+    return found
+
+
+def of_shard(files: Files, shard: tuple[int, int] | None) -> Files:
+    """The part (I, N) of the files: by their names alone, so that shards agree whatever else each of them sees."""
+    if shard is None:
+        return files
+    number, count = shard
+    hashes = (hashlib.sha256(os.fsencode(relative.as_posix())).hexdigest() for _, relative in files)
+    return [file for file, digest in zip(files, hashes) if int(digest, 16) % count == number - 1]
 
 
 def execute_and_report(
@@ -111,6 +124,7 @@ def execute_and_report(
     execute: Execute,
     description: dict,
     output: Path,
+    clashes: dict[Path, str],
     *,
     shard: tuple[int, int] | None = None,
     progress: bool = True,
@@ -120,11 +134,20 @@ def execute_and_report(
 
     Args:
         description: of model and settings, for ``run.json``.
+        clashes: why some of the files, or others, are not predicted, see :func:`.clashes.find_clashes`.
     """
     output.mkdir(parents=True, exist_ok=True)
     started, begin = _now(), time.perf_counter()
     with _stop_on_interrupt() as stop:
-        results = execute(files, lambda: stop.requested, progress)
+        predicted = execute([one for one in files if one[1] not in clashes], lambda: stop.requested, progress)
+    results = {}
+    for path, relative in files:
+        name = relative.as_posix()
+        if relative in clashes:
+            results[name] = FileResult("failed", reason=clashes[relative])
+            tqdm.write(f"{path}: {clashes[relative]}", file=sys.stderr)
+        elif name in predicted:
+            results[name] = predicted[name]
     summary = RunSummary(results, time.perf_counter() - begin, stop.requested)
     reported = {**(earlier or {}), **results}
     part = f"-{shard[0]}of{shard[1]}" if shard else ""
@@ -177,12 +200,12 @@ def watch_files(
         number += 1
         arrived = []
         try:
-            files = list_files(inputs, output, shard)
+            files = list_files(inputs, output)
         except OutputError:
             raise
         except SourceError:
             files = []  # A folder that is still empty is none that is wrong.
-        for path, relative in files:
+        for path, relative in of_shard(files, shard):
             with contextlib.suppress(OSError):  # It may be gone meanwhile.
                 changed = identity(path)["mtime_ns"]
                 if taken.get(path) != changed and abs(time.time() - changed / 1e9) >= settle:
@@ -194,6 +217,7 @@ def watch_files(
                 pipeline,
                 pipeline.description,
                 output,
+                find_clashes(files, output, settings),
                 shard=shard,
                 progress=progress,
                 earlier=total.files,
@@ -232,14 +256,6 @@ def _stop_on_interrupt() -> Iterator[_Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, former)
-
-
-def _in_shard(relative: Path, shard: tuple[int, int] | None) -> bool:
-    """By the name alone, so that shards agree whatever else each of them sees."""
-    if shard is None:
-        return True
-    number, count = shard
-    return int(hashlib.sha256(os.fsencode(relative.as_posix())).hexdigest(), 16) % count == number - 1
 
 
 def _now() -> str:

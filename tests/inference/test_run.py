@@ -19,7 +19,7 @@ from objguided_d2.inference.file_pipeline import PredictSettings
 from objguided_d2.inference.filters import Filters
 from objguided_d2.inference.predict_command import main
 from objguided_d2.inference.predictor import Predictor
-from objguided_d2.inference.run import predict_files, watch_files
+from objguided_d2.inference.run import list_files, of_shard, predict_files, watch_files
 from tests.inference.models import textured_image
 
 
@@ -190,6 +190,22 @@ def test_frames_are_written_one_by_one_and_time_points_for_ctc_in_one_folder(pre
     assert result.outputs == ["mask007.tif"]
 
 
+def test_frames_can_be_chosen_where_the_others_lack_the_channel(predictor, tmp_path):
+    stack = np.stack([textured_image(40, 48, i)[..., 0] for i in range(2)])
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        writer.write(stack[0], metadata={"axes": "YX", "Name": "overview"})
+        writer.write(stack, metadata={"axes": "CYX", "Name": "field"}, photometric="minisblack")
+    settings = PredictSettings(save=("labels", "ctc"), channels="1", frames="field")
+    (result,) = predict_files([tmp_path], predictor, tmp_path / "out", settings, progress=False).files.values()
+    assert result.outputs == ["a.ome_field.labels.tif", "a.ome/mask001.tif"]
+    labels = tifffile.imread(tmp_path / "out" / "a.ome_field.labels.tif")
+    np.testing.assert_array_equal(labels, predictor(stack[1]).labels)
+    for frames, reason in ((None, "frame overview (--frames), has no channel '1'"), ("0,9", "has no frame '9'")):
+        settings = PredictSettings(channels="1", frames=frames)
+        (result,) = predict_files([tmp_path], predictor, tmp_path / "out", settings, progress=False).files.values()
+        assert result.status == "failed" and reason in result.reason
+
+
 def test_results_below_the_inputs_are_no_inputs(predictor, images):
     assert run(predictor, images, images / "out", "overlay").count("done") == 3
     again = run(predictor, images, images / "out", "overlay")
@@ -223,8 +239,17 @@ def test_missing_inputs_and_unknown_formats_are_told(predictor, tmp_path):
         run(predictor, tmp_path / "nothing", tmp_path / "out")
     with pytest.raises(ValueError, match="no output format jpeg; choose of labels"):
         PredictSettings(save=("jpeg",))
-    with pytest.raises(ValueError, match="diameter: .* above 0"):
-        PredictSettings(diameter=-3)
+    for name, value in (
+        ("diameter", -3),
+        ("diameter", "35"),
+        ("diameter", (30, 60)),
+        ("scale", "2"),
+        ("scale", "auto"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: .* above 0"):
+            PredictSettings(**{name: value})
+    with pytest.raises(ValueError, match="frames: no frame is named"):
+        PredictSettings(frames="")
     with pytest.raises(ValueError, match="does not know the diameter"):
         predict_files([tmp_path], predictor, tmp_path / "out", PredictSettings(diameter="auto"), progress=False)
 
@@ -251,6 +276,7 @@ def test_the_command_predicts_with_a_run_folder(busy_run, images, tmp_path, caps
         (["--halo", "all"], 2, "all is neither a number of pixels nor full"),
         (["--watch", "--workers", "2"], 2, "--watch runs in one process"),
         (["--save", "jpeg"], 2, "invalid choice"),
+        (["--workers", "²"], 2, "² is not a number of processes"),
         (["--orientations", "3"], 2, "invalid choice: 3"),
         ([], 1, "no_such_model"),
     ],
@@ -281,6 +307,37 @@ def test_two_files_never_write_one_output(predictor, tmp_path):
         cv2.imwrite(str(times / name), textured_image(40, 48, 1))
     summary = run(predictor, times, tmp_path / "ctc", "ctc")
     assert (summary.count("done"), summary.count("failed")) == (1, 1)
+
+
+def test_shards_agree_on_the_file_that_keeps_an_output(predictor, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([textured_image(40, 48, i) for i in range(2)]), photometric="rgb")
+    tifffile.imwrite(tmp_path / "a_p000.tif", textured_image(24, 32, 2), photometric="rgb")
+    files = list_files([tmp_path], tmp_path / "out")
+    assert all(len(of_shard(files, (i, 3))) < 2 for i in (1, 2, 3))
+    for i in (3, 2, 1):
+        summary = run(predictor, tmp_path, tmp_path / "out", shard=(i, 3))
+        assert all((result.status == "failed") == (name == "a_p000.tif") for name, result in summary.files.items())
+    assert tifffile.imread(tmp_path / "out" / "a_p000.labels.tif").shape == (40, 48)
+
+
+def test_outputs_of_a_file_that_has_changed_go_and_those_of_others_stay(predictor, tmp_path, capsys):
+    path, output = tmp_path / "in" / "a.tif", tmp_path / "out"
+    path.parent.mkdir()
+
+    def predict(pages, *save):
+        tifffile.imwrite(path, np.stack([textured_image(40, 48, i) for i in range(pages)]), photometric="rgb")
+        assert run(predictor, path.parent, output, *save).exit_code == 0
+        return {name for name in files_in(output) if "labels" in name or "csv" in name}
+
+    assert len(predict(4, "labels", "table")) == 8
+    (output / "a_p003.csv").write_text("mine")
+    path.write_bytes(b"damaged")
+    assert run(predictor, path.parent, output).exit_code == 2
+    assert "removed" not in capsys.readouterr().err
+    assert predict(2, "labels") == {"a_p000.labels.tif", "a_p001.labels.tif", "a_p003.csv"}
+    assert "a.tif has changed; outputs of what it was are removed: a_p000.csv" in capsys.readouterr().err
+    run(predictor, path.parent, output, "table")
+    assert (output / "a_p000.labels.tif").exists() and (output / "a_p000.csv").exists()
 
 
 def test_a_file_that_goes_while_it_is_predicted_does_not_end_the_run(predictor, images, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from . import flat, slide, tiff
 from .ome_zarr import is_zarr, open_zarr
 from .stored_image import OpenFile, as_source_error
 
-__all__ = ["IMAGE_SUFFIXES", "OpenFile", "is_image", "is_zarr", "open_file"]
+__all__ = ["IMAGE_SUFFIXES", "OpenFile", "is_image", "is_picture", "is_zarr", "open_file"]
 
 Opener = Callable[[Path, int | None], OpenFile]
 
@@ -41,11 +41,24 @@ def open_file(path: Path, level: int | None = None) -> OpenFile:
         return open_zarr(path, level)
     if path.is_dir():
         raise SourceError(f"{path} is a folder, not an image file; give a file, or a folder that holds images")
+    return _opener(path)(path, level)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file holds one image that is decoded whole, as a PNG file does.
+
+    Raises:
+        SourceError: if there is no reader for it, or it cannot be opened.
+    """
+    return not is_zarr(path) and _opener(path) is flat.open_flat
+
+
+def _opener(path: Path) -> Opener:
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         known = " ".join(IMAGE_SUFFIXES)
         raise SourceError(f"{path} has an ending that no reader knows; known are {known} and .zarr")
-    if opener is not slide.open_slide:
-        with as_source_error(path), path.open("rb") as file:
-            opener = tiff.open_tiff if file.read(4) in _TIFF_MAGIC else flat.open_flat
-    return opener(path, level)
+    if opener is slide.open_slide:
+        return opener
+    with as_source_error(path), path.open("rb") as file:
+        return tiff.open_tiff if file.read(4) in _TIFF_MAGIC else flat.open_flat

@@ -7,6 +7,7 @@ that was opened: rows y0 to y1 - 1, columns x0 to x1 - 1.
 import contextlib
 import dataclasses
 import math
+import numbers
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -102,10 +103,10 @@ def choose_level(path: Path, level: int | None, level_shapes: Sequence[tuple[int
     Raises:
         SourceError: if there is no such level.
     """
-    level = level or 0
-    if not 0 <= level < len(level_shapes):
+    level = 0 if level is None else level
+    if not (isinstance(level, numbers.Integral) and 0 <= level < len(level_shapes)):
         sizes = ", ".join(f"{i}: {height} x {width}" for i, (height, width) in enumerate(level_shapes))
-        raise SourceError(f"{path} has no level {level}; its levels are {sizes}")
+        raise SourceError(f"{path} has no level {level!r}; its levels are {sizes}")
     return level
 
 

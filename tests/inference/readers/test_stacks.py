@@ -117,6 +117,43 @@ def test_images_beside_each_other_are_frames_of_their_own_size(tmp_path):
         assert np.array_equal(source.frame(1).read_all()[..., 0], second)
 
 
+def test_what_is_asked_for_need_not_fit_the_images_beside_the_one_that_is_chosen(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        writer.write(STACK[0, :, :2], metadata={"axes": "ZCYX", "Name": "stack"}, photometric="minisblack")
+        writer.write(STACK[0, 0, 0], metadata={"axes": "YX", "Name": "overview"})
+    with open_image(tmp_path / "a.ome.tif") as source:
+        assert source.frames == ("stack", "overview")
+        assert np.array_equal(source.frame("overview").read_all()[..., 0], STACK[0, 0, 0])
+        with pytest.raises(SourceError, match=r"frame stack \(--frames\), is a z-stack of 4 slices; .*\(--z\)"):
+            source.frame("stack")
+    with open_image(tmp_path / "a.ome.tif", channels=1, z=2, frame="stack") as source:
+        assert np.array_equal(source.read_all()[..., 0], STACK[0, 2, 1])
+    with pytest.raises(SourceError, match=r"frame overview \(--frames\), has no channel 1; it has 0 \(--channels\)"):
+        open_image(tmp_path / "a.ome.tif", channels=1, z="max", frame=1)
+
+
+@pytest.mark.parametrize("channels", [np.int64(1), np.array([1]), (np.uint8(1),), " 1"])
+def test_numbers_of_numpy_are_numbers(tmp_path, channels):
+    with open_image(hyperstack(tmp_path, "ome"), channels=channels, z=np.int64(2), frame=np.int64(1)) as source:
+        assert np.array_equal(source.read_all()[..., 0], STACK[1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"frame": 1.0}, "has no frame 1.0; 2 frames"),
+        ({"frame": "²"}, "has no frame '²'; 2 frames"),
+        ({"channels": "²"}, "has no channel '²'; it has 0 DAPI"),
+        ({"channels": 1.0}, "has no channel 1.0; it has 0 DAPI"),
+        ({"z": 1.0}, "z cannot be 1.0"),
+        ({"level": 0.0}, "has no level 0.0; its levels are 0: 20 x 30"),
+    ],
+)
+def test_what_is_no_whole_number_is_refused_in_one_line(tmp_path, options, message):
+    with pytest.raises(SourceError, match=message):
+        open_image(hyperstack(tmp_path, "ome"), **{"channels": 0, "z": 0, **options})
+
+
 def test_metadata_of_each_image_in_a_file(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
         for size, name in ((0.5, "GFP"), (0.25, "DAPI")):
