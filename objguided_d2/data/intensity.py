@@ -59,7 +59,8 @@ class IntensityMapping:
         if self.kind == "percentile":
             low, high = np.percentile(finite, [low, high])
         with np.errstate(over="ignore", invalid="ignore"):  # values at the end of the scale, infinite ones
-            scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+            # Where both bounds are one value, as in a dark image with few bright pixels, all above it is white.
+            scaled = (pixels.astype(np.float64) - low) * (255 / (float(high) - float(low)) if high > low else np.inf)
         return np.rint(np.nan_to_num(scaled, nan=0.0).clip(0, 255)).astype(np.uint8)
 
 

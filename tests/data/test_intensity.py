@@ -31,6 +31,19 @@ def test_percentiles_are_those_of_the_image():
     assert (mapped == 0).sum() == pytest.approx(101, abs=3) and (mapped == 255).sum() == pytest.approx(101, abs=3)
 
 
+@pytest.mark.parametrize("unit", [1e-15, 1e-300])
+def test_values_in_a_tiny_unit_are_mapped_as_any(unit):
+    values = np.arange(100.0).reshape(10, 10)
+    mapping = IntensityMapping.parse(DEFAULT)
+    assert np.abs(mapping(values * unit).astype(int) - mapping(values)).max() <= 1
+
+
+def test_what_is_above_percentiles_of_one_value_is_white():
+    values = np.zeros((40, 40), np.uint16)
+    values[3, 5] = 1
+    assert np.array_equal(IntensityMapping.parse(DEFAULT)(values), values * 255)
+
+
 @given(arrays(np.uint16, (5, 6)), st.sampled_from([DEFAULT, "range:100,60000"]))
 def test_order_of_values_is_kept(image, text):
     mapped = IntensityMapping.parse(text)(image).ravel()
