@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, detector_postprocess
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
@@ -130,16 +130,22 @@ class RaggedMaskRCNN(GeneralizedRCNN):
     def _postprocess(
         self, instances: list[Instances], batched_inputs: list[dict], image_sizes: list[tuple[int, int]]
     ) -> list[dict]:
+        def postprocess(detections: Instances, height: int, width: int) -> Instances:
+            # ROI heads whose ``mask_on`` is False find boxes alone.
+            has_masks = detections.has("pred_masks")
+            return (self.postprocessor if has_masks else detector_postprocess)(detections, height, width)
+
         outputs: list[dict] = [
             {
-                "instances": self.postprocessor(detections, inputs.get("height", height), inputs.get("width", width)),
+                "instances": postprocess(detections, inputs.get("height", height), inputs.get("width", width)),
                 **({"all_scores": detections.scores} if detections.has("scores") else {}),
             }
             for detections, inputs, (height, width) in zip(instances, batched_inputs, image_sizes)
         ]
         if self.mask_format == "dense":
             for output in outputs:
-                output["instances"].pred_masks = output["instances"].pred_masks.tensor
+                if output["instances"].has("pred_masks"):
+                    output["instances"].pred_masks = output["instances"].pred_masks.tensor
         return outputs
 
     def __prepare_scriptable__(self) -> nn.Module:

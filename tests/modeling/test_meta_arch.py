@@ -47,6 +47,17 @@ def test_refinement_changes_nothing_at_test_time():
     assert torch.equal(before.pred_masks, after.pred_masks)
 
 
+def test_boxes_alone_are_found_where_masks_are_off():
+    torch.manual_seed(0)
+    model = predicting_model(small_cfg())
+    image = disk_batch([(64, 80)], [3])[0]["image"]
+    model.roi_heads.mask_on = False
+    with torch.no_grad():
+        instances = model([{"image": image, "height": 32, "width": 40}])[0]["instances"]
+    assert len(instances) and not instances.has("pred_masks")
+    assert instances.image_size == (32, 40) and instances.pred_boxes.tensor.max() <= 40
+
+
 def test_polygons_train_like_their_bitmasks():
     corners = torch.tensor([[10.0, 12, 31, 40], [40, 20, 52, 33]])
     polygons = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in corners.tolist()]
