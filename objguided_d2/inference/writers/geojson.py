@@ -20,6 +20,8 @@ from .image_crops import Image
 from .measurements import NAMING_COLUMNS, measure
 from .outlines import trace_pieces
 
+_OBJECT_TYPES = ("detection", "annotation", "cell")
+
 
 def to_geojson(
     objects: SegmentedObjects, measurements: pandas.DataFrame | None = None, object_type: str = "detection"
@@ -33,9 +35,19 @@ def to_geojson(
     Returns:
         a dict that ``json.dumps`` accepts with ``allow_nan=False``; feature i is named by number i + 1 of the label
         image. Measurements that are no finite number are left out.
+    Raises:
+        ValueError: if the rows of ``measurements`` are not those of the objects in their order, or for another type.
     """
+    if object_type not in _OBJECT_TYPES:
+        raise ValueError(f"object_type: QuPath has no {object_type!r}; give {', '.join(_OBJECT_TYPES)}")
     rows: Sequence[Mapping] = [{}] * len(objects)
     if measurements is not None:
+        numbers = list(range(1, len(objects) + 1))
+        if len(measurements) != len(objects) or measurements.get("label", pandas.Series(numbers)).tolist() != numbers:
+            raise ValueError(
+                f"measurements: {len(measurements)} rows are not those of the {len(objects)} objects in their order; "
+                "measure these objects, and do not sort or filter the table"
+            )
         rows = measurements.drop(columns=NAMING_COLUMNS, errors="ignore").to_dict("records")
     features = []
     for i, mask in enumerate(objects.masks):

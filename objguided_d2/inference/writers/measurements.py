@@ -42,11 +42,14 @@ def measure(
         a row an object in their order: ``label`` (its number in the label image), ``class``, ``score``, then the
         measures of the module.
     Raises:
-        ValueError: if the image is not as large as the objects' one.
+        ValueError: if the image is not as large as the objects' one, or has another number of channels than ``names``.
     """
     if image is not None:
         check_shape(image, objects.shape)
-        names = channel_names(image) if names is None else names
+        own_names = channel_names(image)
+        names = own_names if names is None else names
+        if len(names) != len(own_names):
+            raise ValueError(f"names: {len(names)} for an image of {len(own_names)} channels; give one a channel")
     columns = dict(zip(_shape_columns(objects.pixel_size), _shape_values(objects)))
     if image is not None and names is not None:
         columns.update(zip(_intensity_columns(names), _mean_intensities(objects, image, len(names)).T))

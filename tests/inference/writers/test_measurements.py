@@ -68,6 +68,22 @@ def test_channels_of_the_same_name_have_a_column_each(names, columns):
     assert [measurements[f"mean_intensity_{name}"] for name in columns] == [10, 20, 30]
 
 
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], []])
+def test_a_name_more_or_less_than_channels_is_refused(names):
+    with pytest.raises(ValueError, match="^names: .* image of 2 channels"):
+        measure(all_objects(), np.zeros((*SHAPE, 2)), names)
+
+
+def test_measurements_of_other_objects_are_no_properties_of_these():
+    objects = all_objects()
+    table = measure(objects)
+    for other in (table[1:], table[::-1], pandas.concat([table, table])):
+        with pytest.raises(ValueError, match="^measurements: .* not those of the"):
+            to_geojson(objects, other)
+    with pytest.raises(ValueError, match="^object_type: QuPath has no 'nucleus'"):
+        to_geojson(objects, table, "nucleus")
+
+
 def test_values_that_are_not_finite_are_ignored():
     image = np.ones(SHAPE, np.float32)
     image[3, 2], image[4, 2] = np.nan, np.inf
