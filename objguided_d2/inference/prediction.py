@@ -243,9 +243,11 @@ def as_diameter(value: Any, name: str = "diameter") -> float:
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Raise ValueError for an output format that there is not."""
+    """Raise ValueError for an output format that there is not, or for a text in place of a list of them."""
     from .writers import WRITERS
 
+    if isinstance(formats, str):
+        raise ValueError(f"formats: {formats!r} is a text; give a list of names, as [{formats!r}]")
     unknown = [name for name in formats if name not in WRITERS]
     if unknown or not formats:
         raise ValueError(f"no output format {', '.join(unknown) or 'is named'}; choose of {', '.join(WRITERS)}")

@@ -10,6 +10,7 @@ import logging
 import math
 import numbers
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ from .tiling import Tile, detect_tiles, merge_tiles, tile_grid
 
 logger = logging.getLogger(__name__)
 
+# A prediction changes settings of its model for as long as it takes. In the module, since models and predictors are
+# copied to other processes, and several predictors may share one model.
+_MODEL_IN_USE = threading.RLock()
 # Reduction by the config beyond which small objects are at risk.
 _STRONG_REDUCTION = 0.5
 # Factors of an image's size, and their inverses, beyond which the pixel size that a file claims is taken for wrong.
@@ -90,16 +94,16 @@ class Predictor:
             halo = receptive_field(model) + _OBJECT_REACH
             logger.info("Tiles read the whole receptive field around them: %d pixels", halo)
         is_count = orientations is None or _is_whole(orientations)
-        for name, value, valid in (
-            ("score_threshold", self.score_threshold, _is_between(self.score_threshold, 0, 1)),
-            ("tile", tile, _is_whole(tile, 0)),
-            ("halo", halo, _is_whole(halo, 0)),
-            ("tile_batch", tile_batch, _is_whole(tile_batch, 1)),
-            ("precision", precision, precision in (None, *PRECISIONS)),
-            ("orientations", orientations, is_count and orientations in (None, *ORIENTATIONS)),
+        for name, value, valid, wanted in (
+            ("score_threshold", self.score_threshold, _is_between(self.score_threshold, 0, 1), "a number from 0 to 1"),
+            ("tile", tile, _is_whole(tile, 0), "a whole number, 0 or more"),
+            ("halo", halo, _is_whole(halo, 0), "a whole number, 0 or more, or 'full'"),
+            ("tile_batch", tile_batch, _is_whole(tile_batch, 1), "a whole number, 1 or more"),
+            ("precision", precision, precision in (None, *PRECISIONS), f"None or one of {', '.join(PRECISIONS)}"),
+            ("orientations", orientations, is_count and orientations in (None, *ORIENTATIONS), "None, 1, 2, 4 or 8"),
         ):
             if not valid:
-                raise ValueError(f"{name}={value!r} is not valid")
+                raise ValueError(f"{name}={value!r} is not valid; give {wanted}")
         self.tile, self.halo, self.tile_batch = tile, halo, tile_batch
         if precision == "bfloat16" and self.device.type == "cpu" and not has_bfloat16():
             logger.warning("This processor has no bfloat16; float32 takes its place")
@@ -171,7 +175,7 @@ class Predictor:
         """Predict images together: those of one size go through the network at once.
 
         Args:
-            options: of :meth:`__call__`, for all of them.
+            options: of :meth:`prepare`, for all of them.
         """
         return self.predict_prepared([self.prepare(image, **options) for image in images])
 
@@ -184,13 +188,14 @@ class Predictor:
             images: of :meth:`__call__`. The iterable runs in the thread.
             batch_size: consecutive images that go through the network at once, where their sizes allow it.
             ahead: images that are prepared before they are asked for.
-            options: of :meth:`__call__`, for all of them.
+            options: of :meth:`prepare`, for all of them.
 
         Raises:
-            ValueError: as a call, with the first image that is asked for; for a batch size below 1 too.
+            ValueError: as a call, with the first image that is asked for; for ``batch_size`` or ``ahead`` below 1 too.
         """
-        if not _is_whole(batch_size, 1):
-            raise ValueError(f"batch_size={batch_size!r} is not valid; give 1 or more")
+        for name, value in (("batch_size", batch_size), ("ahead", ahead)):
+            if not _is_whole(value, 1):
+                raise ValueError(f"{name}={value!r} is not valid; give 1 or more")
         batch: list[PreparedImage] = []
         for prepared in prefetch((self.prepare(image, **options) for image in images), ahead):
             batch.append(prepared)
@@ -267,7 +272,7 @@ class Predictor:
                 for i in indices
             ]
             first = images[indices[0]]
-            with self._precision(), ragged_masks(self.model), self._set_up(first, first.network_size) as limit:
+            with self._precision(), self._set_up(first, first.network_size) as limit, ragged_masks(self.model):
                 outputs = self.model(inputs)
             for index, output in zip(indices, outputs):
                 instances = output["instances"]
@@ -369,6 +374,7 @@ class Predictor:
         height, width = self.preparation.usual_size(*image.source.shape)
         factor = size[0] * size[1] / (height * width)
         with (
+            _MODEL_IN_USE,
             averaged_orientations(self.model, self.orientations),
             centers_that_count(self.model, self.score_threshold),
             object_limits(self.model, factor) as limit,

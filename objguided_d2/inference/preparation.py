@@ -33,7 +33,12 @@ def as_pixels(image: Any, channel_axis: int | None = None) -> np.ndarray:
     Raises:
         ValueError: says what is wrong with anything else.
     """
-    pixels = np.asarray(image)
+    if isinstance(image, Image.Image) and "P" in image.mode:
+        raise ValueError("a Pillow image with a palette holds numbers of colors; give image.convert('RGB')")
+    try:
+        pixels = np.asarray(image)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"an image of type {type(image).__name__} cannot be read as an array: {error}") from error
     if pixels.dtype.kind not in "biuf":
         raise ValueError(f"an image holds numbers, not {pixels.dtype}; give an integer or float array")
     if pixels.ndim not in (2, 3):
@@ -208,7 +213,8 @@ class Preparation:
         bands = []
         for y0 in range(0, height, step):
             y1 = min(y0 + step, height)
-            band = self.to_network_values(as_pixels(source.read(y0, 0, y1, width)), mapping)
+            # Without as_pixels: a band of NaN alone is no error in an image that has values elsewhere.
+            band = self.to_network_values(_without_single_channel(source.read(y0, 0, y1, width)), mapping)
             bands.append(T.ResizeTransform(y1 - y0, width, y1 - y0, size[1]).apply_image(band) if in_bands else band)
         values = np.concatenate(bands)
         if values.shape[:2] != size:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from objguided_d2.data import register_objguided_instances
 from objguided_d2.engine.trainer import Trainer
@@ -72,6 +75,10 @@ def test_what_is_no_image_is_told(predictor):
         (np.zeros((0, 32)), {}, "no pixels"),
         (np.zeros((32, 32), complex), {}, "complex"),
         (np.array([["a"]]), {}, "holds numbers"),
+        ([[1, 2], [3]], {}, "image of type list cannot be read as an array"),
+        (torch.zeros(32, 32, requires_grad=True), {}, "image of type Tensor cannot .*detach"),
+        (torch.zeros(32, 32, dtype=torch.bfloat16), {}, "image of type Tensor cannot .*BFloat16"),
+        (Image.fromarray(image).quantize(4), {}, "palette.*convert"),
         (image, {"channel_axis": 5}, "channel_axis=5"),
         (np.full((32, 32), np.nan), {}, "finite"),
         (image, {"scale": -1.0}, "^scale: -1.0 must be a number above 0"),
@@ -100,6 +107,35 @@ def test_nan_is_black(predictor):
     assert (prepared.whole[:, 8:].float() - expected.whole[:, 8:].float()).abs().max() <= 3
 
 
+def test_a_band_of_nan_alone_is_black(predictor, monkeypatch):
+    image = textured_image(64, 64)[..., 0].astype(np.float32)
+    image[:16] = np.nan
+    expected = predictor.prepare(image).whole
+    monkeypatch.setattr(preparation, "MOST_PIXELS", 8 * 64)
+    assert torch.equal(predictor.prepare(image).whole, expected)
+
+
+def test_threads_that_share_a_model_take_turns_and_leave_it_as_it_was(predictor):
+    model, running, most = predictor.model, [], []
+
+    def begin(*_):
+        running.append(None)
+        most.append(len(running))
+        time.sleep(0.05)
+
+    image, settings = textured_image(40, 40), model.proposal_generator.score_thresh
+    hooks = [model.register_forward_pre_hook(begin), model.register_forward_hook(lambda *_: running.pop())]
+    threads = [threading.Thread(target=predictor, args=(image,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for hook in hooks:
+        hook.remove()
+    assert most == [1, 1]
+    assert (model.mask_format, model.proposal_generator.score_thresh) == ("dense", settings)
+
+
 def test_batches_and_streams_give_what_single_calls_give(predictor):
     images = [textured_image(64, 64, seed) for seed in range(3)] + [textured_image(40, 70, 9)]
     single = [boxes(predictor(image)) for image in images]
@@ -112,6 +148,12 @@ def test_batches_and_streams_give_what_single_calls_give(predictor):
 def test_a_stream_without_whole_batches_is_refused(predictor, batch_size):
     with pytest.raises(ValueError, match="^batch_size="):
         next(predictor.predict_stream([textured_image(32, 32)], batch_size=batch_size))
+
+
+@pytest.mark.parametrize("ahead", [0, -1, "2"])
+def test_a_stream_that_prepares_no_image_ahead_is_refused(predictor, ahead):
+    with pytest.raises(ValueError, match="^ahead="):
+        next(predictor.predict_stream([textured_image(32, 32)], ahead=ahead))
 
 
 def test_an_error_in_a_stream_comes_at_its_image_and_ends_the_thread(predictor):
