@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -17,7 +17,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
 
     Raises:
         ConfigError: for a name that is unknown or has no readable files, nothing to train on or to evaluate, and
-            classes that the model does not have.
+            classes that the model does not have, or that one dataset numbers otherwise than another.
     """
     train = [] if eval_only else list(cfg.DATASETS.TRAIN)
     test = list(cfg.DATASETS.TEST)
@@ -34,6 +34,33 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         raise ConfigError(f"DATASETS.TRAIN: there is no object to learn from in {', '.join(map(_source, train))}")
     for name, images in records.items():
         _check_classes(cfg, name, images)
+    for name in train[1:]:
+        if (here := _class_names(name)) != (first := _class_names(train[0])):
+            raise ConfigError(
+                f"DATASETS.TRAIN: {name} ({_source(name)}) has the classes {', '.join(here)}, but {train[0]} has "
+                f"{', '.join(first)}; give both files the same categories in the order of their ids"
+            )
+    for name in test if train else ():
+        check_class_order(name, _class_names(train[0]), train[0])
+
+
+def check_class_order(dataset: str, expected: Sequence[str], owner: str) -> None:
+    """Check that no class of a dataset has the number of another class: its numbers would be wrong in silence.
+
+    Args:
+        dataset: name of a registered dataset that has been read.
+        expected: class names that its own are compared with; those that only one of the two has count for nothing.
+        owner: what has them, for the message.
+
+    Raises:
+        ConfigError: if a name stands elsewhere in ``expected``, with both orders.
+    """
+    names = _class_names(dataset)
+    if any(name in expected and name not in expected[index : index + 1] for index, name in enumerate(names)):
+        raise ConfigError(
+            f"DATASETS: {dataset!r} ({_source(dataset)}) has the classes {', '.join(names)}, but {owner} has "
+            f"{', '.join(expected)}; give its categories ids in the same order"
+        )
 
 
 def read_dataset(name: str) -> list[dict]:
@@ -102,7 +129,7 @@ def check_best_metric(cfg: CfgNode, annotated: Collection[str]) -> None:
 
 
 def _check_classes(cfg: CfgNode, name: str, records: list[dict]) -> None:
-    names = list(MetadataCatalog.get(name).get("thing_classes", ()))
+    names = _class_names(name)
     if not names:
         return
     used = {a["category_id"] for record in records for a in record.get("annotations", ())}
@@ -133,6 +160,10 @@ def _value(cfg: CfgNode, key: str) -> int:
     for part in key.split("."):
         node = node[part]
     return node
+
+
+def _class_names(name: str) -> list[str]:
+    return list(MetadataCatalog.get(name).get("thing_classes", ()))
 
 
 def _source(name: str) -> str:

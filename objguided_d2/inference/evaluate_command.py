@@ -14,6 +14,15 @@ Numbers and predictions go to OUTPUT/inference/DATASET.
 """
 
 
+# Keys that an argument decides.
+_ARGUMENTS = {
+    "MODEL.WEIGHTS": "--model",
+    "MODEL.DEVICE": "--device",
+    "DATASETS.TEST": "--dataset",
+    "OUTPUT_DIR": "--output",
+}
+
+
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -55,11 +64,16 @@ def evaluate(
     """
     from detectron2.modeling import build_model
 
+    from ..engine.dataset_checks import check_class_order
+    from ..engine.errors import ConfigError
     from ..engine.setup import check_config, merge_options
     from ..engine.trainer import Trainer
     from ..evaluation import format_results
     from .pretrained import load_pretrained
 
+    for key in options[::2]:
+        if key in _ARGUMENTS:
+            raise ConfigError(f"{key} follows from {_ARGUMENTS[key]}; leave it out")
     loaded = load_pretrained(model, device=device)
     cfg = loaded.cfg.clone()
     cfg.defrost()
@@ -69,11 +83,18 @@ def evaluate(
     cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
     merge_options(cfg, options)
     check_config(cfg, eval_only=True, resume=True)
+    check_class_order(dataset, loaded.info.class_names, f"the model {model}")
     cfg.freeze()
     network = loaded.model
     if options:  # Some are read where the model is built.
         network = build_model(cfg).eval()
-        network.load_state_dict(loaded.model.state_dict())
+        try:
+            network.load_state_dict(loaded.model.state_dict())
+        except RuntimeError as error:
+            raise ConfigError(
+                f"the weights of {model} do not fit the layers that these pairs make: {' '.join(options)}; leave out "
+                "what changes layers"
+            ) from error
     results = Trainer.test(cfg, network)
     print(format_results(results))
     return results

@@ -79,6 +79,27 @@ def test_the_point_head_has_its_own_number(register):
     check_datasets(cfg_for([name], classes=2, **options))
 
 
+def test_sets_that_number_their_classes_otherwise_are_told(register):
+    def swapped(content):
+        second_category(content)
+        content["categories"][0]["name"], content["categories"][1]["name"] = "debris", "rectangle"
+
+    def renamed(content):
+        second_category(content)
+        content["categories"][1]["name"] = "dirt"
+
+    one, other = register("two_train", second_category), register("swapped_train", swapped)
+    message = r"swapped_train.* has the classes debris, rectangle, but two_train has rectangle, debris; give"
+    for train, test in (([one, other], []), ([one], [other])):
+        with pytest.raises(ConfigError, match=message):
+            check_datasets(cfg_for(train, test, classes=2))
+    # Names of one test set may be in other words, which Detectron2 does not take for training.
+    words = register("renamed_train", renamed)
+    check_datasets(cfg_for([one], [words], classes=2))
+    with pytest.raises(ConfigError, match="renamed_train .*dirt, but two_train has"):
+        check_datasets(cfg_for([one, words], classes=2))
+
+
 def test_a_grouping_category_in_front_shifts_the_classes(register):
     name = register("roboflow_train", grouping_category)
     with pytest.raises(ConfigError, match=r"NUM_CLASSES is 1.*has 2: shapes, rectangle \(no object is shapes\)"):

@@ -3,6 +3,7 @@
 import json
 
 from objguided_d2.cli import main
+from objguided_d2.engine import dataset_checks
 from objguided_d2.engine.trainer import Trainer
 from objguided_d2.inference.evaluate_command import evaluate
 from objguided_d2.inference.pretrained import export_bundle
@@ -30,11 +31,23 @@ def test_label_maps_take_the_score_threshold_of_the_bundle_unless_options_say_an
 
 def test_what_does_not_fit_is_one_line(toy_data, tmp_path, capsys):
     model = save_tiny_run(tmp_path / "model")
+    toy = ["--model", str(model), "--dataset", "toy_val"]
     for arguments, words in (
         (["--model", str(model), "--dataset", "toy_vall"], "'toy_vall' is not registered; did you mean toy_val"),
         (["--model", str(tmp_path / "none.zip"), "--dataset", "toy_val"], "none.zip does not exist"),
-        (["--model", str(model), "--dataset", "toy_val", "TEST.ORIENTATION", "2"], "key: TEST.ORIENTATION"),
+        ([*toy, "TEST.ORIENTATION", "2"], "key: TEST.ORIENTATION"),
+        ([*toy, "MODEL.WEIGHTS", "x.pth"], "MODEL.WEIGHTS follows from --model"),
+        ([*toy, "DATASETS.TEST", "()"], "DATASETS.TEST follows from --dataset"),
+        ([*toy, "MODEL.CENTER_HEAD.CONV_DIM", "4"], "CONV_DIM 4; leave out"),
     ):
         assert main(["evaluate", *arguments]) == 1
         error = capsys.readouterr().err
         assert words in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_a_dataset_that_numbers_the_classes_otherwise_gives_no_numbers(toy_data, tmp_path, monkeypatch, capsys):
+    bundle = export_bundle(save_tiny_run(tmp_path / "model"), tmp_path / "model.zip", class_names=("rectangle",))
+    monkeypatch.setattr(dataset_checks, "_class_names", lambda name: ["debris", "rectangle"])
+    assert main(["evaluate", "--model", str(bundle), "--dataset", "toy_val", "--output", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'toy_val'" in line and f"has the classes debris, rectangle, but the model {bundle} has rectangle" in line
