@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from ..config_files import UnknownConfigError
 from ..engine.class_names import read_class_names
 from .bundle import BundleError, load_bundle, model_card, read_parts, write_bundle
 from .image_source import open_image
@@ -45,6 +46,10 @@ def load_pretrained(
     """
     device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check_device(device)
+    if weights is not None and _is_bundle(model):
+        raise BundleError(
+            f"{model} is a model in one file, with its own weights; give its config or run folder, or no --weights"
+        )
     if weights is None:
         path = model_path(model)
         if _is_bundle(model):
@@ -54,7 +59,8 @@ def load_pretrained(
     try:
         loaded = load_model(model, weights, device=device)
     except ValueError as error:
-        if Path(model).exists() or not shipped_models():
+        # A name that nothing has, not a model whose weights are at fault.
+        if Path(model).exists() or not shipped_models() or not isinstance(error.__cause__, UnknownConfigError):
             raise
         raise type(error)(f"{error}{_shipped_hint(os.fspath(model))}") from error
     info = ModelInfo.from_config(loaded.cfg)
@@ -179,8 +185,10 @@ def load_for_export(
 
     Raises:
         BundleError, LoadError: if the model cannot be loaded.
-        ValueError: for a pixel size, threshold or names that are none.
+        ValueError: for a pixel size, threshold or names that are none, and names that are not told apart.
     """
+    if class_names and (not all(class_names) or len(set(class_names)) < len(class_names)):
+        raise ValueError(f"class names {', '.join(map(repr, class_names))}: give each class a name of its own")
     loaded = load_pretrained(source, weights=weights, device="cpu")
     info = loaded.info if _is_bundle(source) else loaded.info.with_training_sizes(loaded.cfg)
     given: dict[str, Any] = {"pixel_size": pixel_size, "score_threshold": score_threshold, "class_names": class_names}
