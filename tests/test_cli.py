@@ -104,6 +104,7 @@ def test_version(capsys):
         (["train", "--suite", "dsb2018/suite_small", "--images", "4"], "--suite needs --output and a budget"),
         (["train", "--suite", "dsb2018/suite_small", "--output", "x"], "--suite needs --output and a budget"),
         (["train", "--suite", "a", "--resume"], "--suite names the configs itself"),
+        (["train", "--suite", "a", "--num-gpus", "2"], "--suite trains in one process"),
         (["train", "--images", "4"], "go with --suite"),
     ],
 )

@@ -50,6 +50,8 @@ def _train_config(args: Namespace) -> int:
 def _train_suite(parser: ArgumentParser, args: Namespace) -> int:
     if args.config_file or args.resume or args.eval_only:
         parser.error("--suite names the configs itself and resumes what was interrupted; give it alone")
+    if (args.num_gpus, args.num_machines) != (1, 1):
+        parser.error("--suite trains in one process; leave out --num-gpus and --num-machines")
     if args.output is None or (args.minutes is None and args.images is None):
         parser.error("--suite needs --output and a budget, --images or --minutes")
     from ..engine.suite import Suite, train_suite

@@ -6,6 +6,8 @@ from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
+from .errors import ConfigError
+
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Optimizer over the trainable parameters of ``model`` (SOLVER.OPTIMIZER: SGD, Adam or AdamW).
@@ -14,7 +16,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     ``full_model``: the norm of all gradients together.
 
     Raises:
-        ValueError: for an optimizer or a clip type that does not exist.
+        ConfigError: for an optimizer or a clip type that does not exist.
     """
     solver = cfg.SOLVER
     params = get_default_optimizer_params(
@@ -30,14 +32,14 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     elif solver.OPTIMIZER in ("Adam", "AdamW"):
         optimizer = getattr(torch.optim, solver.OPTIMIZER)(params, betas=tuple(solver.ADAM_BETAS), **common)
     else:
-        raise ValueError(f"SOLVER.OPTIMIZER = {solver.OPTIMIZER!r} is unknown; set it to SGD, Adam or AdamW")
+        raise ConfigError(f"SOLVER.OPTIMIZER = {solver.OPTIMIZER!r} is unknown; set it to SGD, Adam or AdamW")
     return _add_gradient_clipping(cfg, optimizer)
 
 
 def _add_gradient_clipping(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if clip.CLIP_TYPE not in ("value", "norm", "full_model"):
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE = {clip.CLIP_TYPE!r} is unknown; set it to value, norm or full_model"
         )
     if not clip.ENABLED or clip.CLIP_TYPE != "full_model":

@@ -5,6 +5,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -63,17 +64,27 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict:
     if not weights:
         raise ConfigError(f"--eval-only --resume: no checkpoint in {cfg.OUTPUT_DIR}; give MODEL.WEIGHTS <file>")
     load_weights(model, weights)
-    _write_config(cfg)
+    folder = Path(cfg.OUTPUT_DIR)
+    # A training's own says what its weights were trained with; resuming and predicting go by it.
+    of_training = (folder / "config.yaml").is_file() and any(folder.glob("model_*.pth"))
+    _write_config(cfg, keep_file=of_training)
     return Trainer.test(cfg, model)
 
 
 def _set_up(cfg: CfgNode, args: Namespace) -> None:
     """Loggers and random generators. Detectron2's ``default_setup`` would also write a config that may be refused."""
-    if comm.is_main_process():
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     rank = comm.get_rank()
-    for name, abbreviation in (("fvcore", None), ("detectron2", None), ("objguided_d2", "objguided")):
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name, abbrev_name=abbreviation)
+    try:
+        if comm.is_main_process():
+            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        for name, abbreviation in (("fvcore", None), ("detectron2", None), ("objguided_d2", "objguided")):
+            setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name, abbrev_name=abbreviation)
+    except OSError as error:
+        if is_full_disk(error):
+            raise
+        raise ConfigError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be written ({error.strerror}: {error.filename}); give another folder"
+        ) from error
     logger.info("Process %d of %d, %s", rank, comm.get_world_size(), args)
     logger.info("Environment:\n%s", collect_env_info())
     if cfg.MODEL.DEVICE == "cpu":
@@ -84,9 +95,10 @@ def _set_up(cfg: CfgNode, args: Namespace) -> None:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
-def _write_config(cfg: CfgNode) -> None:
+def _write_config(cfg: CfgNode, keep_file: bool = False) -> None:
     if comm.is_main_process():
-        write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+        if not keep_file:
+            write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         logger.info("Running with full config:\n%s", cfg.dump())
 
 

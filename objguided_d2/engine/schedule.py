@@ -13,6 +13,8 @@ from detectron2.solver import build_lr_scheduler as build_iteration_scheduler
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventStorage
 
+from .errors import ConfigError
+
 logger = logging.getLogger(__name__)
 
 
@@ -123,6 +125,9 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: Tr
     """Detectron2's scheduler, or its clocked form where SOLVER.MAX_MINUTES is set.
 
     A warning says when all iterations are warm-up: Detectron2's schedule has decayed to nothing before it ends.
+
+    Raises:
+        ConfigError: for a schedule that Detectron2 does not have.
     """
     if cfg.SOLVER.WARMUP_ITERS >= cfg.SOLVER.MAX_ITER > 1:
         logger.warning(
@@ -131,15 +136,26 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: Tr
             cfg.SOLVER.MAX_ITER,
         )
     if clock.max_minutes <= 0:
-        return build_iteration_scheduler(cfg, optimizer)
+        return _iteration_scheduler(cfg, optimizer)
     plain = cfg.clone()
     plain.defrost()
     plain.SOLVER.WARMUP_ITERS = 0
     return ClockedLR(
         optimizer,
-        build_iteration_scheduler(plain, optimizer),
+        _iteration_scheduler(plain, optimizer),
         lambda: clock.fraction,
         warmup_iters=cfg.SOLVER.WARMUP_ITERS,
         warmup_factor=cfg.SOLVER.WARMUP_FACTOR,
         warmup_method=cfg.SOLVER.WARMUP_METHOD,
     )
+
+
+def _iteration_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
+    try:
+        return build_iteration_scheduler(cfg, optimizer)
+    except ValueError as error:
+        name = cfg.SOLVER.LR_SCHEDULER_NAME
+        raise ConfigError(
+            f"SOLVER.LR_SCHEDULER_NAME {name}: {error}; set it to WarmupMultiStepLR, WarmupCosineLR or "
+            "WarmupStepWithFixedGammaLR"
+        ) from error

@@ -27,7 +27,7 @@ def load_config(args: Namespace) -> CfgNode:
         The frozen config; MODEL.DEVICE is ``cpu`` where it was ``cuda`` and this machine has none.
 
     Raises:
-        ConfigError: see :func:`check_config`; also for a missing or malformed file and for unknown keys.
+        ConfigError: see :func:`check_config`; also for a missing or malformed file, unknown keys and devices.
     """
     if args.config_file:
         try:
@@ -35,7 +35,11 @@ def load_config(args: Namespace) -> CfgNode:
         except UnknownConfigError as error:
             raise ConfigError(f"--config-file: {error}") from error
     cfg = merged_config(args.config_file, args.opts or [])
-    if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} is unknown; set it to cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     check_config(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
@@ -64,16 +68,22 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
 
     Raises:
         ConfigError: for datasets that are not registered, not on disk, empty or of other classes than the model's, a
-            TEST.BEST_METRIC that no evaluation gives, weights that are not there, sizes and augmentations that make no
-            sense, and precisions the device does not have.
+            TEST.BEST_METRIC that no evaluation gives, weights that are not there, sizes, periods and augmentations that
+            make no sense, and precisions the device does not have.
     """
     check_datasets(cfg, eval_only=eval_only)
     if not eval_only:
         check_best_metric(cfg, [name for name in cfg.DATASETS.TEST if is_annotated(name)])
+        if cfg.SOLVER.CHECKPOINT_PERIOD < 1:
+            raise ConfigError(
+                f"SOLVER.CHECKPOINT_PERIOD {cfg.SOLVER.CHECKPOINT_PERIOD}: set it to a number of iterations, 1 or more"
+            )
     weights = cfg.MODEL.WEIGHTS
     if eval_only and not weights and not resume:
         raise ConfigError("--eval-only needs MODEL.WEIGHTS <file>, or --resume for the last checkpoint in OUTPUT_DIR")
-    if weights and "://" not in weights and not os.path.isfile(weights):
+    # What a training began with may be gone once its own checkpoints are there.
+    goes_on = resume and os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
+    if weights and not goes_on and "://" not in weights and not os.path.isfile(weights):
         raise ConfigError(f"MODEL.WEIGHTS {weights} does not exist")
     try:
         build_augmentation(cfg, is_train=not eval_only)

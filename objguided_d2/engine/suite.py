@@ -82,7 +82,8 @@ def train_suite(
     Returns:
         The run folders. One with final weights is taken as it is, one that was interrupted goes on.
     Raises:
-        ValueError: unless one budget is given, for pairs that it decides, and for a config that cannot be read.
+        ValueError: unless one budget is given, for pairs that it or the folder decides, and for a config that cannot be
+            read.
         ConfigError: if a folder holds a run of other settings, before anything is trained.
         subprocess.CalledProcessError: if a run fails.
     """
@@ -90,6 +91,8 @@ def train_suite(
         raise ValueError("give either minutes or images as the budget")
     if (minutes or images or 0) <= 0:
         raise ValueError(f"a budget of {minutes if images is None else images} trains nothing; give more than 0")
+    if "OUTPUT_DIR" in options[::2]:
+        raise ValueError("OUTPUT_DIR follows from --output; leave it out")
     runs = []
     for config in suite.configs:
         budget = _budget(config, options, minutes, images)

@@ -28,7 +28,7 @@ from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import REPLACED, AtomicCheckpointer, BestModel, PeriodicCheckpointer
 from .dataset_checks import is_annotated
 from .distributed import broadcast_buffers, create_ddp_model
-from .errors import EngineError, Interruption
+from .errors import ConfigError, EngineError, Interruption
 from .evaluation_hook import EvaluationHook
 from .interrupt import StopOnSignal
 from .metrics_file import cut_half_line
@@ -126,14 +126,16 @@ class Trainer(DefaultTrainer):
         Returns:
             Results of the last evaluation, empty where there was none or in other processes than the main one.
         Raises:
+            ConfigError: for a batch that cannot be divided among the processes.
             DivergenceError: for a loss or weights that are not finite.
             NoSpaceError: if a checkpoint finds the disk full.
         """
         logger.info("Starting training from iteration %d", self.start_iter)
+        self.iter = self.start_iter
+        # First, as it may refuse the settings: then an earlier run is still where it was.
+        self.data_loader = self.build_train_loader(self.cfg, seed=self.seed, start_iter=self.start_iter)
         if self._replaces_earlier_run:
             self.checkpointer.set_earlier_run_aside()
-        self.iter = self.start_iter
-        self.data_loader = self.build_train_loader(self.cfg, seed=self.seed, start_iter=self.start_iter)
         with EventStorage(self.start_iter) as self.storage:
             try:
                 self.before_train()
@@ -214,7 +216,7 @@ class Trainer(DefaultTrainer):
     def _build_freeze_batch_norm(self) -> FreezeBatchNorm:
         fraction = self.cfg.SOLVER.FREEZE_BN_AT
         if fraction < 0:
-            raise ValueError(f"SOLVER.FREEZE_BN_AT is {fraction}; it must be 0 or more, and 1 is never")
+            raise ConfigError(f"SOLVER.FREEZE_BN_AT is {fraction}; it must be 0 or more, and 1 is never")
         return FreezeBatchNorm(
             fraction,
             lambda: max(self.clock.fraction, self.iter / self.cfg.SOLVER.MAX_ITER),
@@ -250,6 +252,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> DataLoader:
+        world_size = comm.get_world_size()
+        if cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % world_size:
+            raise ConfigError(
+                f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among {world_size} process(es); "
+                f"set it to a multiple of {world_size}"
+            )
         return build_train_loader(cfg, seed=seed, start_iter=start_iter)
 
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from objguided_d2.cli import main
-from objguided_d2.engine import EngineError, Trainer, run
+from objguided_d2.engine import ConfigError, EngineError, Trainer, run
 from objguided_d2.engine.batch_norm import FreezeBatchNorm
 from objguided_d2.engine.errors import DivergenceError
 from tests.engine.toy import last_checkpoint, toy_cfg, weights
@@ -193,6 +193,29 @@ def test_full_disk_is_one_line_with_the_file_and_keeps_the_former_checkpoint(tmp
         run(toy_cfg(tmp_path), ARGUMENTS)
     assert last_checkpoint(tmp_path).name == "model_0000001.pth"
     assert not [path for path in tmp_path.iterdir() if "0000003" in path.name]
+
+
+@pytest.mark.parametrize("inside", ["", "run", "run/deep"])
+def test_an_output_folder_that_cannot_be_is_one_line(tmp_path, inside):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / inside
+    with pytest.raises(ConfigError, match=f"^OUTPUT_DIR {folder} cannot be written .*; give another folder$"):
+        run(toy_cfg(folder), ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.IMS_PER_BATCH", 0, "SOLVER.IMS_PER_BATCH 0 cannot be divided among 1"),
+        ("SOLVER.LR_SCHEDULER_NAME", "cosine", "SOLVER.LR_SCHEDULER_NAME cosine: .*WarmupCosineLR"),
+        ("SOLVER.FREEZE_BN_AT", -1.0, "SOLVER.FREEZE_BN_AT is -1.0"),
+    ],
+)
+def test_refused_settings_leave_an_earlier_run_where_it_is(tmp_path, key, value, message):
+    (tmp_path / "model_final.pth").write_bytes(b"earlier")
+    with pytest.raises(ConfigError, match=message):
+        run(toy_cfg(tmp_path, key, value), ARGUMENTS)
+    assert (tmp_path / "model_final.pth").read_bytes() == b"earlier"
 
 
 def test_full_disk_elsewhere_names_the_output_folder(tmp_path, monkeypatch):

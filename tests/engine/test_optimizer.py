@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from objguided_d2 import get_cfg
+from objguided_d2.engine import ConfigError
 from objguided_d2.engine.optimizer import build_optimizer
 
 
@@ -64,5 +65,5 @@ def test_no_clipping_unless_enabled():
 
 @pytest.mark.parametrize("key", ["SOLVER.OPTIMIZER", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE"])
 def test_unknown_names_are_errors_that_name_the_key(key):
-    with pytest.raises(ValueError, match=f"{key} = 'Lion' is unknown"):
+    with pytest.raises(ConfigError, match=f"{key} = 'Lion' is unknown"):
         optimizer_for(nn.Linear(1, 1), key, "Lion")

@@ -10,7 +10,7 @@ from torch import nn
 
 from objguided_d2 import get_cfg
 from objguided_d2.engine import ConfigError, Trainer, WeightsError, run
-from objguided_d2.engine.resume import settings_to_resume_with
+from objguided_d2.engine.resume import check_same_settings, settings_to_resume_with
 from tests.engine.toy import toy_cfg, weights
 
 pytestmark = pytest.mark.usefixtures("toy_data")
@@ -131,3 +131,15 @@ def test_weights_of_which_nothing_fits_are_refused(tmp_path, eval_only):
 def test_evaluation_of_the_last_checkpoint_needs_one(tmp_path):
     with pytest.raises(ConfigError, match="--eval-only --resume: no checkpoint in"):
         run(toy_cfg(tmp_path), arguments(eval_only=True, resume=True))
+
+
+def test_evaluation_in_the_folder_of_a_training_leaves_its_config(folder, tmp_path_factory):
+    run(toy_cfg(folder, *SHORT), arguments(resume=True))
+    written = (folder / "config.yaml").read_text()
+    options = "SOLVER.MAX_ITER", 4, "MODEL.WEIGHTS", str(folder / "model_final.pth")
+    run(toy_cfg(folder, *options), arguments(eval_only=True))
+    assert (folder / "config.yaml").read_text() == written
+    check_same_settings(folder, toy_cfg(folder, *SHORT))
+    elsewhere = tmp_path_factory.mktemp("evaluation")
+    run(toy_cfg(elsewhere, *options), arguments(eval_only=True))
+    assert "model_final.pth" in (elsewhere / "config.yaml").read_text()

@@ -66,11 +66,21 @@ def test_bad_config_file(tmp_path, content, message):
         (["MODEL.WEIGHTS", "missing.pth"], "MODEL.WEIGHTS missing.pth does not exist"),
         (["SOLVER.AMP.ENABLED", "True", "MODEL.DEVICE", "cpu"], "SOLVER.AMP.PRECISION = float16 needs CUDA"),
         (["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "half"], "SOLVER.AMP.PRECISION = 'half'"),
+        (["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD 0: set it to .* 1 or more"),
+        (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE 'gpu' is unknown; set it to cpu, cuda"),
     ],
 )
 def test_bad_option(toy_options, options, message):
     with pytest.raises(ConfigError, match=message):
         load(*toy_options, *options)
+
+
+def test_a_resumed_run_needs_no_longer_what_it_began_with(toy_options, tmp_path):
+    options = [*toy_options, "MODEL.WEIGHTS", "missing.pth", "OUTPUT_DIR", str(tmp_path)]
+    with pytest.raises(ConfigError, match="MODEL.WEIGHTS missing.pth does not exist"):
+        load("--resume", *options)
+    (tmp_path / "last_checkpoint").write_text("model_0000004.pth")
+    load("--resume", *options)
 
 
 def test_registered_dataset_without_files(toy_options, tmp_path, monkeypatch):

@@ -74,6 +74,8 @@ def test_what_the_budget_decides_is_no_option(commands, tmp_path):
     suite = Suite.read(CONFIGS / "dsb2018/suite_small.yaml")
     with pytest.raises(ValueError, match="SOLVER.MAX_ITER follows from --minutes or --images; leave it out"):
         train_suite(suite, tmp_path, minutes=3, images=None, options=["SOLVER.MAX_ITER", "9"])
+    with pytest.raises(ValueError, match="OUTPUT_DIR follows from --output; leave it out"):
+        train_suite(suite, tmp_path, minutes=3, images=None, options=["OUTPUT_DIR", "elsewhere"])
 
 
 def test_image_budget_is_in_whole_batches(commands, tmp_path):
