@@ -32,7 +32,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     sheet = args.sheet or Path(f"{json_file.stem}_check.png")
     if sheet.suffix.lower() not in IMAGE_SUFFIXES or not sheet.parent.is_dir():
         sys.exit(f"error: --sheet {sheet} must be a picture, as check.png, in a folder that exists")
-    draw_check_sheet(json_file, image_root, sheet, args.intensity)
+    try:
+        draw_check_sheet(json_file, image_root, sheet, args.intensity)
+    except OSError as error:
+        sys.exit(f"error: {sheet} cannot be written: {error.strerror}; give --sheet in another folder")
     print(f"\nLook at {sheet}")
     return 0
 
@@ -45,6 +48,8 @@ def _locate(dataset: str, images: Path | None) -> tuple[Path, Path]:
         return json_file, images or json_file.parent
     from .builtin import dataset_files
 
+    if images:
+        sys.exit(f"error: --images goes with a JSON file; dataset {dataset!r} has a folder of its own, leave it out")
     try:
         json_file, image_root = dataset_files(dataset)
     except KeyError as error:

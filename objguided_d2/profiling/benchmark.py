@@ -58,6 +58,10 @@ def _measure(args: argparse.Namespace) -> str:
 
     specs = _specs(args)
     records = dataset_records(args.dataset, args.num_images) if args.dataset else []
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchmarkError(f"--output {args.output} cannot be made: {error.strerror}; give another folder") from error
     if args.training:
         results = benchmark_training(specs, records, TRAINING_STEPS, args.rounds)
         count, unit = TRAINING_STEPS, "training steps/s"

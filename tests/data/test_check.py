@@ -200,6 +200,9 @@ def test_command(dataset, tmp_path, monkeypatch, capsys):
     for sheet in (tmp_path / "sheet.foo", tmp_path / "nowhere" / "sheet.png"):
         with pytest.raises(SystemExit, match="must be a picture"):
             run(monkeypatch, json_file, "--images", image_root, "--sheet", sheet)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(SystemExit, match="error: .*folder.png cannot be written: "):
+        run(monkeypatch, json_file, "--images", image_root, "--sheet", tmp_path / "folder.png")
     with pytest.raises(SystemExit):
         run(monkeypatch, json_file, "--images", image_root, "--scale", 0)
     assert "--scale 0.0 is not above 0" in capsys.readouterr().err
@@ -211,6 +214,8 @@ def test_command(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
     run(monkeypatch, "x_val", "--sheet", tmp_path / "named.png")
     assert (tmp_path / "named.png").exists()
+    with pytest.raises(SystemExit, match="--images goes with a JSON file; dataset 'x_val' has a folder of its own"):
+        run(monkeypatch, "x_val", "--images", tmp_path)
     DatasetCatalog.remove("x_val")
     MetadataCatalog.remove("x_val")
 

@@ -94,6 +94,14 @@ def test_what_cannot_be_measured_is_one_line(arguments, message, tmp_path, capsy
     assert not output.exists()
 
 
+def test_an_output_folder_that_cannot_be_is_told_before_anything_is_measured(tmp_path, capsys, monkeypatch):
+    config = write_config(tmp_path / "small.yaml", small_cfg())
+    monkeypatch.setattr(model_benchmark, "benchmark_inference", lambda *args, **kwargs: pytest.fail("measured"))
+    assert main(["--config-file", config, "--output", f"{config}/out"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --output {config}/out cannot be made: ")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
