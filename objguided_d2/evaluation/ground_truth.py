@@ -101,7 +101,8 @@ def images_digest(dataset_name: str) -> str:
     for record in DatasetCatalog.get(dataset_name):
         path = PurePath(record["file_name"])
         name = path.relative_to(root) if root and path.is_relative_to(root) else path.name
-        images.append((record["image_id"], PurePath(name).as_posix(), record["height"], record["width"]))
+        # A registered record may lack its size.
+        images.append((record["image_id"], PurePath(name).as_posix(), record.get("height"), record.get("width")))
     return hashlib.sha256(repr(sorted(images, key=repr)).encode()).hexdigest()[:16]
 
 
