@@ -20,16 +20,8 @@ from .conversion import ConversionNotes
 LABEL_ENDINGS = ("_cp_masks", "_labels", "_label", "_masks", "_mask", "_seg", "_rois", ".labels", ".rois", "")
 # Pictures that segmentation programs leave beside their labels.
 _BYPRODUCT_ENDINGS = (
-    "_cp_outlines",
-    "_cp_output",
-    "_cp_flows",
-    "_outlines",
-    "_flows",
-    "_overlay",
-    ".overlay",
-    "_dP",
-    "_cellprob",
-)
+    "_cp_outlines", "_cp_output", "_cp_flows", "_outlines", "_flows", "_overlay", ".overlay", "_dP", "_cellprob",
+)  # fmt: skip
 # Endings of image names that their labels do not have.
 _IMAGE_ENDINGS = ("_img", "_image")
 _IMAGE_FOLDERS = {"images", "image", "imgs", "img", "jpegimages", "tissue images"}
