@@ -25,6 +25,7 @@ from objguided_d2 import Predictor
 from objguided_d2.data.pixels import read_image
 from objguided_d2.evaluation.coco import evaluate_coco
 from objguided_d2.evaluation.ground_truth import load_ground_truth
+from objguided_d2.inference.image_scale import training_diameter
 from objguided_d2.inference.prediction import Prediction
 from objguided_d2.inference.writers.coco import to_coco
 from objguided_d2.report.collect import check_dataset
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_dataset(args.dataset)
         predictor = Predictor.from_pretrained(args.model)
-        predictor.check_knows_diameter()
+        training_diameter(predictor.info)
         truth = load_ground_truth(args.dataset, str(args.output))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,9 +19,10 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from .filters import Filters
+from .image_scale import Diameter, PixelSize, Scale, check_sizes, training_diameter
 from .image_source import ImageSource, open_image
 from .large_labels import writer_of
-from .prediction import Prediction, as_diameter, as_pair, check_formats
+from .prediction import Prediction, check_formats
 from .predictor import Predictor
 from .prefetch import prefetch
 from .preparation import PreparedImage
@@ -49,9 +50,9 @@ class PredictSettings:
 
     save: tuple[str, ...] = ("labels", "table")
     filters: Filters = Filters()
-    scale: float | tuple[float, float] | str | None = None
-    pixel_size: float | tuple[float, float] | None = None
-    diameter: float | str | None = None
+    scale: Scale = None
+    pixel_size: PixelSize = None
+    diameter: Diameter = None
     channels: str | Sequence[int | str] | None = None
     z: str | int | None = None
     frames: str | int | Sequence[int | str] | None = None
@@ -62,14 +63,7 @@ class PredictSettings:
         check_formats(self.save)
         if self.frames in ("", (), []):
             raise ValueError("frames: no frame is named; leave them out for all of a file")
-        for name, word, check in (
-            ("scale", "config", as_pair),
-            ("pixel_size", None, as_pair),
-            ("diameter", "auto", as_diameter),
-        ):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, str) and value == word):
-                check(value, name)
+        check_sizes(self.scale, self.diameter, self.pixel_size)
 
 
 def open_frames(path: Path, settings: PredictSettings) -> tuple[ImageSource, list[int]]:
@@ -173,8 +167,8 @@ class FilePipeline:
 
     def __init__(self, predictor: Predictor, output: Path, settings: PredictSettings) -> None:
         self.predictor, self.output, self.settings = predictor, output, settings
-        if settings.diameter is not None and settings.scale is None:
-            predictor.check_knows_diameter()
+        if settings.diameter is not None:
+            training_diameter(predictor.info)
         self.description = describe(predictor, settings)
         self.records = Records(output, fingerprint(self.description))
         self._leftovers = Leftovers()

@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 
 from ..data.source_error import SourceError
 from .filters import Filters
+from .image_scale import PixelSize, as_pair
 from .instances import to_instances
 from .large_labels import writer_of
 from .objects import SegmentedObjects
@@ -66,7 +67,7 @@ class Prediction:
         pred_classes."""
         return to_instances(self.objects, self.boxes)
 
-    def table(self, pixel_size: float | tuple[float, float] | None = None) -> pandas.DataFrame:
+    def table(self, pixel_size: PixelSize = None) -> pandas.DataFrame:
         """Measurements, a row an object; lengths in micrometers where the pixel size is known, the unit in the header.
 
         Args:
@@ -99,7 +100,7 @@ class Prediction:
         self,
         stem: str | Path,
         formats: Sequence[str] = ("labels", "table"),
-        pixel_size: float | tuple[float, float] | None = None,
+        pixel_size: PixelSize = None,
     ) -> list[Path]:
         """Write files of the output formats that :data:`.writers.WRITERS` names.
 
@@ -129,7 +130,7 @@ class Prediction:
         boxes = objects.boxes.astype(np.float32) if filters.changes_masks else self.boxes[kept]
         return dataclasses.replace(self, objects=objects, boxes=boxes)
 
-    def _with_pixel_size(self, pixel_size: float | tuple[float, float] | None) -> SegmentedObjects:
+    def _with_pixel_size(self, pixel_size: PixelSize) -> SegmentedObjects:
         if pixel_size is None:
             return self.objects
         return dataclasses.replace(self.objects, pixel_size=as_pair(pixel_size, "pixel_size"))
@@ -202,44 +203,6 @@ def kept_open(image: Any) -> Iterator[Any]:
         opened = functools.cache(lambda: stack.enter_context(image._open()))
         kept._opened = lambda: contextlib.nullcontext(opened())
         yield kept
-
-
-def as_pair(value: float | tuple[float, float], name: str) -> tuple[float, float]:
-    """One number or (height, width) as two positive floats.
-
-    Args:
-        name: of the argument.
-
-    Raises:
-        ValueError: for anything else; names the argument.
-    """
-    try:
-        if isinstance(value, str):  # It would be read digit by digit.
-            raise TypeError
-        height, width = map(float, value if np.iterable(value) else (value, value))
-    except (TypeError, ValueError):
-        height = width = float("nan")
-    if not (0 < height < float("inf") and 0 < width < float("inf")):
-        raise ValueError(f"{name}: {value!r} must be a number above 0, or two: of height and width")
-    return height, width
-
-
-def as_diameter(value: Any, name: str = "diameter") -> float:
-    """One number above 0 as a float.
-
-    Args:
-        name: of the argument.
-
-    Raises:
-        ValueError: for anything else; names the argument.
-    """
-    try:
-        diameter = float("nan") if np.iterable(value) else float(value)
-    except (TypeError, ValueError):
-        diameter = float("nan")
-    if not 0 < diameter < float("inf"):
-        raise ValueError(f"{name}: {value!r} must be one number above 0, or 'auto'")
-    return diameter
 
 
 def check_formats(formats: Sequence[str]) -> None:

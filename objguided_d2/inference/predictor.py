@@ -24,13 +24,14 @@ from ..modeling.meta_arch import averaged_orientations, finds_centers
 from ..utils.allocator import keep_freed_memory
 from .cpu_model import has_bfloat16, prepare_for_cpu
 from .diameter import estimate_diameter
+from .image_scale import Diameter, PixelSize, Scale, image_scale, warn_of_strong_reduction
 from .instances import to_objects
 from .model_info import ModelInfo
 from .object_limits import may_hold_more, object_limits
 from .objects import SegmentedObjects
 from .options import HALO, ORIENTATIONS, PRECISIONS, TILE
 from .precision import autocast
-from .prediction import FileImage, Prediction, as_diameter, as_pair, kept_open
+from .prediction import FileImage, Prediction, kept_open
 from .prefetch import prefetch
 from .preparation import ArraySource, Preparation, PreparedImage, as_pixels
 from .receptive_field import receptive_field
@@ -42,14 +43,8 @@ logger = logging.getLogger(__name__)
 # A prediction changes settings of its model for as long as it takes. In the module, since models and predictors are
 # copied to other processes, and several predictors may share one model.
 _MODEL_IN_USE = threading.RLock()
-# Reduction by the config beyond which small objects are at risk.
-_STRONG_REDUCTION = 0.5
-# Factors of an image's size, and their inverses, beyond which the pixel size that a file claims is taken for wrong.
-_LARGEST_FACTOR = 16
 # What a full halo adds for objects that reach from their center into it.
 _OBJECT_REACH = 64
-
-Scale = float | tuple[float, float] | None
 
 
 class Predictor:
@@ -146,9 +141,9 @@ class Predictor:
         image: Any,
         *,
         channel_axis: int | None = None,
-        pixel_size: float | tuple[float, float] | None = None,
+        pixel_size: PixelSize = None,
         scale: Scale = None,
-        diameter: float | str | None = None,
+        diameter: Diameter = None,
         on_tile: Callable[[int, int], None] = lambda done, total: None,
     ) -> Prediction:
         """Predict one image.
@@ -160,8 +155,8 @@ class Predictor:
                 model knows its own, the image is scaled to it; a source's own by which it would be scaled more than
                 16-fold is ignored with a warning.
             scale: pixels of the network per pixel of the image, whatever the sizes say; "config" for the config's size.
-            diameter: of objects in the image's pixels, one number, which scales them to those of the training; "auto"
-                estimates it, and leaves the usual size, with a warning, where it finds no object.
+            diameter: of objects in the image's pixels, one number, which scales them to those of the training, in place
+                of ``scale``; "auto" estimates it, and leaves the usual size, with a warning, if no object is found.
             on_tile: called with the tiles done and all of them.
 
         Raises:
@@ -209,9 +204,9 @@ class Predictor:
         image: Any,
         *,
         channel_axis: int | None = None,
-        pixel_size: float | tuple[float, float] | None = None,
-        scale: Scale | str = None,
-        diameter: float | str | None = None,
+        pixel_size: PixelSize = None,
+        scale: Scale = None,
+        diameter: Diameter = None,
     ) -> PreparedImage:
         """The part of a prediction that needs no network, for another thread; arguments are those of a call."""
         if channel_axis is not None and not _is_whole(channel_axis):
@@ -230,25 +225,18 @@ class Predictor:
         else:
             image = as_pixels(image, channel_axis)
             source = ArraySource(image)
-        is_own = pixel_size is None
-        pixel_size = source.pixel_size if is_own else as_pair(pixel_size, "pixel_size")
         intensity = self.preparation.intensity_of(source)
-        if diameter == "auto":
-            self.check_knows_diameter()
-            diameter = estimate_diameter(source, intensity, self.preparation, self._objects_of)
-            if diameter is None:
-                # An empty well among many is no failure.
-                logger.warning(
-                    "%s: no object is found that a diameter could be estimated from; the usual size is taken",
-                    getattr(source, "path", "an image"),
-                )
-        factors = self._scale(scale, diameter, pixel_size)
-        if is_own and scale is None and diameter is None and factors is not None and not _are_plausible(factors):
-            _warn_of_pixel_size(source, factors)
-            pixel_size = factors = None
+        factors, pixel_size = image_scale(
+            source,
+            self.info,
+            scale=scale,
+            diameter=diameter,
+            pixel_size=pixel_size,
+            estimate=lambda: estimate_diameter(source, intensity, self.preparation, self._objects_of),
+        )
         size = self.preparation.network_size(*source.shape, factors)
         if factors is None and scale != "config" and not self.cfg.INPUT.TEST_SCALE > 0:
-            _warn_of_strong_reduction(source.shape, size)
+            warn_of_strong_reduction(source.shape, size)
         whole = None if self._needs_tiles(size) else self.preparation.whole(source, intensity, size)
         return PreparedImage(source, image, size, intensity, pixel_size, whole)
 
@@ -297,14 +285,6 @@ class Predictor:
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-    def check_knows_diameter(self) -> None:
-        """Raise ValueError if the diameter of the training objects, which ``diameter`` is compared with, is unknown."""
-        if self.info.object_diameter is None:
-            raise ValueError(
-                "the model does not know the diameter of its training objects; give a scale, or export it where its "
-                "training dataset is"
-            )
 
     @property
     def most_pixels_at_once(self) -> float:
@@ -405,47 +385,6 @@ class Predictor:
 
     def _precision(self) -> contextlib.AbstractContextManager:
         return autocast(self.cfg, self.device, self.precision)
-
-    def _scale(
-        self, scale: Scale | str, diameter: float | None, pixel_size: tuple[float, float] | None
-    ) -> tuple[float, float] | None:
-        """Pixels of the network per pixel of the image, (height, width); None for the config's size."""
-        if scale == "config":
-            return None
-        if scale is not None:
-            return as_pair(scale, "scale")
-        if diameter is not None:
-            value = as_diameter(diameter)
-            self.check_knows_diameter()
-            factor = self.info.object_diameter / value
-            return factor, factor
-        if pixel_size is not None and self.info.network_pixel_size is not None:
-            return tuple(side / self.info.network_pixel_size for side in pixel_size)
-        return None
-
-
-def _are_plausible(factors: tuple[float, float]) -> bool:
-    return all(_is_between(factor, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR) for factor in factors)
-
-
-def _warn_of_pixel_size(source: Any, factors: tuple[float, float]) -> None:
-    logger.warning(
-        "%s: its pixel size of %g x %g micrometers would scale it by %g x %g and is ignored; give the right one "
-        "(--pixel-size) or a scale (--scale)",
-        getattr(source, "path", "an image"),
-        *source.pixel_size,
-        *factors,
-    )
-
-
-def _warn_of_strong_reduction(shape: tuple[int, int], size: tuple[int, int]) -> None:
-    if size[0] < _STRONG_REDUCTION * shape[0]:
-        logger.warning(
-            "An image of %d x %d is reduced to %d x %d as the model's config says; give a scale, pixel size or "
-            "diameter if its objects get too small",
-            *shape,
-            *size,
-        )
 
 
 def _is_whole(value: Any, least: float = -math.inf) -> bool:
