@@ -4,15 +4,15 @@ import difflib
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..config_files import UnknownConfigError, get_config_file
 from ..data.transforms import build_augmentation
+from ..utils.device import check_device, device_here
 from .amp import autocast_dtype
 from .dataset_checks import check_best_metric, check_datasets, is_annotated
 from .errors import ConfigError
@@ -36,11 +36,10 @@ def load_config(args: Namespace) -> CfgNode:
             raise ConfigError(f"--config-file: {error}") from error
     cfg = merged_config(args.config_file, args.opts or [])
     try:
-        device = torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ConfigError(f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} is unknown; set it to cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+        cfg.MODEL.DEVICE = device_here(cfg.MODEL.DEVICE)
+        check_device(cfg.MODEL.DEVICE)
+    except ValueError as error:
+        raise ConfigError(f"MODEL.DEVICE: {error}") from error
     check_config(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg
@@ -100,6 +99,20 @@ def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:
     """
     values = with_float_values(cfg, list(options))
     _merge(cfg, cfg.merge_from_list, values, "KEY VALUE pairs at the end of the command line")
+
+
+def refuse_pairs(options: Sequence[str], remedies: Mapping[str, str]) -> None:
+    """Check that KEY VALUE pairs leave alone what something else decides.
+
+    Args:
+        remedies: for each such key what to do in place of a pair.
+
+    Raises:
+        ConfigError: names the first pair that does not.
+    """
+    for key in options[::2]:
+        if key in remedies:
+            raise ConfigError(f"KEY VALUE pairs cannot set {key}: {remedies[key]}")
 
 
 def _merge(cfg: CfgNode, merge: Callable[[Any], None], source: Any, source_name: str) -> None:

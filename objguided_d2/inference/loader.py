@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..config_files import UnknownConfigError
 from ..engine.weights import WeightsError, load_weights
+from ..utils.device import device_here
 
 CONFIG_FILE = "config.yaml"
 # The best model by TEST.BEST_METRIC goes first; a run without evaluations has the last one alone.
@@ -72,7 +72,7 @@ def load_model(
     if not weights:
         raise LoadError(f"config {run_folder_or_config} has no MODEL.WEIGHTS: give a weights file, or a run folder")
     cfg.MODEL.WEIGHTS = weights
-    cfg.MODEL.DEVICE = device or _available(cfg.MODEL.DEVICE)
+    cfg.MODEL.DEVICE = device or device_here(cfg.MODEL.DEVICE)
     cfg.freeze()
     model = build_model(cfg).eval()
     try:
@@ -117,7 +117,3 @@ def _read_config(config: Path, options: Sequence[object]) -> CfgNode:
     except CONFIG_ERRORS as error:
         raise LoadError(f"config {config} cannot be used: {config_error_reason(error)}") from error
     return cfg
-
-
-def _available(device: str) -> str:
-    return "cpu" if torch.device(device).type == "cuda" and not torch.cuda.is_available() else device

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..config_files import UnknownConfigError
 from ..engine.class_names import read_class_names
+from ..utils.device import check_device
 from .bundle import BundleError, load_bundle, model_card, read_parts, write_bundle
 from .image_source import open_image
 from .loader import CONFIG_FILE, LoadError, load_model, run_folder
@@ -45,7 +46,10 @@ def load_pretrained(
         BundleError, LoadError: if there is no such model or device, or the model is damaged; in one line.
     """
     device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    _check_device(device)
+    try:
+        check_device(device)
+    except ValueError as error:
+        raise LoadError(str(error)) from error
     if weights is not None and _is_bundle(model):
         raise BundleError(
             f"{model} is a model in one file, with its own weights; give its config or run folder, or no --weights"
@@ -67,25 +71,6 @@ def load_pretrained(
     folder = run_folder(model)
     names = read_class_names(folder) if folder else ()
     return Pretrained(loaded.cfg, loaded.model, info.with_class_names(names))
-
-
-def _check_device(device: str) -> None:
-    """Raise LoadError for a device that is unknown or not there."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    choices = " or ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
-    try:
-        chosen = torch.device(device)
-        if chosen.type == "meta":
-            raise RuntimeError("it holds no values")
-        if chosen.type != "cuda":
-            torch.empty(0, device=chosen)
-    # PyTorch was built without most of the devices that it knows, and says so in each of these ways.
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise LoadError(f"device {device!r} is unknown or not there; give {choices}") from error
-    if chosen.type == "cuda" and not count:
-        raise LoadError(f"device {device!r}: there is no CUDA GPU here; give cpu")
-    if chosen.type == "cuda" and (chosen.index or 0) >= count:
-        raise LoadError(f"device {device!r} is not among the CUDA GPUs here; give {choices}")
 
 
 def shipped_models() -> list[str]:

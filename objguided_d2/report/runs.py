@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from pycocotools.coco import COCO
@@ -27,6 +26,7 @@ from ..engine.metrics_file import read_metrics
 from ..evaluation.compared_image import ComparedImage, compare_image
 from ..evaluation.ground_truth import images_digest
 from ..inference.loader import CONFIG_FILE, WEIGHTS_FILES, weights_in
+from ..utils.device import device_here
 from ..utils.rle import encode_mask
 
 logger = logging.getLogger(__name__)
@@ -139,8 +139,7 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
 def config_of(path: Path) -> CfgNode:
     """The config that an OUTPUT_DIR was made with, on the device that is here."""
     cfg = get_cfg(path / CONFIG_FILE)
-    if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = device_here(cfg.MODEL.DEVICE)
     return cfg
 
 

@@ -34,6 +34,7 @@ def test_device_falls_back_to_the_cpu(toy_options, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert load(*toy_options).MODEL.DEVICE == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert load(*toy_options).MODEL.DEVICE == "cuda"
 
 
@@ -67,7 +68,7 @@ def test_bad_config_file(tmp_path, content, message):
         (["SOLVER.AMP.ENABLED", "True", "MODEL.DEVICE", "cpu"], "SOLVER.AMP.PRECISION = float16 needs CUDA"),
         (["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "half"], "SOLVER.AMP.PRECISION = 'half'"),
         (["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD 0: set it to .* 1 or more"),
-        (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE 'gpu' is unknown; set it to cpu, cuda"),
+        (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE: device 'gpu' is unknown or not there; give cpu"),
     ],
 )
 def test_bad_option(toy_options, options, message):
