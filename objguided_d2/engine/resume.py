@@ -10,6 +10,7 @@ from torch import nn
 
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from .errors import ConfigError
+from .weights import misfits
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +59,12 @@ def settings_to_resume_with(path: str, checkpoint: dict[str, Any], cfg: CfgNode,
     former = _flat(yaml.safe_load(stored)) if stored else {}
     present = _flat(yaml.safe_load(cfg.dump()))
     differing = [key for key in present if key in former and former[key] != present[key] and key not in NOT_COMPARED]
-    if misfit := _misfit(checkpoint["model"], model):
+    if other := misfits(checkpoint["model"], model, training=True):
         keys = [key for key in differing if key.startswith("MODEL.") and key not in IGNORED]
         raise ConfigError(
             _refusal(path, keys, cfg, former)
             if keys
-            else f"--resume: {path} is of another model: {len(misfit)} parameters differ, as {misfit[0]}; give the "
+            else f"--resume: {path} is of another model: {len(other)} parameters differ, as {other[0]}; give the "
             "config that it was trained with, or train into another OUTPUT_DIR"
         )
     if "SOLVER.OPTIMIZER" in differing:
@@ -107,13 +108,6 @@ def check_same_settings(folder: Path, cfg: CfgNode) -> None:
             f"{folder} holds a run of other settings: {changes}; set that back, give another --output, or delete the "
             "folder to train it anew"
         )
-
-
-def _misfit(weights: dict[str, Any], model: nn.Module) -> list[str]:
-    """Names of parameters and buffers that only one of the two has, or in another shape."""
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    return sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
 
 
 def _refusal(path: str, keys: list[str], cfg: CfgNode, former: dict[str, Any]) -> str:

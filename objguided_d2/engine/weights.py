@@ -3,13 +3,14 @@
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from .errors import WeightsError
+from .errors import ConfigError, WeightsError
 
 __all__ = ["WeightsError", "load_weights", "read_checkpoint", "read_pth"]
 
@@ -175,6 +176,43 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
         raise WeightsError(
             f"weights {path}: {len(lacking)} of {total} parameters do not fit the model, as {lacking[0]} {what}; give "
             "the config that they were trained with"
+        )
+
+
+def misfits(
+    weights: Mapping[str, Tensor], model: nn.Module, *, class_layer: str | None = None, training: bool = False
+) -> list[str]:
+    """Names of parameters and buffers that only one of the two has, or in another shape.
+
+    Args:
+        class_layer: prefix of the names of the layer that has a row for each class, whose number may differ.
+        training: compare what only the training runs, too.
+    """
+
+    def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+        return {
+            name: value.shape[1 if class_layer and name.startswith(class_layer) else 0 :]
+            for name, value in state.items()
+            if training or not name.startswith(TRAINING_ONLY)
+        }
+
+    given, expected = shapes(weights), shapes(model.state_dict())
+    return sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
+
+
+def check_same_layers(weights: Mapping[str, Tensor], model: nn.Module, *, class_layer: str | None = None) -> None:
+    """Check that a model built with KEY VALUE pairs over a config has the layers of the weights.
+
+    Args:
+        class_layer: see :func:`misfits`.
+
+    Raises:
+        ConfigError: if not, with the name of a weight.
+    """
+    if other := misfits(weights, model, class_layer=class_layer):
+        raise ConfigError(
+            f"KEY VALUE pairs: with them, {other[0]} and {len(other) - 1} more weights are not those of the model; "
+            "leave out pairs of MODEL that change its layers"
         )
 
 

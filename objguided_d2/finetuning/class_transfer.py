@@ -12,6 +12,7 @@ from torch import nn
 
 from ..data.converters.label_files import DEFAULT_CLASS
 from ..data.seeding import seeded
+from ..engine.weights import check_same_layers
 from ..modeling import CenterKeypointProposals
 from .errors import FinetuneError
 
@@ -61,8 +62,8 @@ def build_start_model(
         seed: of new weights.
 
     Raises:
-        FinetuneError: for other classes than those of a model without a center heatmap, and for a ``cfg`` of other
-            layers than those of ``pretrained``.
+        FinetuneError: for other classes than those of a model without a center heatmap.
+        ConfigError: for a ``cfg`` of other layers than those of ``pretrained``.
     """
     with seeded(seed):
         model = build_model(cfg)
@@ -75,25 +76,13 @@ def build_start_model(
             f"{cfg.MODEL.META_ARCHITECTURE} without center keypoints learns no other classes; give labels of its own"
         )
     state, weights = model.state_dict(), pretrained.state_dict()
-    # Classes may differ in number.
-    first = {name: int(name.startswith(_CLASS_LAYER)) for name in state}
-    other = [
-        name
-        for name, value in state.items()
-        if name not in weights or weights[name].shape[first[name] :] != value.shape[first[name] :]
-    ]
-    if other:
-        raise FinetuneError(
-            f"KEY VALUE pairs: with them, {other[0]} and {len(other) - 1} more weights are not those of the model; "
-            "leave out pairs of MODEL that change its layers"
-        )
+    check_same_layers(weights, model, class_layer=_CLASS_LAYER)
     for name, value in state.items():
-        # The refinement of the training has no weights in a bundle and is not built here.
         if not identity and name.startswith(_CLASS_LAYER):
             for row, index in enumerate(transfer.source):
                 if index is not None:
                     value[row] = weights[name][index]
-        else:
+        elif name in weights:  # What only the training runs may be new.
             state[name] = weights[name]
     with torch.no_grad():
         model.load_state_dict(state)

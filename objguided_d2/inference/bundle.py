@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
+from ..engine.weights import TRAINING_ONLY, misfits
 from ..utils.atomic_write import atomic_write
 from .model_info import ModelInfo
 
@@ -42,8 +43,6 @@ _CONFIG, _WEIGHTS, _INFO, _CARD, _MANIFEST = (
 )
 # Far more than any model needs; what unpacks to more is refused before it is unpacked.
 _LIMITS = {_CONFIG: 2**20, _WEIGHTS: 2**31, _INFO: 2**20, _CARD: 2**20, _MANIFEST: 2**20}
-# Parts that only the training runs.
-_TRAINING_ONLY = ("roi_heads.mask_head.refinement.",)
 
 
 class BundleError(ValueError):
@@ -174,7 +173,7 @@ def shareable_config(cfg: CfgNode) -> CfgNode:
 
 
 def _stored_weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: _stored(value) for name, value in model.state_dict().items() if not name.startswith(_TRAINING_ONLY)}
+    return {name: _stored(value) for name, value in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
 
 
 def _stored(value: Tensor) -> Tensor:
@@ -216,10 +215,7 @@ def _read_info(path: str | os.PathLike, data: bytes) -> ModelInfo:
 
 
 def _load_weights(path: str | os.PathLike, model: nn.Module, weights: dict[str, Tensor]) -> None:
-    expected = {name: value for name, value in model.state_dict().items() if not name.startswith(_TRAINING_ONLY)}
-    wrong = [name for name, value in expected.items() if name not in weights or weights[name].shape != value.shape]
-    wrong += [name for name in weights if name not in expected]
-    if wrong:
+    if wrong := misfits(weights, model):
         raise BundleError(
             f"bundle {path}: {_WEIGHTS} does not fit the model of {_CONFIG} in {len(wrong)} tensors, as {wrong[0]}; "
             "export it again with this version of objguided_d2"

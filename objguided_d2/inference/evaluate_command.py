@@ -14,12 +14,11 @@ Numbers and predictions go to OUTPUT/inference/DATASET.
 """
 
 
-# Keys that an argument decides.
-_ARGUMENTS = {
-    "MODEL.WEIGHTS": "--model",
-    "MODEL.DEVICE": "--device",
-    "DATASETS.TEST": "--dataset",
-    "OUTPUT_DIR": "--output",
+_NOT_FOR_PAIRS = {
+    "MODEL.WEIGHTS": "give --model",
+    "MODEL.DEVICE": "give --device",
+    "DATASETS.TEST": "give --dataset",
+    "OUTPUT_DIR": "give --output",
 }
 
 
@@ -65,15 +64,13 @@ def evaluate(
     from detectron2.modeling import build_model
 
     from ..engine.dataset_checks import check_class_order
-    from ..engine.errors import ConfigError
-    from ..engine.setup import check_config, merge_options
+    from ..engine.setup import check_config, merge_options, refuse_pairs
     from ..engine.trainer import Trainer
+    from ..engine.weights import check_same_layers
     from ..evaluation import format_results
     from .pretrained import load_pretrained
 
-    for key in options[::2]:
-        if key in _ARGUMENTS:
-            raise ConfigError(f"{key} follows from {_ARGUMENTS[key]}; leave it out")
+    refuse_pairs(options, _NOT_FOR_PAIRS)
     loaded = load_pretrained(model, device=device)
     cfg = loaded.cfg.clone()
     cfg.defrost()
@@ -88,13 +85,10 @@ def evaluate(
     network = loaded.model
     if options:  # Some are read where the model is built.
         network = build_model(cfg).eval()
-        try:
-            network.load_state_dict(loaded.model.state_dict())
-        except RuntimeError as error:
-            raise ConfigError(
-                f"the weights of {model} do not fit the layers that these pairs make: {' '.join(options)}; leave out "
-                "what changes layers"
-            ) from error
+        weights = loaded.model.state_dict()
+        check_same_layers(weights, network)
+        # They may differ in what only the training runs.
+        network.load_state_dict(weights, strict=False)
     results = Trainer.test(cfg, network)
     print(format_results(results))
     return results

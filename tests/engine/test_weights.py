@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from objguided_d2.engine.weights import SafeCheckpointer, WeightsError, load_weights, read_checkpoint
+from objguided_d2.engine.weights import SafeCheckpointer, WeightsError, load_weights, misfits, read_checkpoint
 
 
 class RunsCode:
@@ -141,6 +141,19 @@ def test_weights_that_lack_a_part_are_refused_unless_only_training_runs_it(tmp_p
     torch.save({name: value for name, value in weights.items() if "last" not in name}, tmp_path / "b.pth")
     with pytest.raises(WeightsError, match="b.pth: 2 of 4 parameters do not fit the model, as last.weight is missing"):
         load_weights(Heads(), tmp_path / "b.pth")
+
+
+def test_misfits_are_other_names_and_shapes_but_rows_of_classes_and_what_only_training_runs():
+    model = nn.ModuleDict({"body": nn.Linear(4, 3), "classes": nn.Linear(3, 2)})
+    training = {"roi_heads.mask_head.refinement.weight": torch.zeros(1)}
+    weights = {**nn.ModuleDict({"body": nn.Linear(4, 3), "classes": nn.Linear(3, 5)}).state_dict(), **training}
+    assert misfits(weights, model) == ["classes.bias", "classes.weight"]
+    assert misfits(weights, model, class_layer="classes.") == []
+    assert misfits(weights, model, class_layer="classes.", training=True) == list(training)
+    assert misfits({}, nn.Linear(4, 1)) == ["bias", "weight"]
+    # An input that the layer of the classes has more of is no class.
+    wider = nn.ModuleDict({"body": nn.Linear(4, 3), "classes": nn.Linear(4, 2)})
+    assert misfits(wider.state_dict(), model, class_layer="classes.") == ["classes.weight"]
 
 
 def test_a_failed_load_leaves_the_checkpointer_usable(whole, tmp_path):

@@ -36,9 +36,9 @@ def test_what_does_not_fit_is_one_line(toy_data, tmp_path, capsys):
         (["--model", str(model), "--dataset", "toy_vall"], "'toy_vall' is not registered; did you mean toy_val"),
         (["--model", str(tmp_path / "none.zip"), "--dataset", "toy_val"], "none.zip does not exist"),
         ([*toy, "TEST.ORIENTATION", "2"], "key: TEST.ORIENTATION"),
-        ([*toy, "MODEL.WEIGHTS", "x.pth"], "MODEL.WEIGHTS follows from --model"),
-        ([*toy, "DATASETS.TEST", "()"], "DATASETS.TEST follows from --dataset"),
-        ([*toy, "MODEL.CENTER_HEAD.CONV_DIM", "4"], "CONV_DIM 4; leave out"),
+        ([*toy, "MODEL.WEIGHTS", "x.pth"], "cannot set MODEL.WEIGHTS: give --model"),
+        ([*toy, "DATASETS.TEST", "()"], "cannot set DATASETS.TEST: give --dataset"),
+        ([*toy, "MODEL.CENTER_HEAD.CONV_DIM", "4"], "more weights are not those of the model; leave out"),
     ):
         assert main(["evaluate", *arguments]) == 1
         error = capsys.readouterr().err
