@@ -12,7 +12,7 @@ from ..utils.atomic_write import write_json, write_text
 from .errors import ConfigError
 from .metrics_file import read_metrics
 from .resume import check_same_settings
-from .setup import merged_config
+from .setup import merged_config, refuse_pairs
 from .strategies import Strategy
 from .suite import run_training
 
@@ -40,13 +40,18 @@ def run_ablation(
     Returns:
         The table, in Markdown.
     Raises:
-        ConfigError: before anything is trained: for a config or pairs that do not give METRICS, and for a folder that
-            holds a run of other settings.
+        ConfigError: before anything is trained: for a config or pairs that do not give METRICS, pairs that the other
+            arguments decide, and a folder that holds a run of other settings.
         AblationError: if there is nothing to run, or a run has ended without METRICS.
         subprocess.CalledProcessError: if a run fails; those that have ended are kept.
     """
     if not strategies or not seeds:
         raise AblationError("there is nothing to compare; give one strategy and one seed at least")
+    refuse_pairs(
+        options,
+        {"OUTPUT_DIR": "give --output", "SEED": "give --seeds"}
+        | {key: "give --strategies" for strategy in strategies for key in strategy.options[::2]},
+    )
     results: dict[Strategy, list[dict]] = {strategy: [] for strategy in strategies}
     runs = []
     for seed in seeds:

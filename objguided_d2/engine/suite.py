@@ -15,7 +15,7 @@ from ..config_files import get_config_file
 from .errors import Interruption
 from .resume import check_same_settings
 from .schedule import shortened_warmup
-from .setup import merged_config
+from .setup import merged_config, refuse_pairs
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,20 @@ def train_suite(
     Returns:
         The run folders. One with final weights is taken as it is, one that was interrupted goes on.
     Raises:
-        ValueError: unless one budget is given, for pairs that it or the folder decides, and for a config that cannot be
-            read.
-        ConfigError: if a folder holds a run of other settings, before anything is trained.
+        ValueError: unless one budget is given.
+        ConfigError: before anything is trained: for pairs that other arguments decide, a config that cannot be read,
+            and a folder that holds a run of other settings.
         subprocess.CalledProcessError: if a run fails.
     """
     if (minutes is None) == (images is None):
         raise ValueError("give either minutes or images as the budget")
     if (minutes or images or 0) <= 0:
         raise ValueError(f"a budget of {minutes if images is None else images} trains nothing; give more than 0")
-    if "OUTPUT_DIR" in options[::2]:
-        raise ValueError("OUTPUT_DIR follows from --output; leave it out")
+    refuse_pairs(options, {"OUTPUT_DIR": "give --output"})
     runs = []
     for config in suite.configs:
         budget = _budget(config, options, minutes, images)
-        if decided := sorted(set(options[::2]) & set(budget[::2])):
-            raise ValueError(f"{decided[0]} follows from --minutes or --images; leave it out")
+        refuse_pairs(options, dict.fromkeys(budget[::2], "give --minutes or --images"))
         folder, pairs = output / config.stem, [*options, *budget]
         check_same_settings(folder, merged_config(config, pairs))
         runs.append((config, folder, pairs))

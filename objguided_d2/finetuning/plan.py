@@ -8,6 +8,8 @@ import math
 import os
 from pathlib import Path
 
+from ..engine.setup import refuse_pairs
+from ..inference.image_scale import LARGEST_FACTOR
 from ..utils.atomic_write import write_json
 from .class_transfer import ClassTransfer
 from .dataset import Split
@@ -16,9 +18,6 @@ from .object_size import NetworkScale
 from .recipe import Budget
 
 HELD_OUT_FRACTION = 0.2
-# Between pixels of the network and of an image.
-_LARGEST_SCALE = 16
-# What pairs may not set, and what to do in their place.
 _NOT_FOR_PAIRS = {
     "DATASETS.TEST": "give --held-out",
     "DATASETS.TRAIN": "give --images and --labels",
@@ -56,6 +55,7 @@ class Settings:
 
     Raises:
         FinetuneError: for values that make no sense.
+        ConfigError: for pairs that other arguments decide.
     """
 
     steps: int | None = None
@@ -75,15 +75,13 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise FinetuneError(f"{name} must be a number above 0, not {value:g}")
-        if self.scale is not None and not 1 / _LARGEST_SCALE <= self.scale <= _LARGEST_SCALE:
-            raise FinetuneError(f"scale must be 1/{_LARGEST_SCALE} to {_LARGEST_SCALE}, not {self.scale:g}")
+        if self.scale is not None and not 1 / LARGEST_FACTOR <= self.scale <= LARGEST_FACTOR:
+            raise FinetuneError(f"scale must be 1/{LARGEST_FACTOR} to {LARGEST_FACTOR}, not {self.scale:g}")
         if not 0 <= self.held_out_fraction < 1:
             raise FinetuneError(f"held_out_fraction must be in [0, 1), not {self.held_out_fraction:g}")
         if self.seed < 0:
             raise FinetuneError(f"seed must be 0 or more, not {self.seed}")
-        for key in self.options[::2]:
-            if key in _NOT_FOR_PAIRS:
-                raise FinetuneError(f"KEY VALUE pairs cannot set {key}: {_NOT_FOR_PAIRS[key]}")
+        refuse_pairs(self.options, _NOT_FOR_PAIRS)
 
 
 @dataclasses.dataclass(frozen=True)
