@@ -18,7 +18,8 @@ from detectron2.utils.logger import setup_logger
 from ..data.builtin import register_prepared
 from ..utils.atomic_write import write_text
 from .checkpoint import AtomicCheckpointer, is_full_disk, no_space_message
-from .class_names import write_class_names
+from .class_names import read_class_names, write_class_names
+from .dataset_checks import check_class_order
 from .errors import ConfigError, Interruption, NoSpaceError
 from .trainer import Trainer
 from .weights import load_weights
@@ -63,6 +64,12 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict:
     weights = newest or cfg.MODEL.WEIGHTS
     if not weights:
         raise ConfigError(f"--eval-only --resume: no checkpoint in {cfg.OUTPUT_DIR}; give MODEL.WEIGHTS <file>")
+    try:
+        names = read_class_names(Path(weights).parent)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for dataset in cfg.DATASETS.TEST if names else ():
+        check_class_order(dataset, names, f"the training of {weights}")
     load_weights(model, weights)
     folder = Path(cfg.OUTPUT_DIR)
     # A training's own says what its weights were trained with; resuming and predicting go by it.

@@ -8,10 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+)
 
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..config_files import UnknownConfigError, get_config_file
 from ..data.transforms import build_augmentation
+from ..evaluation import EVALUATORS
 from ..utils.device import check_device, device_here
 from .amp import autocast_dtype
 from .dataset_checks import check_best_metric, check_datasets, is_annotated
@@ -66,11 +74,14 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     """Check what would otherwise fail late or without naming its cause.
 
     Raises:
-        ConfigError: for datasets that are not registered, not on disk, empty or of other classes than the model's, a
-            TEST.BEST_METRIC that no evaluation gives, weights that are not there, sizes, periods and augmentations that
-            make no sense, and precisions the device does not have.
+        ConfigError: for parts of the model and evaluators that there are not, datasets that are not registered, not on
+            disk, empty or of other classes than the model's, a TEST.BEST_METRIC that no evaluation gives, weights that
+            are not there, sizes, periods and augmentations that make no sense, and precisions the device does not have.
     """
+    _check_names(cfg)
     check_datasets(cfg, eval_only=eval_only)
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        raise ConfigError(f"DATALOADER.NUM_WORKERS {cfg.DATALOADER.NUM_WORKERS}: set it to 0 or more")
     if not eval_only:
         check_best_metric(cfg, [name for name in cfg.DATASETS.TEST if is_annotated(name)])
         if cfg.SOLVER.CHECKPOINT_PERIOD < 1:
@@ -89,6 +100,27 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
         autocast_dtype(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_names(cfg: CfgNode) -> None:
+    """
+    Raises:
+        ConfigError: for a part of the model or an evaluator that there is not, with names that are alike.
+    """
+    parts = (
+        ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY),
+        ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY),
+        ("MODEL.PROPOSAL_GENERATOR.NAME", cfg.MODEL.PROPOSAL_GENERATOR.NAME, PROPOSAL_GENERATOR_REGISTRY),
+        ("MODEL.ROI_HEADS.NAME", cfg.MODEL.ROI_HEADS.NAME, ROI_HEADS_REGISTRY),
+        ("MODEL.ROI_MASK_HEAD.NAME", cfg.MODEL.ROI_MASK_HEAD.NAME, ROI_MASK_HEAD_REGISTRY),
+    )
+    # Detectron2 builds nothing for this name.
+    named = [(key, name, [*dict(registry), "PrecomputedProposals"]) for key, name, registry in parts]
+    named += [("TEST.EVALUATORS", name, list(EVALUATORS)) for name in cfg.TEST.EVALUATORS]
+    for key, name, known in named:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3) or sorted(known)
+            raise ConfigError(f"{key}: there is no {name!r}; did you mean {' or '.join(close)}?")
 
 
 def merge_options(cfg: CfgNode, options: Sequence[str]) -> None:

@@ -133,6 +133,22 @@ def test_evaluation_of_the_last_checkpoint_needs_one(tmp_path):
         run(toy_cfg(tmp_path), arguments(eval_only=True, resume=True))
 
 
+def test_evaluation_refuses_a_dataset_that_numbers_the_classes_otherwise_than_the_training(folder):
+    run(toy_cfg(folder, *SHORT), arguments(resume=True))
+    names = folder / "class_names.json"
+    known = json.loads(names.read_text())
+    cfg = toy_cfg(folder, "MODEL.WEIGHTS", str(folder / "model_final.pth"))
+    try:
+        names.write_text(json.dumps(["debris", *known]))
+        with pytest.raises(ConfigError, match="model_final.pth has debris, .* ids in the same order"):
+            run(cfg, arguments(eval_only=True))
+        names.write_text("[")
+        with pytest.raises(ConfigError, match="class_names.json is no JSON"):
+            run(cfg, arguments(eval_only=True))
+    finally:
+        names.write_text(json.dumps(known))
+
+
 def test_evaluation_in_the_folder_of_a_training_leaves_its_config(folder, tmp_path_factory):
     run(toy_cfg(folder, *SHORT), arguments(resume=True))
     written = (folder / "config.yaml").read_text()

@@ -68,6 +68,10 @@ def test_bad_config_file(tmp_path, content, message):
         (["SOLVER.AMP.ENABLED", "True", "MODEL.DEVICE", "cpu"], "SOLVER.AMP.PRECISION = float16 needs CUDA"),
         (["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "half"], "SOLVER.AMP.PRECISION = 'half'"),
         (["SOLVER.CHECKPOINT_PERIOD", "0"], "SOLVER.CHECKPOINT_PERIOD 0: set it to .* 1 or more"),
+        (["MODEL.META_ARCHITECTURE", "GeneralizedRCN"], "no 'GeneralizedRCN'; did you mean GeneralizedRCNN"),
+        (["MODEL.ROI_MASK_HEAD.NAME", "ObjectGuided"], "MODEL.ROI_MASK_HEAD.NAME: there is no 'ObjectGuided'; did you"),
+        (["TEST.EVALUATORS", "['coko']"], "TEST.EVALUATORS: there is no 'coko'; did you mean coco"),
+        (["DATALOADER.NUM_WORKERS", "-1"], "DATALOADER.NUM_WORKERS -1: set it to 0 or more"),
         (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE: device 'gpu' is unknown or not there; give cpu"),
     ],
 )
