@@ -110,11 +110,13 @@ class Prediction:
         Returns:
             their paths.
         Raises:
-            ValueError: for a format that there is not.
+            ValueError: for a format that there is not, and a path that names no file.
         """
         from .writers import WRITERS
 
         check_formats(formats)
+        if not Path(stem).name:
+            raise ValueError(f"stem: {str(stem)!r} names no file; give a path without its ending, as 'out/a'")
         objects = self._with_pixel_size(pixel_size)
         paths = []
         with kept_open(self.image) as image:

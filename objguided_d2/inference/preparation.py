@@ -35,6 +35,10 @@ def as_pixels(image: Any, channel_axis: int | None = None) -> np.ndarray:
     """
     if isinstance(image, Image.Image) and "P" in image.mode:
         raise ValueError("a Pillow image with a palette holds numbers of colors; give image.convert('RGB')")
+    if np.ma.isMaskedArray(image):
+        raise ValueError(
+            "what is masked in a masked array would count as it is; give image.filled(0), or another value"
+        )
     try:
         pixels = np.asarray(image)
     except (RuntimeError, TypeError, ValueError) as error:

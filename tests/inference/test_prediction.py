@@ -64,6 +64,8 @@ def test_save_writes_the_formats_it_is_asked_for(prediction, tmp_path):
         prediction.save(tmp_path / "cells", ("jpeg",))
     with pytest.raises(ValueError, match="^formats: 'labels' is a text; give a list"):
         prediction.save(tmp_path / "cells", "labels")
+    with pytest.raises(ValueError, match="^stem: '' names no file"):
+        prediction.save("")
 
 
 def test_an_open_source_gives_the_objects_and_pixel_size_of_its_file(busy_run, tmp_path):

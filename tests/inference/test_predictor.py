@@ -79,6 +79,7 @@ def test_what_is_no_image_is_told(predictor):
         (Image.fromarray(image).quantize(4), {}, "palette.*convert"),
         (image, {"channel_axis": 5}, "channel_axis=5"),
         (np.full((32, 32), np.nan), {}, "finite"),
+        (np.ma.masked_greater(image, 100), {}, "masked array .*filled"),
         (image, {"scale": -1.0}, "^scale: -1.0 must be a number above 0"),
         (image, {"pixel_size": "x"}, "^pixel_size: .* above 0"),
         (image, {"pixel_size": "25"}, "^pixel_size: '25' must be a number above 0"),

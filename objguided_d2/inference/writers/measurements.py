@@ -57,7 +57,8 @@ def measure(
     return pandas.DataFrame(
         {
             "label": np.arange(1, len(objects) + 1),
-            "class": [objects.class_names[number] for number in objects.classes],
+            # Without objects, pandas would take it for numbers.
+            "class": pandas.Series([objects.class_names[number] for number in objects.classes], dtype=str),
             "score": np.round(np.asarray(objects.scores, np.float64), 6),
             **{"x0_px": x0, "y0_px": y0, "x1_px": x1, "y1_px": y1},
             **columns,

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from objguided_d2.inference.objects import SegmentedObjects
 from objguided_d2.inference.writers import WRITERS, draw_overlay, paint_labels, to_geojson, to_rois
 from objguided_d2.inference.writers.coco import encode_masks
+from objguided_d2.inference.writers.measurements import measure
 from tests.inference.shapes import NAMES, SHAPE, all_objects, fill, full_masks, segmented
 
 IMAGE = (np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) * 7 % 251).astype(np.uint8)
@@ -222,6 +223,10 @@ def test_an_image_without_objects_gives_an_empty_file_that_opens(tmp_path, name)
         assert json.loads(path.read_text()) == {"type": "FeatureCollection", "features": []}
     elif name == "overlay":
         assert np.array_equal(cv2.imread(str(path)), np.repeat(IMAGE[..., None], 3, axis=2))
+
+
+def test_the_classes_of_no_objects_are_text_as_those_of_objects():
+    assert measure(segmented([]))["class"].dtype == measure(all_objects())["class"].dtype
 
 
 def test_a_failed_write_leaves_the_file_that_was_there(tmp_path):
