@@ -7,7 +7,12 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.structures import Instances
 from pycocotools.coco import COCO
 
+from ..utils.allocator import release_freed_memory
 from ..utils.rle import EncodedMasks, encode_masks
+
+# Images after which freed memory goes back to the system. What is kept of an image lies among the blocks that the
+# network's feature maps have left; those of the next ones, which no longer fit between, would make the process grow.
+_RELEASE_EVERY = 8
 
 
 class InstanceEvaluators(DatasetEvaluators):
@@ -38,8 +43,11 @@ class InstanceEvaluators(DatasetEvaluators):
         Raises:
             ValueError: if an image is not of the dataset or comes twice, or its predictions cannot be compared.
         """
+        before = len(self._seen)
         encoded = [self._encode(image["image_id"], output["instances"]) for image, output in zip(inputs, outputs)]
         super().process(inputs, [{**output, "instances": one} for output, one in zip(outputs, encoded)])
+        if len(self._seen) // _RELEASE_EVERY > before // _RELEASE_EVERY:
+            release_freed_memory()
 
     def _encode(self, image_id: int | str, instances: Instances) -> Instances:
         if image_id not in self._images:

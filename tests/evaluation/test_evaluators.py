@@ -11,7 +11,7 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.utils import logger as detectron2_logger
 
 from objguided_d2.config import get_cfg
-from objguided_d2.evaluation import build_evaluator
+from objguided_d2.evaluation import build_evaluator, instance_evaluators
 from objguided_d2.evaluation.coco import LIBRARIES
 from objguided_d2.utils.rle import encode_masks
 from tests.evaluation.rectangles import rectangle_instances, rectangle_mask, rectangle_record
@@ -144,6 +144,7 @@ def test_no_predictions_give_zero_and_the_reason(register, tmp_path, caplog, cla
     assert {t: m.keys() for t, m in results.items()} == {t: m.keys() for t, m in with_predictions.items()}
     np.testing.assert_equal(results["segm"], with_predictions["segm"])
     assert json.loads((tmp_path / "coco_instances_results.json").read_text())
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".pth"] == []
     assert sum("no predictions for any image" in record.getMessage() for record in caplog.records) == 2
 
 
@@ -249,6 +250,18 @@ def test_masks_are_encoded_once_and_predictions_stay_as_they_were(register, tmp_
     np.testing.assert_equal(evaluate(name, {1: encoded}, tmp_path), evaluate(name, {1: plain}, tmp_path))
     assert masks.calls == 1
     assert encoded.pred_masks is masks and plain.has("pred_masks")
+
+
+def test_freed_memory_goes_back_every_eight_images(register, tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr(instance_evaluators, "release_freed_memory", lambda: released.append(len(evaluator._seen)))
+    records = [rectangle_record(image_id, []) for image_id in range(1, 27)]
+    evaluator = build_evaluator(config(), register(records), str(tmp_path))
+    evaluator.reset()
+    # Batches may skip a multiple of eight.
+    for batch in (records[:3], records[3:9], records[9:25], records[25:]):
+        evaluator.process(batch, [{"instances": perfect(record)} for record in batch])
+    assert released == [9, 25]
 
 
 def test_bad_predictions_name_the_image(register, tmp_path):
