@@ -1,5 +1,6 @@
 """The console command: help at once, and one line for what cannot work."""
 
+import os
 import subprocess
 import sys
 
@@ -43,6 +44,20 @@ def error_line(argv: list[str], capsys, expected_status: int = 1) -> str:
     assert status(argv) == expected_status
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     return line
+
+
+def test_the_warning_of_detectron2_is_left_out_in_processes_that_a_command_starts(monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:mine")
+    for _ in range(2):
+        cli._silence_detectron2()
+    warn = "; ".join(
+        f"warnings.warn('{text}', FutureWarning)" for text in ("`torch.jit.script` is deprecated.", "mine", "b")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import warnings; {warn}"], capture_output=True, text=True, check=True
+    )
+    assert [line.partition("Warning: ")[2] for line in done.stderr.splitlines() if "Warning: " in line] == ["b"]
+    assert os.environ["PYTHONWARNINGS"].count("ignore:") == 2
 
 
 def test_help_is_one_screen_that_names_every_command(capsys):

@@ -5,12 +5,15 @@ Detectron2 and NumPy after it has parsed them, so that help comes at once. Its e
 could not do its work, be it for a config, dataset or file that is unknown, missing or broken, a check with errors or a
 target that is missed; and 2, argparse's, for arguments that make no command. Either is told in one line with
 ``error:``. ``prepare`` and ``predict`` also end with 2 when they have finished but had to leave something out. One that
-Ctrl-C or SIGTERM stops ends with 130 or 143; a training has saved its state then.
+Ctrl-C or SIGTERM stops ends with 130 or 143; it has removed what was half written then, and a training has saved its
+state.
 """
 
 import argparse
 import difflib
+import errno
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from .. import __version__
 from ..engine.errors import EngineError, Interruption
 from ..utils.allocator import keep_freed_memory
 from ..utils.exit_at_once import exit_at_once
+from ..utils.signals import end_at_once_on_signals, end_on_signals
 
 # name -> module with its ``main``, what it does.
 COMMANDS = {
@@ -58,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown command {args.command}; " + (f"did you mean {close[0]}?" if close else "see --help"))
     module, _ = COMMANDS[args.command]
     keep_freed_memory()
-    # Detectron2's own, at every import of it with a recent PyTorch.
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    _silence_detectron2()
     try:
         return importlib.import_module(module).main(args.arguments, f"objguided {args.command}")
     except KeyboardInterrupt:
@@ -69,6 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "objguided_d2":
             raise
@@ -76,15 +84,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _silence_detectron2() -> None:
+    """Leave out a warning of Detectron2's own, at every import of it with a recent PyTorch, here and in processes that
+    this one starts."""
+    message = "`torch.jit.script` is deprecated"
+    warnings.filterwarnings("ignore", message, FutureWarning)
+    given, own = os.environ.get("PYTHONWARNINGS", ""), f"ignore:{message}:FutureWarning"
+    if own not in given:
+        os.environ["PYTHONWARNINGS"] = f"{given},{own}".lstrip(",")
+
+
 def console(argv: Sequence[str] | None = None) -> NoReturn:
     """The program: :func:`main`, whose process ends at once if a signal stopped the command."""
+    end_on_signals()
+    import logging  # Takes a while: from here on a signal is handled.
+
+    # On a full disk each line of a log would be a traceback, and the end of its file two lines.
+    logging.raiseExceptions = False
+    sys.unraisablehook = _tell_unless_no_space
     try:
         status: str | int | None = main(argv)
     except SystemExit as end:
         status = end.code
+    end_at_once_on_signals()
     if isinstance(status, int) and status in INTERRUPTED:
         exit_at_once(status)
-    sys.exit(status)
+    sys.exit(status if _is_printed() else 1)
+
+
+def _tell_unless_no_space(unraisable: "sys.UnraisableHookArgs") -> None:
+    """What Python cannot raise, as at its end, but for what the full disk has been told of already."""
+    if not (isinstance(unraisable.exc_value, OSError) and unraisable.exc_value.errno == errno.ENOSPC):
+        sys.__unraisablehook__(unraisable)
+
+
+def _is_printed() -> bool:
+    """Whether standard output took all; else it is told in one line, and what is left is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # As of `| head`, which has what it wanted.
+            print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        # Python would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:

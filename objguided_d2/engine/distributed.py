@@ -63,6 +63,8 @@ def _launch(main_func: Callable[..., Any], args: Namespace, main_args: tuple) ->
                 f"{placement.world_size} that torchrun or srun has started; leave out one of the two"
             )
         _check_gpus(placement.local_world_size, "LOCAL_WORLD_SIZE")
+        # While it waits for the others, Python code has no turn.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             _run_in_group(placement, main_func, main_args)
         except Interruption as interruption:

@@ -12,11 +12,10 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from ..utils.signals import REPEAT_SECONDS, STOPPING
 from .errors import Interruption
 
 logger = logging.getLogger(__name__)
-
-REPEAT_SECONDS = 2.0
 
 
 class StopOnSignal(HookBase):
@@ -31,8 +30,6 @@ class StopOnSignal(HookBase):
         received: number of the signal, also of one that another process got; 0 before.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
         self.received = 0
         self._first_time = 0.0
@@ -40,7 +37,7 @@ class StopOnSignal(HookBase):
         self._former: dict[int, Any] = {}
 
     def before_train(self) -> None:
-        self._former = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        self._former = {number: signal.signal(number, self._receive) for number in STOPPING}
 
     def after_step(self) -> None:
         # A signal that comes while this is gathered is for the next step.

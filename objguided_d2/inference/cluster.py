@@ -69,6 +69,7 @@ def connect(workers: int | None = None, scheduler: str | None = None, cluster: s
                     threads_per_worker=1,
                     dashboard_address=None,
                     silence_logs=logging.CRITICAL,
+                    preload=["objguided_d2.inference.worker_signals"],
                 )
             )
         yield stack.enter_context(distributed.Client(started))

@@ -66,6 +66,11 @@ def test_a_local_cluster_gives_the_outputs_of_one_process_when_a_worker_is_kille
     assert one == many and len(one) == 15
 
 
+def test_ctrl_c_in_a_terminal_is_for_the_process_that_started_the_workers():
+    with connect(workers=1) as client:
+        assert list(client.run(signal.getsignal, signal.SIGINT).values()) == [signal.SIG_IGN]
+
+
 def damage(path, tile):
     with tifffile.TiffFile(path) as file:
         offset = file.pages[0].dataoffsets[tile]
