@@ -1,6 +1,7 @@
 """The package in three minutes: nuclei in sample images, then the model fine-tuned on six images of other cells."""
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,13 +144,17 @@ def _tiles(sample: "Sample", label_images: "Sequence[np.ndarray]", captions: Seq
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the demo; returns 1 if it ends with worse predictions than it should."""
+    """Run the demo; returns 1 if it cannot, or ends with worse predictions than it should."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all files (default: %(default)s)")
     parser.add_argument("--model", default=MODEL, help="as of `objguided predict` (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="of fine-tuning (default: %(default)s)")
     args = parser.parse_args(argv)
-    result = run_demo(args.output, args.model, args.steps)
+    try:
+        result = run_demo(args.output, args.model, args.steps)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if args.model != MODEL:
         return 0
     print(f"\n{verdict(result)}")

@@ -201,6 +201,8 @@ class COCOInstanceEvaluator(COCOEvaluator, InstanceEvaluator):
         super().__init__(
             dataset_name, tasks=("bbox", "segm"), distributed=distributed, output_dir=output_folder, use_fast_impl=False
         )
+        # There Detectron2 would write the same once more, as a file that a full disk leaves half of.
+        self._output_dir, self._output_folder = None, output_folder
         self._coco_api = ground_truth
         self._detections_per_image = detections_per_image
         self._library = library
@@ -240,8 +242,8 @@ class COCOInstanceEvaluator(COCOEvaluator, InstanceEvaluator):
         if class_of:
             category_of = {contiguous: category for category, contiguous in class_of.items()}
             results = [{**result, "category_id": category_of[result["category_id"]]} for result in results]
-        if self._output_dir:
-            write_json(os.path.join(self._output_dir, "coco_instances_results.json"), results)
+        if self._output_folder:
+            write_json(os.path.join(self._output_folder, "coco_instances_results.json"), results)
         if not self._do_evaluation:
             logger.warning(f"{self._metadata.name}: {self._metadata.json_file} has no annotations to evaluate with")
             return

@@ -36,7 +36,7 @@ from ..inference.loader import CONFIG_FILE
 from ..inference.pretrained import Pretrained, load_pretrained
 from ..report.prediction_sheet import draw_predictions
 from ..report.runs import RESULTS_FILE
-from ..utils.atomic_write import write_json, write_text
+from ..utils.atomic_write import atomic_write, write_json, write_text
 from .class_transfer import build_start_model, match_classes
 from .dataset import HELD_OUT, TRAIN, LabeledImages, Split, prepare_images, register_split, split_images
 from .errors import FinetuneError
@@ -181,7 +181,8 @@ def _prepare(
     start = build_start_model(
         base, None if settings.from_scratch else pretrained.model, transfer, info.class_names, settings.seed
     )
-    torch.save({"model": start.state_dict()}, work / _START_FILE)
+    with atomic_write(work / _START_FILE) as temporary, open(temporary, "wb") as file:
+        torch.save({"model": start.state_dict()}, file)
 
     print(f"{len(split.train)} image(s), {split.num_train_objects} objects, train", end="")
     print(f"; {len(split.held_out)}, {split.num_held_out_objects} objects, are held out" if split.held_out else "")

@@ -149,7 +149,9 @@ def fingerprint(values: dict) -> str:
 
 
 class Leftovers:
-    """Temporary files that killed runs have left beside their outputs; each folder is listed once."""
+    """Temporary files, and folders of OME-Zarr, that killed runs have left beside their outputs; each folder is listed
+    once.
+    """
 
     _TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]+(\.[^.]*|)")
 
@@ -165,7 +167,9 @@ class Leftovers:
                 if match := self._TEMPORARY.fullmatch(entry.name):
                     self._found[folder].setdefault(match[1] + match[2], []).append(entry)
         for leftover in self._found[folder].pop(path.name, ()):
-            if leftover.is_file():
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
                 leftover.unlink(missing_ok=True)
 
 

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         torch.set_num_threads(args.threads)
     try:
         print(_measure(args))
-    except (BenchmarkError, WeightsError) as error:
+    except (BenchmarkError, WeightsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

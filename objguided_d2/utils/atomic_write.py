@@ -1,14 +1,18 @@
 """Files and folders, complete or as they were: written under a temporary name in the same folder, then renamed."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+# What only a write is refused with: an error of these that names no file is about the output.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -50,12 +54,16 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: of a folder; one that is there is replaced.
+
+    Raises:
+        OSError: if the folder cannot be written; it names ``path`` or a file in it.
     """
     target = Path(path)
     temporary = _temporary(target)
-    temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with _errors_of(temporary, target):
+            temporary.mkdir(parents=True)
+            yield temporary
         if target.exists():
             # Only an empty folder can be replaced in one step.
             old = _temporary(target)
@@ -65,7 +73,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         else:
             os.replace(temporary, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -92,11 +100,15 @@ def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> 
 
     Args:
         stale: gives, after the block, files of ``target`` (relative to it) that are removed before any is moved.
+
+    Raises:
+        OSError: if the folder cannot be written; it names ``target`` or a file in it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    staging = _temporary(target)
     try:
-        yield staging
+        with _errors_of(staging, target):
+            staging.mkdir(parents=True)
+            yield staging
         files = [path for path in staging.rglob("*") if path.is_file()]
         for path in stale():
             (target / path).unlink(missing_ok=True)
@@ -107,7 +119,33 @@ def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> 
             destination.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, destination)
     finally:
-        shutil.rmtree(staging)
+        _remove(staging)
+
+
+@contextlib.contextmanager
+def _errors_of(temporary: Path, target: Path) -> Iterator[None]:
+    """Errors about files of a temporary folder name them as they will be; those of a write that name none, ``target``.
+
+    Whoever reads the message has never seen the temporary name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        if isinstance(error.filename, str) and temporary in (Path(error.filename), *Path(error.filename).parents):
+            named = target / Path(error.filename).relative_to(temporary)
+            raise OSError(error.errno, error.strerror, str(named)) from error
+        raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder to which threads of a library may still write after an error in one of them, as Zarr's do."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _temporary(target: Path) -> Path:

@@ -19,6 +19,7 @@ from objguided_d2.inference.file_pipeline import PredictSettings
 from objguided_d2.inference.filters import Filters
 from objguided_d2.inference.predict_command import main
 from objguided_d2.inference.predictor import Predictor
+from objguided_d2.inference.records import Leftovers
 from objguided_d2.inference.run import list_files, of_shard, predict_files, watch_files
 from tests.inference.models import textured_image
 
@@ -147,6 +148,15 @@ def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, 
     summary = run(predictor, images, tmp_path / "out", "labels", "table")
     assert summary.count("done") >= 1
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_half_a_zarr_of_a_killed_run_is_removed_and_a_namesake_stays(tmp_path):
+    half = tmp_path / ".one.123-0a1b2c3d.zarr"
+    for name in (half, tmp_path / ".other.123-0a1b2c3d.zarr"):
+        name.mkdir()
+        (name / ".zgroup").write_text("{}")
+    Leftovers().remove(tmp_path / "one.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == [".other.123-0a1b2c3d.zarr"]
 
 
 def test_shards_share_all_files_and_give_what_one_run_gives(predictor, images, tmp_path):

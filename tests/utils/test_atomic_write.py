@@ -4,11 +4,12 @@ import errno
 import json
 import os
 import resource
+import threading
 
 import pytest
 import torch
 
-from objguided_d2.utils.atomic_write import atomic_write, staged_folder, write_json, write_text
+from objguided_d2.utils.atomic_write import atomic_folder, atomic_write, staged_folder, write_json, write_text
 
 
 def test_file_gets_its_name_when_it_is_complete(tmp_path):
@@ -105,3 +106,47 @@ def test_nothing_is_published_after_an_error(tmp_path):
         (staging / "a.png").write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", [atomic_folder, staged_folder])
+def test_write_into_a_folder_that_the_system_refuses_names_the_folder_to_be(tmp_path, small_files_only, folder):
+    target = tmp_path / "set"
+    with pytest.raises(OSError) as caught, folder(target) as temporary:
+        (temporary / "image.png").write_bytes(bytes(2**17))
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(target))
+    with pytest.raises(OSError) as caught, folder(target) as temporary:
+        (temporary / "no" / "image.png").write_bytes(b"")
+    assert caught.value.filename == str(target / "no" / "image.png")
+    with pytest.raises(OSError) as caught, folder(target):
+        (tmp_path / "input.png").read_bytes()
+    assert caught.value.filename == str(tmp_path / "input.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", [atomic_folder, staged_folder])
+def test_folder_that_cannot_be_made_is_named(tmp_path, folder):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError) as caught, folder(tmp_path / "file" / "set"):
+        pass
+    assert str(tmp_path / "file") in caught.value.filename and "/." not in caught.value.filename
+
+
+def test_folder_goes_while_other_threads_still_write_to_it(tmp_path):
+    started, end = threading.Event(), threading.Event()
+
+    def write_on(folder):
+        for i in range(2000):
+            folder.mkdir(exist_ok=True)
+            (folder / str(i)).mkdir(parents=True, exist_ok=True)
+            started.set()
+            if end.wait(0.0002):
+                return
+
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a.zarr") as temporary:
+        thread = threading.Thread(target=write_on, args=(temporary,))
+        thread.start()
+        started.wait()
+        threading.Timer(0.3, end.set).start()
+        raise RuntimeError
+    thread.join()
+    assert not list(tmp_path.iterdir())
