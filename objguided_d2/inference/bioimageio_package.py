@@ -10,7 +10,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,11 @@ def write_bioimageio(
 
     Raises:
         PackageError: if ``bioimageio.core`` is not installed, the test image is none or has no object, or the
-            description is not valid (a license that SPDX does not know).
+            description is not valid (a license that SPDX does not know, an author without a name).
+        ValueError: if a weight is NaN or infinite.
     """
+    from .bundle import require_finite_weights
+
     try:
         from bioimageio.spec import save_bioimageio_package
         from bioimageio.spec.model import v0_5
@@ -89,6 +92,10 @@ def write_bioimageio(
     except ImportError as error:
         raise PackageError(f"a bioimage.io package needs pip install 'objguided_d2[bioimageio]' ({error})") from error
 
+    for author in authors:
+        if not author.strip() or not author.isprintable() or "/" in author:
+            raise PackageError(f"author {author!r}: give --author a name, in one line and without a slash")
+    require_finite_weights(model)
     kwargs = {"config": yaml.safe_load(_inference_config(cfg).dump()), "info": _plain(dataclasses.asdict(info))}
     module = LabelImageModel(**kwargs)
     module.model.load_state_dict(_inference_weights(model, module))
@@ -164,8 +171,10 @@ def write_bioimageio(
             descr = v0_5.ModelDescr(format_version="0.5.12", type="model", **description)
             with atomic_write(path) as temporary:
                 save_bioimageio_package(descr, output_path=temporary)
-        except (ValidationError, ValueError) as error:
-            raise PackageError(f"the description of the package is not valid: {_one_line(error)}") from error
+        except ValidationError as error:
+            raise PackageError(_invalid(description, error.errors()[0])) from error
+        except ValueError as error:
+            raise PackageError(f"the package is not valid: {_one_line(error)}") from error
     return Path(path)
 
 
@@ -204,9 +213,15 @@ def _test_images(image: np.ndarray | None, takes_bytes: bool) -> np.ndarray:
     """(1, C, H, W) uint8, or float32 for a model that maps intensities itself."""
     if image is None:
         image = make_image("nuclei", (_TEST_SIDE, _TEST_SIDE), np.random.default_rng(0)).image
-    pixels = as_pixels(image)
-    if min(pixels.shape[:2]) < _MIN_SIDE:
-        raise PackageError(f"a test image has {_MIN_SIDE} pixels or more on each side, not {pixels.shape[:2]}")
+    try:
+        pixels = as_pixels(image)
+    except ValueError as error:
+        raise PackageError(f"the test image cannot be used: {error}") from error
+    height, width = pixels.shape[:2]
+    if min(height, width) < _MIN_SIDE:
+        raise PackageError(
+            f"the test image has {height} x {width} pixels; give --test-image one of {_MIN_SIDE} or more on each side"
+        )
     if takes_bytes and pixels.dtype != np.uint8:
         raise PackageError(
             f"the test image holds {pixels.dtype} values, and the model takes images of 8 bits (its INPUT.INTENSITY is "
@@ -229,8 +244,8 @@ def _usage(images: np.ndarray, info: ModelInfo) -> str:
 
 
 def _name(info: ModelInfo) -> str:
-    classes = " ".join(re.sub(r"[^A-Za-z0-9_+\-() ]", " ", name) for name in info.class_names)
-    return f"Object-guided segmentation of {classes}"[:64].rstrip()
+    classes = re.sub(r"[^A-Za-z0-9_+\-()]+", " ", " ".join(info.class_names)).strip()
+    return f"Object-guided segmentation of {classes or 'objects'}"[:64].rstrip()
 
 
 def _tag(name: str) -> str:
@@ -239,6 +254,17 @@ def _tag(name: str) -> str:
 
 def _plain(values: dict) -> dict:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _invalid(description: Mapping[str, Any], error: Mapping[str, Any]) -> str:
+    field, *_ = error["loc"]
+    if field == "license":
+        # The zoo's own message lists all identifiers, some 600.
+        return (
+            f"license {description['license']!r} is no SPDX identifier, as CC-BY-4.0 or MIT are; "
+            "give --license one of https://spdx.org/licenses"
+        )
+    return f"the description of the package is not valid: {'.'.join(map(str, error['loc']))}: {error['msg']}"
 
 
 def _one_line(error: Exception) -> str:

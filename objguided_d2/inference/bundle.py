@@ -56,7 +56,11 @@ def write_bundle(
 
     Args:
         card: Markdown; by default :func:`model_card` makes one.
+
+    Raises:
+        ValueError: see :func:`require_finite_weights`.
     """
+    require_finite_weights(model)
     parts = {
         _CONFIG: shareable_config(cfg).dump().encode(),
         _WEIGHTS: safetensors.torch.save(_stored_weights(model)),
@@ -170,6 +174,24 @@ def shareable_config(cfg: CfgNode) -> CfgNode:
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.DATASETS.PROPOSAL_FILES_TRAIN = (), (), ()
     cfg.DATASETS.PROPOSAL_FILES_TEST = ()
     return cfg
+
+
+def require_finite_weights(model: nn.Module) -> None:
+    """Refuse a model whose training went wrong, which would find nothing and not say why.
+
+    Raises:
+        ValueError: if a weight or statistic that prediction needs is NaN or infinite.
+    """
+    broken = [
+        name
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not name.startswith(TRAINING_ONLY) and not torch.isfinite(value).all()
+    ]
+    if broken:
+        raise ValueError(
+            f"the model has NaN or infinite values in {len(broken)} tensors, as {broken[0]}; "
+            "take weights of an earlier step (--weights) or train again"
+        )
 
 
 def _stored_weights(model: nn.Module) -> dict[str, Tensor]:

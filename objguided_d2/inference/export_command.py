@@ -10,7 +10,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument(
-        "source", metavar="MODEL", help="OUTPUT_DIR of a training, a config with --weights, or a bundle"
+        "source",
+        metavar="MODEL",
+        help="OUTPUT_DIR of a training, a config with --weights, a bundle, or the name of a shipped model",
     )
     parser.add_argument("output", metavar="FILE", help="the file to write, as model.zip")
     parser.add_argument(
@@ -38,7 +40,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     )
     zoo = parser.add_argument_group("with --format bioimageio")
     zoo.add_argument(
-        "--license", metavar="ID", help="SPDX identifier of the license of the weights (default: Apache-2.0)"
+        "--license",
+        metavar="ID",
+        help="SPDX identifier of the license of the weights (default: Apache-2.0, of a shipped model CC0-1.0)",
     )
     zoo.add_argument("--author", nargs="+", default=[], metavar="NAME", help="who trained the model")
     zoo.add_argument(
@@ -48,12 +52,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         "(default: synthetic nuclei, in color)",
     )
     args = parser.parse_args(argv)
-    if args.format == "bundle" and (args.license or args.author or args.test_image):
+    if args.format == "bundle" and (args.license is not None or args.author or args.test_image):
         parser.error("--license, --author and --test-image go with --format bioimageio")
     from ..data.source_error import SourceError
     from .pretrained import export_bioimageio, export_bundle
 
     try:
+        if Path(args.output).is_dir():
+            raise ValueError(f"{args.output} is a folder; name a file, as {Path(args.output) / 'model.zip'}")
+        if args.license is not None and not args.license.strip():
+            raise ValueError("--license is empty; give an SPDX identifier, as CC-BY-4.0, or leave it out")
         options = {
             "weights": args.weights,
             "pixel_size": args.pixel_size,
@@ -86,3 +94,5 @@ def _read_card(path: Path) -> str:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
+    except OSError as error:
+        raise ValueError(f"--card {path} cannot be read: {error.strerror}; give a file of Markdown text") from error

@@ -21,6 +21,8 @@ from .loader import CONFIG_FILE, LoadError, load_model, run_folder
 from .model_info import ModelInfo
 
 SHIPPED = Path(__file__).parent.parent / "models"
+# As their cards say.
+SHIPPED_LICENSE = "CC0-1.0"
 
 
 class Pretrained(NamedTuple):
@@ -126,7 +128,7 @@ def export_bioimageio(
     Args:
         source, card, facts: see :func:`export_bundle`.
         out: path of the package, a zip file.
-        license_id: SPDX identifier of the license of the weights.
+        license_id: SPDX identifier of the license of the weights; by default that of a shipped model, else Apache-2.0.
         test_image: file with an image that shows objects of the model's kind.
 
     Raises:
@@ -140,13 +142,14 @@ def export_bioimageio(
     if test_image is not None:
         with open_image(Path(test_image)) as opened:
             pixels = opened.read_all()
+    default = SHIPPED_LICENSE if model_path(source).parent == SHIPPED else LICENSE
     return write_bioimageio(
         cfg,
         model,
         info,
         out,
         card=card or _own_card(source) or model_card(cfg, model, info),
-        license_id=license_id or LICENSE,
+        license_id=license_id or default,
         authors=authors,
         test_image=pixels,
     )

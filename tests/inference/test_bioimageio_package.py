@@ -1,5 +1,6 @@
 """Packages of the BioImage Model Zoo: its own library accepts them, and they hold the same objects."""
 
+import copy
 import io
 import zipfile
 
@@ -70,13 +71,20 @@ def test_a_package_that_would_prove_or_say_nothing_is_refused(busy_run, tmp_path
     cfg, model, _ = busy_run
     info = ModelInfo(("object",), 0.3)
     for options, message in (
-        ({"test_image": np.zeros((20, 40), np.uint8)}, "32 pixels or more"),
+        ({"test_image": np.zeros((20, 40), np.uint8)}, "has 20 x 40 pixels; give --test-image one of 32 or more"),
         ({"test_image": np.zeros((40, 40), np.uint16)}, "images of 8 bits"),
-        ({"test_image": textured_image(40, 40), "license_id": "mine"}, "not valid: .*license"),
+        ({"test_image": textured_image(40, 40), "license_id": "mine"}, "^license 'mine' is no SPDX identifier"),
+        ({"test_image": textured_image(40, 40), "name": "a/b"}, "^the description of the package is not valid: name: "),
+        ({"authors": ["A. Nonymous", " "]}, "^author ' ': give --author a name"),
+        ({"authors": ["A/B"]}, "^author 'A/B': give"),
     ):
         with pytest.raises(PackageError, match=message) as error:
             write_bioimageio(cfg, model, info, tmp_path / "zoo.zip", card="", **options)
-        assert "\n" not in str(error.value)
+        assert "\n" not in str(error.value) and len(str(error.value)) < 250
     with pytest.raises(PackageError, match="finds no object in the test image"):
         write_bioimageio(cfg, model, ModelInfo(("object",), 1.0), tmp_path / "zoo.zip", card="")
+    broken = copy.deepcopy(model)
+    broken.backbone.bottom_up.stem.conv1.norm.weight.data[0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite values in 1 tensors"):
+        write_bioimageio(cfg, broken, info, tmp_path / "zoo.zip", card="", test_image=textured_image(40, 40))
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Bundles: the same model again, and nothing else than that."""
 
+import copy
 import io
 import json
 import zipfile
@@ -67,6 +68,16 @@ def test_the_same_model_gives_the_same_file(bundle, busy_run, tmp_path):
     cfg, model, _ = busy_run
     one, other = (write_bundle(cfg, model, INFO, tmp_path / name) for name in ("a.zip", "b.zip"))
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_whose_training_went_wrong_is_not_written(busy_run, tmp_path, value):
+    cfg, model, _ = busy_run
+    broken = copy.deepcopy(model)
+    broken.backbone.bottom_up.stem.conv1.norm.running_var[3] = value
+    with pytest.raises(ValueError, match=r"in 1 tensors, as backbone.bottom_up.stem.conv1.norm.running_var; take"):
+        write_bundle(cfg, broken, INFO, tmp_path / "model.zip")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_model_card_names_classes_and_sizes(bundle):

@@ -8,6 +8,9 @@ def test_what_cannot_be_exported_is_one_line(tmp_path, capsys):
     for arguments, words in (
         (["nuclei", out, "--classes", ""], "class names '': give each class a name of its own"),
         (["nuclei", out, "--classes", "a", "a"], "class names 'a', 'a': give each"),
+        (["nuclei", out, "--card", "no.md"], "--card no.md cannot be read: No such file or directory; give a file of"),
+        (["nuclei", str(tmp_path)], f"{tmp_path} is a folder; name a file, as {tmp_path / 'model.zip'}"),
+        (["nuclei", out, "--format", "bioimageio", "--license", ""], "--license is empty; give an SPDX identifier"),
         (["nuclei", out, "--weights", "model.pth"], "nuclei is a model in one file, with its own weights"),
     ):
         assert main(arguments) == 1
