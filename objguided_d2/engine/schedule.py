@@ -127,8 +127,10 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, clock: Tr
     A warning says when all iterations are warm-up: Detectron2's schedule has decayed to nothing before it ends.
 
     Raises:
-        ConfigError: for a schedule that Detectron2 does not have.
+        ConfigError: for a schedule that Detectron2 does not have, and one without a step.
     """
+    if cfg.SOLVER.MAX_ITER < 1:
+        raise ConfigError(f"SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER} trains nothing; give 1 or more")
     if cfg.SOLVER.WARMUP_ITERS >= cfg.SOLVER.MAX_ITER > 1:
         logger.warning(
             "SOLVER.WARMUP_ITERS %d is not less than SOLVER.MAX_ITER %d: little is learned; a tenth of it is usual",

@@ -47,7 +47,8 @@ def choose_images(accuracy: np.ndarray, num_objects: np.ndarray) -> dict[str, in
 
     Returns:
         Why it was chosen -> index, in the order in which they are shown; fewer for few images. Best, median and worst
-        are by the mean over runs, of images with objects.
+        are by the mean over runs, of images with objects. A rule whose image another has taken has the next one by it
+        ("next worst").
     """
     with_objects = np.flatnonzero(num_objects > 0)
     by_mean = with_objects[np.argsort(-accuracy[:, with_objects].mean(axis=0), kind="stable")]
@@ -63,7 +64,7 @@ def choose_images(accuracy: np.ndarray, num_objects: np.ndarray) -> dict[str, in
     for reason, order in ranked.items():
         free = [int(index) for index in order if int(index) not in chosen.values()]
         if free:
-            chosen[reason] = free[0]
+            chosen[reason if free[0] == order[0] else f"next {reason}"] = free[0]
     return chosen
 
 

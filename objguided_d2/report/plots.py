@@ -60,7 +60,7 @@ def plot_precision_recall(scores: Mapping[str, Scores], threshold_index: int = 0
                 axes.plot(RECALLS, np.mean(curves, axis=0), label=name, **style_of(k))
         axes.set(
             xlabel="recall",
-            ylabel=f"precision at IoU {IOU_THRESHOLDS[threshold_index]:.2f}",
+            ylabel=f"precision at IoU {IOU_THRESHOLDS[threshold_index]:g}",
             xlim=(0, 1),
             ylim=(0, 1.02),
         )
@@ -145,7 +145,7 @@ def plot_bars(values: Mapping[str, tuple[float, float, float]], label: str) -> s
             names, heights[:, 0], xerr=errors, color=[style_of(k)["color"] for k in range(len(names))], ecolor=_INK
         )
         axes.invert_yaxis()
-        axes.set(xlabel=label)
+        axes.set(xlabel=label, xlim=(0, None))
 
     return _svg(draw, legend=False)
 

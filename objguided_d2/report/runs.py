@@ -131,7 +131,7 @@ def load_run(path: Path, name: str, dataset_name: str, ground_truth: COCO) -> Ru
         raise RunError(
             f"run {path} does not exist; give an OUTPUT_DIR, a COCO results JSON or a folder of label images"
         )
-    if (path / CONFIG_FILE).exists():
+    if (path / CONFIG_FILE).exists() or results_file(path, dataset_name).exists():
         return _load_output_dir(path, name, dataset_name, ground_truth)
     return Run(name, path, _read_label_images(path, ground_truth), is_unranked=True)
 
@@ -166,7 +166,9 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
             )
         if digest is not None and digest != images_digest(dataset_name):
             raise RunError(f"run {path} was evaluated on other images than {dataset_name} has now; evaluate it again")
-    run = Run(name, path, _read_results(results, ground_truth), config_of(path), is_complete=metrics.exists())
+    # The evaluation of a bundle has none.
+    config = config_of(path) if (path / CONFIG_FILE).exists() else None
+    run = Run(name, path, _read_results(results, ground_truth), config, is_complete=metrics.exists())
     training = path / "metrics.json"
     if training.exists():
         _add_training(run, training)

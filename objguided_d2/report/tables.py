@@ -86,7 +86,8 @@ def _thresholds(comparison: Comparison) -> str:
 
 
 def _cost_row(run: Run, speed: Speed | None) -> list[str]:
-    training = [f"{run.minutes:.0f}" if run.minutes else "-", str(run.images_seen) if run.images_seen else "-"]
+    minutes = "-" if not run.minutes else f"{run.minutes:.1g}" if run.minutes < 1 else f"{run.minutes:.0f}"
+    training = [minutes, str(run.images_seen) if run.images_seen else "-"]
     if speed is None:
         return [run.name, *training, "-", "-", "-", "-"]
     median, low, high = speed.images_per_second

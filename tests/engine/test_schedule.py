@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from objguided_d2 import get_cfg
+from objguided_d2.engine.errors import ConfigError
 from objguided_d2.engine.schedule import TrainingClock, build_lr_scheduler
 
 
@@ -57,3 +58,12 @@ def test_a_training_that_is_all_warm_up_is_said(iterations, warns, caplog):
         found = rates([0] * min(iterations, 150), *COSINE, "SOLVER.WARMUP_ITERS", 100, "SOLVER.MAX_ITER", iterations)
     assert ("WARMUP_ITERS 100 is not less" in caplog.text) == warns
     assert (max(found) < 0.002) == warns
+
+
+@pytest.mark.parametrize("iterations", [0, -1])
+def test_a_training_without_a_step_is_refused(iterations):
+    cfg = get_cfg()
+    cfg.SOLVER.MAX_ITER = iterations
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    with pytest.raises(ConfigError, match=f"^SOLVER.MAX_ITER {iterations} trains nothing; give 1 or more$"):
+        build_lr_scheduler(cfg, optimizer, TrainingClock(0.0))

@@ -14,6 +14,14 @@ def test_each_rule_chooses_its_image_and_none_twice():
     assert len(set(chosen.values())) == len(chosen) and 5 not in chosen.values()
 
 
+def test_the_image_of_another_rule_gives_way_to_the_next_one_which_is_said():
+    accuracy = np.array([[0.9, 0.5, 0.1, 0.4], [0.9, 0.5, 0.1, 0.4]])
+    chosen = choose_images(accuracy, np.array([5, 6, 30, 20]))
+    assert chosen == {"best": 0, "median": 1, "worst": 2, "next largest disagreement": 3}
+    chosen = choose_images(np.append(accuracy, [[0.2], [0.3]], axis=1), np.array([5, 6, 30, 20, 25]))
+    assert chosen["largest disagreement"] == 4 and chosen["next most crowded"] == 1
+
+
 def test_few_images_give_few_rows():
     assert choose_images(np.array([[0.5, 0.7]]), np.array([0, 3])) == {"best": 1}
     assert choose_images(np.array([[0.5]]), np.array([0])) == {}

@@ -25,7 +25,7 @@ def bars(svg: str) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_bars_start_at_the_first_strategy_and_are_as_long_as_the_difference():
     svg = plot_ablation({Strategy(0, 0): runs(40, 42), Strategy(1, 1): runs(40, 40), Strategy(3, 0.75): runs(42, 44)})
     found = bars(svg)
@@ -36,7 +36,7 @@ def test_bars_start_at_the_first_strategy_and_are_as_long_as_the_difference():
     assert uncertain == pytest.approx([-2 * length for length in uniform])
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_every_strategy_has_its_name_and_numbers():
     svg = plot_ablation({Strategy(0, 0): runs(40, 42), Strategy(3, 3): runs(50)})
     for text in ("no refinement", "Uniform (3, 3)", "AP^seg, %"):
@@ -45,12 +45,12 @@ def test_every_strategy_has_its_name_and_numbers():
     assert svg.count(">41.0 ± 1.4</text>") == svg.count(">50.0</text>") == len(METRICS)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_one_strategy_and_one_seed_make_a_plot():
     assert ">Moderately Biased (3, 0.75)</text>" in plot_ablation({Strategy(3, 0.75): runs(0.0)})
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_best_f1_and_its_score_are_in_the_legend():
     # From 0.5 on, three of four detections find three of four objects: 2 * 3 / (4 + 4).
     values, true = np.array([0.9, 0.8, 0.7, 0.5, 0.2]), np.array([[True, True, False, True, False]])

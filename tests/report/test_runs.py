@@ -72,6 +72,13 @@ def test_output_folder(tmp_path, ground_truth):
     assert run.curve == [(20, 1.5, {"segm/AP": 30.0, "segm/AP50": 60.0}), (40, 3.0, {"segm/AP": 40.0})]
 
 
+def test_folder_of_an_evaluation_of_a_bundle(tmp_path, ground_truth):
+    folder = write_run(tmp_path / "evaluation", [result()], training=False)
+    (folder / "config.yaml").unlink()
+    run = load(folder, ground_truth)
+    assert len(run.results[1]) == 1 and run.is_complete and run.config is None and run.minutes is None
+
+
 def test_results_file_alone(tmp_path, ground_truth):
     (tmp_path / "other.json").write_text(json.dumps([result()]))
     run = load(tmp_path / "other.json", ground_truth)
