@@ -146,7 +146,7 @@ def _thickness(mask: np.ndarray, radius: float) -> np.ndarray:
 def _render_phase_contrast(
     size: tuple[int, int], thickness: list[np.ndarray], radius: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Grey ground, cells darker inside with a bright halo: the phase ring passes only what differs from around it."""
+    """Gray ground, cells darker inside with a bright halo: the phase ring passes only what differs from around it."""
     # Cells spread on the dish are flat but for their margin.
     height = sum((np.minimum(1.3 * cell, 1) for cell in thickness), np.zeros(size, dtype=np.float32))
     organelles = np.minimum(height, 1) * smooth_noise(size, 1.5, rng)
