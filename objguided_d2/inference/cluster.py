@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,5 +202,5 @@ def _finish(
 
 
 def default_threads(workers: int) -> int:
-    """Threads of each of some processes on this machine."""
-    return max(1, (os.cpu_count() or 1) // workers)
+    """Threads of each of some processes: together those that PyTorch takes, which are those that a scheduler allows."""
+    return max(1, torch.get_num_threads() // workers)

@@ -1,7 +1,6 @@
 """``objguided evaluate``: AP and the other numbers of any model that ``objguided predict`` takes, on a dataset."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -61,6 +60,7 @@ def evaluate(
     Raises:
         ConfigError, BundleError, LoadError: if model, dataset and options do not fit, in one line.
     """
+    import torch
     from detectron2.modeling import build_model
 
     from ..engine.dataset_checks import check_class_order
@@ -76,8 +76,8 @@ def evaluate(
     cfg.defrost()
     cfg.DATASETS.TEST, cfg.OUTPUT_DIR = (dataset,), output
     cfg.TEST.LABEL_MAP_SCORE_THRESH = loaded.info.score_threshold
-    # The number is of the machine that trained the model.
-    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+    # The number is of the machine that trained the model; here a scheduler may allow fewer processors than there are.
+    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, torch.get_num_threads())
     merge_options(cfg, options)
     check_config(cfg, eval_only=True, resume=True)
     check_class_order(dataset, loaded.info.class_names, f"the model {model}")

@@ -14,7 +14,7 @@ import torch
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 
-from objguided_d2.inference.cluster import ClusterError, connect, predict_on_cluster  # noqa: E402
+from objguided_d2.inference.cluster import ClusterError, connect, default_threads, predict_on_cluster  # noqa: E402
 from objguided_d2.inference.file_pipeline import PredictSettings  # noqa: E402
 from objguided_d2.inference.model_spec import ModelSpec  # noqa: E402
 from objguided_d2.inference.run import predict_files  # noqa: E402
@@ -77,6 +77,11 @@ def damage(path, tile):
     data = bytearray(path.read_bytes())
     data[offset : offset + 20] = bytes(20)
     path.write_bytes(data)
+
+
+def test_processes_share_the_threads_that_this_one_may_have(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    assert [default_threads(workers) for workers in (1, 2, 4, 9)] == [6, 3, 1, 1]
 
 
 def test_what_is_no_cluster_is_told():

@@ -2,6 +2,8 @@
 
 import json
 
+import torch
+
 from objguided_d2.cli import main
 from objguided_d2.engine import dataset_checks
 from objguided_d2.engine.trainer import Trainer
@@ -27,6 +29,17 @@ def test_label_maps_take_the_score_threshold_of_the_bundle_unless_options_say_an
     for options in ((), ("TEST.LABEL_MAP_SCORE_THRESH", "0.4")):
         evaluate(str(bundle), "toy_val", str(tmp_path), options=options)
     assert asked == [0.9, 0.4]
+
+
+def test_images_are_loaded_by_no_more_processes_than_the_model_may_have_threads(toy_data, tmp_path, monkeypatch):
+    model = save_tiny_run(tmp_path / "model")
+    asked = []
+    monkeypatch.setattr(Trainer, "test", lambda cfg, model: asked.append(cfg.DATALOADER.NUM_WORKERS) or {})
+    for threads in (1, 64):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        evaluate(str(model), "toy_val", str(tmp_path), options=["DATALOADER.NUM_WORKERS", "3"])
+        evaluate(str(model), "toy_val", str(tmp_path))
+    assert asked == [3, 1, 3, 4]
 
 
 def test_what_does_not_fit_is_one_line(toy_data, tmp_path, capsys):
