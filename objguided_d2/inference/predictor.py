@@ -19,6 +19,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import nn
 
+from ..engine.weights import TRAINING_ONLY
 from ..modeling import ragged_masks
 from ..modeling.meta_arch import averaged_orientations, finds_centers
 from ..utils.allocator import keep_freed_memory
@@ -283,6 +284,9 @@ class Predictor:
         model_cfg.WEIGHTS, model_cfg.DEVICE = "", ""
         digest.update(model_cfg.dump().encode() + repr(self.info).encode())
         for name, value in sorted(self.model.state_dict().items()):
+            # A bundle lacks these: they are random, and others in each process.
+            if name.startswith(TRAINING_ONLY):
+                continue
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

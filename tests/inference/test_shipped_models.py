@@ -32,3 +32,7 @@ def test_a_package_of_a_shipped_model_has_its_license(busy_run, tmp_path, monkey
     for source, license_id in (("nuclei", None), ("nuclei", "MIT"), (busy_run[2], None)):
         export_bioimageio(source, tmp_path / "zoo.zip", license_id=license_id)
     assert given == ["CC0-1.0", "MIT", "Apache-2.0"]
+
+
+def test_a_model_has_one_hash_in_every_process_so_that_a_repeated_call_skips_what_is_done():
+    assert len({Predictor.from_pretrained("nuclei", device="cpu", prepare=False).model_hash for _ in range(2)}) == 1
