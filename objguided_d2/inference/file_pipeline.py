@@ -26,7 +26,7 @@ from .prediction import Prediction, check_formats
 from .predictor import Predictor
 from .prefetch import prefetch
 from .preparation import PreparedImage
-from .records import FileResult, Leftovers, Records, fingerprint, identity
+from .records import FileResult, Records, fingerprint, identity
 from .writers import WRITERS
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,6 @@ class FilePipeline:
             training_diameter(predictor.info)
         self.description = describe(predictor, settings)
         self.records = Records(output, fingerprint(self.description))
-        self._leftovers = Leftovers()
 
     def __call__(
         self,
@@ -348,7 +347,6 @@ class FilePipeline:
     def _write(self, frame: _Frame, prediction: Prediction, result: FileResult) -> None:
         for name in self.settings.save:
             path = self.output / output_path(name, frame.relative, frame.name, frame.number, self.settings)
-            self._leftovers.remove(path)
             write = writer_of(name, prediction.objects.shape, WRITERS[name].write)
             # Programs that read COCO look for the image by its name; a frame has none of its own.
             named = {"image_name": frame.path.name} if name == "coco" and not frame.name else {}

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 import time
@@ -146,31 +145,6 @@ def _record_file(output: Path, relative: Path) -> Path:
 def fingerprint(values: dict) -> str:
     """sha256 of settings, the same for the same values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-
-
-class Leftovers:
-    """Temporary files, and folders of OME-Zarr, that killed runs have left beside their outputs; each folder is listed
-    once.
-    """
-
-    _TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]+(\.[^.]*|)")
-
-    def __init__(self) -> None:
-        self._found: dict[Path, dict[str, list[Path]]] = {}
-
-    def remove(self, path: Path) -> None:
-        """Remove those of an output."""
-        folder = path.parent
-        if folder not in self._found:
-            self._found[folder] = {}
-            for entry in folder.iterdir() if folder.is_dir() else ():
-                if match := self._TEMPORARY.fullmatch(entry.name):
-                    self._found[folder].setdefault(match[1] + match[2], []).append(entry)
-        for leftover in self._found[folder].pop(path.name, ()):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
 
 
 def write_errors(path: Path, failed: Sequence[tuple[str, str]]) -> None:

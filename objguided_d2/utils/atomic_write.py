@@ -1,9 +1,13 @@
-"""Files and folders, complete or as they were: written under a temporary name in the same folder, then renamed."""
+"""Files and folders, complete or as they were: written under a temporary name in the same folder, then renamed.
+
+What a killed process has left under such a name goes when the same file or folder is written later.
+"""
 
 import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -13,6 +17,11 @@ from typing import Any
 
 # What only a write is refused with: an error of these that names no file is about the output.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.\d+-[0-9a-f]{8}(?P<suffix>\.[^.]*|)")
+# Seconds. Whoever still writes, perhaps on another machine that shares the folder, has touched the file since.
+_ABANDONED_AFTER = 600
+# Folder -> name -> its leftovers. A folder of a hundred thousand outputs is listed once, not at each of them.
+_leftovers: dict[Path, dict[str, list[Path]]] = {}
 
 
 @contextlib.contextmanager
@@ -30,6 +39,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = _temporary(target)
+    _remove_leftovers(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
@@ -60,6 +70,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = _temporary(target)
+    _remove_leftovers(target)
     try:
         with _errors_of(temporary, target):
             temporary.mkdir(parents=True)
@@ -105,6 +116,7 @@ def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> 
         OSError: if the folder cannot be written; it names ``target`` or a file in it.
     """
     staging = _temporary(target)
+    _remove_leftovers(target)
     try:
         with _errors_of(staging, target):
             staging.mkdir(parents=True)
@@ -150,3 +162,25 @@ def _remove(folder: Path) -> None:
 
 def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove temporary files and folders of a file or folder that killed processes have left beside it."""
+    folder = target.parent
+    if folder not in _leftovers:
+        found: dict[str, list[Path]] = {}
+        _leftovers[folder] = found
+        with contextlib.suppress(OSError):
+            for entry in folder.iterdir():
+                if match := _TEMPORARY.fullmatch(entry.name):
+                    found.setdefault(match["stem"] + match["suffix"], []).append(entry)
+    for leftover in _leftovers[folder].pop(target.name, ()):
+        with contextlib.suppress(OSError):
+            is_folder = leftover.is_dir() and not leftover.is_symlink()
+            parts = [leftover, *leftover.rglob("*")] if is_folder else [leftover]
+            if time.time() - max(part.lstat().st_mtime for part in parts) < _ABANDONED_AFTER:
+                continue
+            if is_folder:
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -150,3 +152,53 @@ def test_folder_goes_while_other_threads_still_write_to_it(tmp_path):
         raise RuntimeError
     thread.join()
     assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from objguided_d2.utils import atomic_write
+
+target = Path(sys.argv[2])
+with getattr(atomic_write, sys.argv[1])(target) as temporary:
+    if sys.argv[1] == "atomic_write":
+        temporary.write_text("half")
+    else:
+        (temporary / "a.png").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("write", "name"), [(atomic_write, "a.txt"), (atomic_folder, "a.zarr"), (staged_folder, "set.1")]
+)
+def test_leftovers_of_a_killed_process_go_when_the_same_is_written_again(tmp_path, write, name):
+    program = [sys.executable, "-c", KILLED, write.__name__, str(tmp_path / name)]
+    subprocess.run(program, timeout=60)
+    (half,) = tmp_path.iterdir()
+    others = [half.with_name(half.name.replace(half.name.split(".")[1], "other")), half.with_name(f".{name}")]
+    for other in others:
+        other.write_text("of somebody else")
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (0, 0))
+    with pytest.raises(RuntimeError), write(tmp_path / name):
+        raise RuntimeError
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.parametrize("touched", ["", "train/a.png"])
+def test_what_another_process_still_writes_is_no_leftover(tmp_path, touched):
+    half = tmp_path / ".set.123-0a1b2c3d"
+    (half / "train").mkdir(parents=True)
+    (half / "train/a.png").write_text("half")
+    for path in (half, half / "train", half / "train/a.png"):
+        os.utime(path, None if path == half / touched else (0, 0))
+    with staged_folder(tmp_path / "set"):
+        pass
+    assert (half / "train/a.png").exists()
+
+
+def test_folder_that_cannot_be_listed_is_written_to_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), "iterdir", lambda self: (_ for _ in ()).throw(PermissionError()))
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
