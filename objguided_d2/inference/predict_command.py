@@ -22,7 +22,8 @@ Examples:
   %(prog)s slide.ome.tif --model model.zip --output results/ --pixel-size 0.5 --save labels geojson
 
 The same command again goes on where a run ended. Exit status: 0 all files are done, 1 nothing could be begun, 2 some
-or all files failed (errors.csv says why) or the arguments make no command, 130 or 143 stopped by Ctrl-C or SIGTERM.
+or all files failed (errors.csv says why), the report could not be written or the arguments make no command, 130 or 143
+stopped by Ctrl-C or SIGTERM.
 """
 
 

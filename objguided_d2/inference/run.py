@@ -36,19 +36,22 @@ class OutputError(SourceError):
 
 @dataclasses.dataclass
 class RunSummary:
-    """What became of a run: ``files`` by their name under the inputs; ``interrupted`` by Ctrl-C."""
+    """What became of a run: ``files`` by their name under the inputs; ``interrupted`` by Ctrl-C; whether it is
+    ``reported`` in ``run.json`` and ``errors.csv``, or these could not be written.
+    """
 
     files: dict[str, FileResult]
     seconds: float
     interrupted: bool = False
+    reported: bool = True
 
     def count(self, status: str) -> int:
         return sum(result.status == status for result in self.files.values())
 
     @property
     def exit_code(self) -> int:
-        """0 if all went well, 2 if a file failed, 130 after Ctrl-C."""
-        return 130 if self.interrupted else 2 if self.count("failed") else 0
+        """0 if all went well, 2 if a file failed or the report of the run, 130 after Ctrl-C."""
+        return 130 if self.interrupted else 2 if self.count("failed") or not self.reported else 0
 
     def __str__(self) -> str:
         objects = sum(result.num_objects for result in self.files.values() if result.status == "done")
@@ -73,7 +76,8 @@ def predict_files(
 
     Files that an earlier call has done, with the same model and settings, are skipped. A file that cannot be predicted
     is listed with its reason in ``errors.csv``, and the rest goes on. ``run.json`` holds the model, settings, versions
-    and what became of each file. Ctrl-C ends the run after the file in work.
+    and what became of each file; that it cannot be written is told on standard error. Ctrl-C ends the run after the
+    file in work.
 
     Args:
         inputs: files, folders and globs, see :func:`.inputs.list_inputs`.
@@ -162,9 +166,14 @@ def execute_and_report(
         "num_files": len(files) + len(earlier or {}),
         "files": {name: dataclasses.asdict(result) for name, result in reported.items()},
     }
-    write_text(output / f"run{part}.json", json.dumps(report, indent=1, default=str) + "\n")
     failed = [(name, result.reason) for name, result in reported.items() if result.status == "failed"]
-    write_errors(output / f"errors{part}.csv", failed)
+    try:
+        write_errors(output / f"errors{part}.csv", failed)
+        write_text(output / f"run{part}.json", json.dumps(report, indent=1, default=str) + "\n")
+    except OSError as error:
+        summary.reported = False
+        told = f"error: {error}; what is done stays done, the same command writes the report of the run"
+        tqdm.write(told, file=sys.stderr)
     return summary
 
 
@@ -224,7 +233,7 @@ def watch_files(
             )
             total.files.update(summary.files)
             total.seconds += summary.seconds
-            total.interrupted = summary.interrupted
+            total.interrupted, total.reported = summary.interrupted, summary.reported
         if total.interrupted or number == max_rounds:
             return total
         try:

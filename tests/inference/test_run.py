@@ -19,7 +19,6 @@ from objguided_d2.inference.file_pipeline import PredictSettings
 from objguided_d2.inference.filters import Filters
 from objguided_d2.inference.predict_command import main
 from objguided_d2.inference.predictor import Predictor
-from objguided_d2.inference.records import Leftovers
 from objguided_d2.inference.run import list_files, of_shard, predict_files, watch_files
 from tests.inference.models import textured_image
 
@@ -136,7 +135,9 @@ def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, 
         """What a process leaves that is killed while it writes the second file."""
         if "three" in path.name:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.stem}.123-0a1b2c3d{path.suffix}").write_bytes(b"half")
+            half = path.with_name(f".{path.stem}.123-0a1b2c3d{path.suffix}")
+            half.write_bytes(b"half")
+            os.utime(half, (0, 0))  # The next call comes later.
             raise Killed
         whole(objects, path, image=image)
 
@@ -148,15 +149,6 @@ def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, 
     summary = run(predictor, images, tmp_path / "out", "labels", "table")
     assert summary.count("done") >= 1
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
-
-
-def test_half_a_zarr_of_a_killed_run_is_removed_and_a_namesake_stays(tmp_path):
-    half = tmp_path / ".one.123-0a1b2c3d.zarr"
-    for name in (half, tmp_path / ".other.123-0a1b2c3d.zarr"):
-        name.mkdir()
-        (name / ".zgroup").write_text("{}")
-    Leftovers().remove(tmp_path / "one.zarr")
-    assert [path.name for path in tmp_path.iterdir()] == [".other.123-0a1b2c3d.zarr"]
 
 
 def test_shards_share_all_files_and_give_what_one_run_gives(predictor, images, tmp_path):
@@ -370,6 +362,20 @@ def test_a_record_that_cannot_be_written_fails_its_file_alone(predictor, images,
     tifffile.imwrite(images / name, textured_image(40, 48, 2), photometric="rgb")
     summary = predict_files([images], predictor, tmp_path / "out", PredictSettings(save=("ctc",)), progress=False)
     assert summary.count("done") == 2 and "record cannot be written" in summary.files[name].reason
+
+
+def test_a_report_that_cannot_be_written_is_told_and_written_by_the_next_call(predictor, images, tmp_path, capsys):
+    output = tmp_path / "out"
+    (output / "run.json").mkdir(parents=True)
+    summary = run(predictor, images, output)
+    assert (summary.count("done"), summary.exit_code) == (3, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "out/run.json'" in line and "what is done stays done" in line
+    watched = watch_files([images], predictor, output, settle=-1e9, max_rounds=1, progress=False)
+    assert (watched.count("done"), watched.exit_code) == (3, 2)
+    (output / "run.json").rmdir()
+    again = run(predictor, images, output)
+    assert (again.count("done"), again.exit_code) == (3, 0) and (output / "run.json").is_file()
 
 
 @pytest.mark.parametrize("output", ["images", "."])
