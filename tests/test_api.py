@@ -22,10 +22,23 @@ import objguided_d2.data, objguided_d2.engine, objguided_d2.cli
 print(sorted({"torch", "detectron2"} & set(sys.modules)))
 """
 
+SIGNALS = """
+import signal
+handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+import objguided_d2, objguided_d2.cli
+everything = [getattr(objguided_d2, name) for name in objguided_d2.__all__]
+print([signal.getsignal(number) for number in sorted(signal.valid_signals())] == handlers)
+"""
+
 
 def test_import_loads_and_changes_nothing():
     done = subprocess.run([sys.executable, "-S", "-c", BARE_IMPORT], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["[]", "[]"], done.stderr
+
+
+def test_signals_of_a_program_that_uses_the_package_stay_its_own():
+    done = subprocess.run([sys.executable, "-c", SIGNALS], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.parametrize("package", ["objguided_d2", "objguided_d2.data", "objguided_d2.engine"])

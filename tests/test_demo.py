@@ -1,5 +1,7 @@
 """The demo, with a model that has learned nothing."""
 
+import errno
+import os
 from dataclasses import replace
 from math import nan
 
@@ -9,6 +11,7 @@ from PIL import Image
 
 from objguided_d2 import samples
 from objguided_d2.demo import EXPECTED_F1, EXPECTED_F1_OF_CELLS, DemoResult, f1, main, verdict
+from objguided_d2.finetuning.trainer import FinetuneTrainer
 from tests.finetuning.models import save_tiny_run
 
 
@@ -23,10 +26,38 @@ def test_f1_counts_the_objects_of_all_images():
     assert f1([(sample, sample.labels), (sample, labels)]) == pytest.approx(200 * (count + found) / (3 * count + found))
 
 
-def test_the_demo_predicts_fine_tunes_and_draws(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def few(monkeypatch):
+    """Samples of the demo: a corner of two images."""
     few = [replace(s, image=s.image[:96, :96], labels=s.labels[:96, :96]) for s in samples.nuclei()[:2]]
     monkeypatch.setattr(samples, "nuclei", lambda: few)
     monkeypatch.setattr(samples, "cells", lambda split: few[:1])
+    return few
+
+
+def test_a_demo_that_is_stopped_leaves_no_folder_of_its_training(tmp_path, few, monkeypatch, capsys):
+    def stop(error):
+        def run_step(trainer):
+            assert any(path.name.startswith(".") for path in (tmp_path / "demo").iterdir())
+            raise error
+
+        monkeypatch.setattr(FinetuneTrainer, "run_step", run_step)
+        return ["--output", str(tmp_path / "demo"), "--model", str(model), "--steps", "1"]
+
+    model = save_tiny_run(tmp_path / "model")
+    with pytest.raises(KeyboardInterrupt):
+        main(stop(KeyboardInterrupt()))
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"nuclei.png", "predictions"}
+    assert main(stop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "best.pth"))) == 1
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"nuclei.png", "predictions"}
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("demo: no space left on device; free some space and start again")
+    )
+
+
+def test_the_demo_predicts_fine_tunes_and_draws(tmp_path, few, capsys):
     model = save_tiny_run(tmp_path / "model")
     assert main(["--output", str(tmp_path / "demo"), "--model", str(model), "--steps", "1"]) == 0
     printed = capsys.readouterr().out

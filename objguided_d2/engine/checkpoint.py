@@ -5,6 +5,8 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any
@@ -36,6 +38,23 @@ def is_full_disk(error: BaseException | None) -> bool:
 def no_space_message(path: str) -> str:
     """One line about a full disk."""
     return f"{path}: no space left on device; what was there before is kept. Free some space and go on with --resume"
+
+
+@contextmanager
+def full_disk_in_one_line(folder: str | os.PathLike) -> Iterator[None]:
+    """A block of a run that can be resumed, whose results lie in a folder.
+
+    Raises:
+        NoSpaceError: if the block finds the disk full.
+    """
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except OSError as error:
+        if is_full_disk(error):
+            raise NoSpaceError(no_space_message(error.filename or os.fspath(folder))) from error
+        raise
 
 
 class AtomicCheckpointer(SafeCheckpointer):

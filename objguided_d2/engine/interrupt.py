@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -37,7 +37,8 @@ class StopOnSignal(HookBase):
         self._former: dict[int, Any] = {}
 
     def before_train(self) -> None:
-        self._former = {number: signal.signal(number, self._receive) for number in STOPPING}
+        with suppress(ValueError):  # In another thread than the main one signals stay.
+            self._former = {number: signal.signal(number, self._receive) for number in STOPPING}
 
     def after_step(self) -> None:
         # A signal that comes while this is gathered is for the next step.

@@ -3,8 +3,6 @@
 import logging
 import os
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,10 +15,10 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.builtin import register_prepared
 from ..utils.atomic_write import write_text
-from .checkpoint import AtomicCheckpointer, is_full_disk, no_space_message
+from .checkpoint import AtomicCheckpointer, full_disk_in_one_line, is_full_disk
 from .class_names import read_class_names, write_class_names
 from .dataset_checks import check_class_order
-from .errors import ConfigError, Interruption, NoSpaceError
+from .errors import ConfigError, Interruption
 from .trainer import Trainer
 from .weights import load_weights
 
@@ -38,7 +36,7 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         register_prepared(name)  # This may be another process than the one that checked the config.
-    with _full_disk_in_one_line(cfg.OUTPUT_DIR):
+    with full_disk_in_one_line(cfg.OUTPUT_DIR):
         _set_up(cfg, args)
         results = _evaluate(cfg, args.resume) if args.eval_only else _train(cfg, args.resume)
     if cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
@@ -107,15 +105,3 @@ def _write_config(cfg: CfgNode, keep_file: bool = False) -> None:
         if not keep_file:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         logger.info("Running with full config:\n%s", cfg.dump())
-
-
-@contextmanager
-def _full_disk_in_one_line(output_dir: str) -> Iterator[None]:
-    try:
-        yield
-    except NoSpaceError:
-        raise
-    except OSError as error:
-        if is_full_disk(error):
-            raise NoSpaceError(no_space_message(error.filename or output_dir)) from error
-        raise

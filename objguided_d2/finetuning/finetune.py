@@ -22,7 +22,7 @@ from torch import nn
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..data.seeding import seeded
 from ..data.transforms import build_augmentation
-from ..engine.checkpoint import BestModel
+from ..engine.checkpoint import BestModel, full_disk_in_one_line
 from ..engine.errors import Interruption
 from ..engine.progress_bar import ProgressBar
 from ..engine.setup import with_float_values
@@ -135,8 +135,9 @@ def _run(
         else:
             plan, cfg = _prepare(request, prepare, pretrained, settings, work, started)
             plan.write(plan_file)
-        trainer = _train(cfg, plan, resume, started)
-        report = _finish(trainer, plan, pretrained, settings, outputs)
+        with full_disk_in_one_line(work):
+            trainer = _train(cfg, plan, resume, started)
+            report = _finish(trainer, plan, pretrained, settings, outputs)
     shutil.rmtree(work)
     return report
 

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import signal
+import threading
 import time
 from argparse import Namespace
 
@@ -58,6 +59,20 @@ def test_signal_ends_an_evaluation_with_a_checkpoint(tmp_path, monkeypatch, capl
     resumed = train(toy_cfg(tmp_path / "parts", *options), resume=True)
     assert resumed.start_iter == 3 and resumed._last_eval_results
     assert not differing(*(weights(tmp_path / name / "model_final.pth") for name in ("whole", "parts")))
+
+
+def test_training_in_another_thread_than_the_main_one_leaves_signals_alone(tmp_path):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def look(trainer):
+        trainer.model.register_forward_pre_hook(lambda module, inputs: seen.append(signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=lambda: train(toy_cfg(tmp_path), prepare=look))
+    thread.start()
+    thread.join()
+    assert last_checkpoint(tmp_path).name == "model_final.pth" and set(seen) == {handlers[0]}
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

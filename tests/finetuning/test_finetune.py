@@ -1,5 +1,6 @@
 """From a model and a few images to a bundle: end to end with a tiny model."""
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import torch
 
 from objguided_d2 import Predictor, finetune
 from objguided_d2.cli import main
+from objguided_d2.engine.checkpoint import BestModel
 from objguided_d2.finetuning import finetune as finetune_module
 from objguided_d2.finetuning.dataset import prepare_images
 from objguided_d2.finetuning.finetune import FinetuneTrainer, finetune_coco
@@ -188,6 +190,25 @@ def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatc
     report = json.loads((tmp_path / "parts" / "report.json").read_text())
     assert 60 < report["minutes"] < 120
     assert report["steps"] == 4 and [entry["step"] for entry in report["history"]] == [1, 2, 3, 4]
+    assert_same(weights(whole.bundle), weights(tmp_path / "parts" / "model.zip"))
+
+
+def test_a_full_disk_is_told_with_how_to_go_on_and_changes_no_result(run_folder, tmp_path, monkeypatch, capsys):
+    images, labels = write_images(tmp_path, 4)
+    whole = finetune(run_folder, images, labels, tmp_path / "whole", steps=2)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "best.pth")
+
+    command = ["finetune", "--model", str(run_folder), "--images", str(images), "--labels", str(labels)]
+    command += ["--output", str(tmp_path / "parts"), "--steps", "2"]
+    for place, name in ((BestModel, "offer"), (finetune_module, "write_bundle")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            assert main([*command, "--resume"]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("error: best.pth: no space left on device") and line.endswith("go on with --resume")
+    main([*command, "--resume"])
     assert_same(weights(whole.bundle), weights(tmp_path / "parts" / "model.zip"))
 
 
