@@ -62,6 +62,13 @@ def test_a_crop_of_so_many_pixels_whatever_the_image():
     assert RandomSquareCrop("pixels", (12, 12), 24).get_transform(image).side == 12
 
 
+@pytest.mark.parametrize("side, offsets", [(9, {0, 1}), (10, {0}), (11, {-1, 0})])
+def test_a_crop_may_lie_at_either_end_of_the_image(side, offsets):
+    crop = RandomSquareCrop("pixels", (side, side), 8)
+    drawn = [crop.get_transform(np.zeros((10, 10, 3), np.uint8)) for _ in range(60)]
+    assert {transform.x0 for transform in drawn} == {transform.y0 for transform in drawn} == offsets
+
+
 def test_test_images_of_any_size_are_resized_by_one_factor():
     cfg = get_cfg()
     cfg.INPUT.TEST_SCALE = 0.5

@@ -17,6 +17,12 @@ def test_band_of_a_square():
     assert inner_band(SQUARE, 15).sum() == 30**2
 
 
+def test_a_diagonal_step_leads_out_of_a_mask():
+    notched = SQUARE & ~rectangle_mask((10, 10, 20, 20))
+    assert inner_band(notched, 1)[20, 20] and not inner_band(notched, 1)[21, 21]
+    assert inner_band(notched, 2)[21, 21] and not inner_band(notched, 2)[22, 22]
+
+
 def test_edge_of_the_image_bounds_a_mask():
     whole = np.ones((20, 20), bool)
     assert inner_band(whole, 1).sum() == 20**2 - 18**2
@@ -51,6 +57,13 @@ def test_f_of_a_shifted_disk_counts_the_parts_of_the_circle_within_reach(shift):
     distance = 2
     expected = 1.0 if shift <= distance else 1 - 2 / np.pi * np.arccos(distance / shift)
     assert boundary_f(disk((45, 40), 30), disk((45, 40 + shift), 30), distance) == pytest.approx(expected, abs=0.1)
+
+
+def test_outlines_exactly_at_the_distance_meet():
+    shifted = rectangle_mask((13, 10, 43, 40))
+    assert boundary_f(SQUARE, shifted, 3) == 1
+    # Of 116 pixels: 29 of either horizontal side, and 4 near the corners of the vertical one inside the other square.
+    assert boundary_f(SQUARE, shifted, 2) == pytest.approx((2 * 29 + 4) / 116)
 
 
 def test_symmetric():

@@ -4,7 +4,7 @@ import pytest
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator
-from objguided_d2.evaluation.fragments import count_pieces, mean_width
+from objguided_d2.evaluation.fragments import FragmentsEvaluator, count_pieces, mean_width
 from objguided_d2.utils.rle import encode_mask
 from tests.evaluation.rectangles import rectangle_instances, rectangle_record
 
@@ -86,6 +86,26 @@ def test_a_missed_object_and_a_neighbor_that_reaches_in_break_nothing(fragments)
     # The second instance has 10 of its 25 columns in the object.
     result = fragments([(SQUARE, 0), (LINE, 0)], [((2, 30, 32, 50), 0, 0.9), ((32, 30, 57, 50), 0, 0.9)])
     assert result["broken"] == result["predicted"] == 0
+
+
+def test_an_instance_of_which_just_half_lies_in_an_object_breaks_nothing(fragments):
+    detections = [((2, 30, 32, 50), 0, 0.9), ((32, 30, 52, 50), 0, 0.9)]
+    assert fragments([(SQUARE, 0)], detections)["broken"] == 0
+    detections[1] = ((32, 30, 51, 50), 0, 0.9)
+    assert fragments([(SQUARE, 0)], detections)["broken"] == 1000
+
+
+def test_pieces_that_cover_less_than_half_of_an_object_miss_it(fragments):
+    left, right = (2, 2, 20, 4), (30, 2, 46, 4)
+    result = fragments([(LINE, 0)], [(left, 0, 0.9), (right, 0, 0.9)], joined=[(0, 1)])
+    assert result["broken"] == 0 and result["predicted"] == 1000
+
+
+def test_widths_begin_at_their_lower_bounds():
+    broken = np.array([[3.99, 1], [4.0, 0], [7.99, 1], [8.0, 1]])
+    result = object.__new__(FragmentsEvaluator).summarize([(np.zeros((0, 2)), broken)])
+    assert [result[f"broken_{width}"] for width in ("thin", "medium", "thick")] == [1000, 500, 1000]
+    assert result["broken"] == 750
 
 
 def test_an_instance_of_another_class_breaks_nothing(fragments):

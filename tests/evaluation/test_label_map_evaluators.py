@@ -1,14 +1,19 @@
 """The evaluators on label maps, on datasets of rectangles."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
+from detectron2.data import MetadataCatalog
 
 from objguided_d2.config import get_cfg
 from objguided_d2.evaluation import build_evaluator, definition_of
 from objguided_d2.evaluation.boundary import boundary_f, boundary_iou
 from objguided_d2.evaluation.build import EVALUATORS
 from objguided_d2.profiling.evaluators import time_evaluators
+from objguided_d2.utils.rle import encode_mask
 from tests.evaluation.rectangles import HEIGHT, WIDTH, rectangle_instances, rectangle_mask, rectangle_record
 
 TASKS = ["matching", "boundary", "leaf", "ctc"]
@@ -72,6 +77,13 @@ def test_classes_are_matched_apart_and_averaged(register, tmp_path):
     assert (matching["tp50"], matching["fp50"], matching["fn50"]) == (1, 1, 1)
 
 
+def test_a_class_without_objects_counts_in_the_sums_alone(register, tmp_path):
+    name = register([rectangle_record(1, [(A, 0)])], ("cell", "nucleus"))
+    matching = evaluate(name, {1: rectangle_instances([(A, 0, 0.9), (B, 1, 0.9)])}, tmp_path, ["matching"])["matching"]
+    assert matching["accuracy"] == matching["precision"] == 100 and "accuracy-nucleus" not in matching
+    assert (matching["tp50"], matching["fp50"]) == (1, 1)
+
+
 def test_predictions_in_a_crowd_region_are_ignored(register, tmp_path):
     name = register([rectangle_record(1, [(A, 0), ((40, 0, 90, 60), 0, 1)])])
     predicted = rectangle_instances(
@@ -80,7 +92,7 @@ def test_predictions_in_a_crowd_region_are_ignored(register, tmp_path):
     results = evaluate(name, {1: predicted}, tmp_path)
     # The second lies in the crowd; the third only by 4 of its 9 columns; the fourth outside.
     assert (results["matching"]["tp50"], results["matching"]["fp50"]) == (1, 2)
-    assert results["leaf"]["DiC"] == 2
+    assert results["leaf"]["DiC"] == 2 and results["leaf"]["SBD"] == pytest.approx(100 / 3)
     assert results["ctc"]["DET"] == pytest.approx(100 * (1 - 2 / 10))
 
 
@@ -101,6 +113,44 @@ def test_boundary_measures_pairs_and_counts_false_negatives_as_zero(register, tm
     assert boundary["found"] == pytest.approx(200 / 3)
     assert boundary["IoU"] == pytest.approx(100 * (iou + 1) / 3)
     assert boundary["matched_F"] == pytest.approx(100 * (f + 1) / 2)
+
+
+def test_a_neighbor_inside_the_box_of_a_pair_is_no_part_of_it(register, tmp_path):
+    objects, predicted = [A, (20, 0, 40, 20)], [(0, 0, 16, 20), (16, 0, 40, 23)]
+    name = register([rectangle_record(1, [(box, 0) for box in objects])])
+    instances = rectangle_instances([(box, 0, 0.9) for box in predicted])
+    boundary = evaluate(name, {1: instances}, tmp_path, ["boundary"])["boundary"]
+    pairs = [(rectangle_mask(one), rectangle_mask(other)) for one, other in zip(predicted, objects)]
+    assert boundary["found"] == 100
+    assert boundary["IoU"] == pytest.approx(50 * sum(boundary_iou(*pair, 2) for pair in pairs))
+    assert boundary["F"] == pytest.approx(50 * sum(boundary_f(*pair, 2) for pair in pairs))
+
+
+def test_pairs_and_sizes_begin_at_their_bounds(register, tmp_path):
+    # Of 32 x 32 pixels, and found at an IoU of 1/2; of 24 x 20 pixels, and found at 11/24.
+    name = register([rectangle_record(1, [((0, 0, 32, 32), 0), ((40, 0, 64, 20), 0)])])
+    instances = rectangle_instances([((0, 0, 16, 32), 0, 0.9), ((40, 0, 51, 20), 0, 0.9)])
+    boundary = evaluate(name, {1: instances}, tmp_path, ["boundary"])["boundary"]
+    assert boundary["foundm"] == 100 and boundary["founds"] == 0 and boundary["found"] == 50
+
+
+def test_counts_that_are_off_both_ways_cancel_in_the_difference_alone(register, tmp_path):
+    name = register([rectangle_record(1, [(A, 0), (B, 0)]), rectangle_record(2, [])])
+    predicted = {1: rectangle_instances([(A, 0, 0.9)]), 2: rectangle_instances([(C, 0, 0.9)])}
+    leaf = evaluate(name, predicted, tmp_path, ["leaf"])["leaf"]
+    assert leaf["DiC"] == 0 and leaf["|DiC|"] == 1
+
+
+def test_the_foreground_of_the_data_goes_before_the_union_of_its_leaves(register, tmp_path):
+    name = register([rectangle_record(1, [(A, 0)])])
+    predicted = {1: rectangle_instances([(A, 0, 0.9)])}
+    assert evaluate(name, predicted, tmp_path, ["leaf"])["leaf"]["FgBgDice"] == 100
+    path = MetadataCatalog.get(name).json_file
+    content = json.loads(Path(path).read_text())
+    # With a stem of as many pixels as the leaf.
+    content["images"][0]["foreground"] = encode_mask(rectangle_mask((0, 0, 40, 20)))
+    Path(path).write_text(json.dumps(content))
+    assert evaluate(name, predicted, tmp_path, ["leaf"])["leaf"]["FgBgDice"] == pytest.approx(100 * 2 / 3)
 
 
 def test_ctc_writes_label_maps_and_takes_partial_frames_for_seg_alone(register, tmp_path):

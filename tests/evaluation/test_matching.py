@@ -43,6 +43,12 @@ def test_more_pairs_beat_one_good_pair():
     assert list(zip(predicted, true)) == [(0, 1), (1, 0)]
 
 
+def test_one_more_pair_beats_the_iou_of_all_others():
+    # Four pairs of IoU 1 or five of 0.5.
+    predicted, true = match(np.eye(5) / 2 + np.eye(5, k=1), 0.5)
+    assert predicted.tolist() == true.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_counts_by_hand():
     iou = np.array([[0.8, 0.0], [0.0, 0.55], [0.1, 0.0]])
     counts = count_matches(iou, thresholds=np.array([0.5, 0.6, 0.9]))

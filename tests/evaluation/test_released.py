@@ -56,6 +56,23 @@ def test_an_asymmetric_shape_by_hand():
     np.testing.assert_allclose(mask_iou, [[18 / (18 + 24 - 18), 20 / (18 + 20 - 20)]])
 
 
+def test_a_crowd_has_the_part_of_a_mask_that_its_fractional_pixels_sum_to():
+    fractional = resize(mask_of((6, 6), (1, 4, 1, 2), (3, 4, 1, 4)), (12, 6))
+    objects = objects_of([mask_of((12, 6), (0, 6, 0, 5))])
+    objects = Objects(objects.boxes, objects.masks, objects.classes, np.array([True]))
+    box_iou, mask_iou = compare_masks([fractional], objects)
+    # Of the mask's rows 3 to 8, which sum to 2, 2, 2.5, 3.5, 4 and 4, and of their extent of 5.
+    np.testing.assert_allclose(mask_iou, [[10 / 18]])
+    np.testing.assert_allclose(box_iou, [[3 / 5]])
+
+
+def test_crowds_of_any_size_ignore_what_lies_in_them(register, tmp_path):
+    name = register([rectangle_record(1, [((0, 10, 20, 30), 0), ((40, 0, 60, 2), 0, 1)])])
+    predicted = rectangle_instances([((0, 10, 20, 30), 0, 0.5), ((42, 0, 50, 2), 0, 0.9)])
+    results = evaluate(name, {1: predicted}, tmp_path)
+    assert results["released_seg"]["AP"] == results["released_dec"]["AP"] == 100
+
+
 @pytest.mark.parametrize("old, new", [((16, 24), (8, 12)), ((16, 16), (23, 11)), ((20, 16), (31, 33)), ((9, 9),) * 2])
 def test_the_resize_is_opencvs_bilinear_one(old, new):
     rng = np.random.default_rng(0)

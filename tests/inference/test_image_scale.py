@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from objguided_d2.inference.image_scale import warn_of_strong_reduction
 from objguided_d2.inference.image_source import open_image
 from objguided_d2.inference.model_info import ModelInfo
 from objguided_d2.inference.predictor import Predictor
@@ -69,3 +70,9 @@ def test_an_image_without_objects_has_the_usual_size_in_place_of_an_estimate(pre
     blank = np.zeros((80, 80), np.uint8)
     assert predictor.prepare(blank, diameter="auto").network_size == predictor.prepare(blank).network_size
     assert "an image: no object is found that a diameter could be estimated from" in caplog.text
+
+
+@pytest.mark.parametrize("shape, size, warned", [((60, 200), (40, 133), False), ((200, 60), (80, 24), True)])
+def test_a_reduction_to_less_than_half_is_told(caplog, shape, size, warned):
+    warn_of_strong_reduction(shape, size)
+    assert ("is reduced to {} x {}".format(*size) in caplog.text) is warned

@@ -33,6 +33,15 @@ def test_a_higher_threshold_of_the_model_stays():
         assert model.proposal_generator.score_thresh == 0.2
 
 
+@pytest.mark.parametrize("power, least", [(0.0, 0.4), (2.0, 0.16)])
+def test_centers_that_are_just_enough_are_kept(power, least):
+    model = busy_model(busy_cfg())
+    model.roi_heads.score_soft_iou_power = power
+    model.proposal_generator.score_thresh = 0.01
+    with centers_that_count(model, 0.4):
+        assert (1 - 1e-4) * least < model.proposal_generator.score_thresh < least
+
+
 def test_the_least_center_is_one_whose_mask_is_certain():
     model = busy_model(busy_cfg())
     assert model.roi_heads.least_center_score(0.3) == 0.3

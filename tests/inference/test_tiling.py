@@ -5,14 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objguided_d2.inference import tiling
 from objguided_d2.inference.predictor import Predictor
 from objguided_d2.inference.receptive_field import receptive_field
-from objguided_d2.inference.tiling import _is_peak, tile_grid
+from objguided_d2.inference.tiling import Tile, _batches, _is_peak, _paste, tile_grid
 from objguided_d2.modeling.center_targets import find_peaks
+from objguided_d2.modeling.postprocess import InstancePostprocessor
+from objguided_d2.structures.ragged_grid import RaggedGrid
+from objguided_d2.structures.ragged_masks import RaggedROIMasks
 from tests.inference.models import busy_cfg, busy_model, textured_image
 
 
@@ -156,3 +160,50 @@ def test_peaks_follow_the_rule_of_the_untiled_run_on_flat_areas_too(seed, height
     is_found = scores[0] >= 0
     expected[(classes[0] * height * width + cell[0])[is_found]] = True
     assert torch.equal(_is_peak(heatmap).flatten(), expected)
+
+
+def found_in_tile(boxes, reads, boxes_from_masks=False):
+    """Rectangles found in a tile of a network's image of 100 x 200, put into an image of twice the rows and three times
+    the columns."""
+    boxes = torch.tensor(boxes, dtype=torch.float32)
+    sides = (boxes[:, 2:] - boxes[:, :2]).long()
+    grid = RaggedGrid(sides[:, 1].contiguous(), sides[:, 0].contiguous(), torch.device("cpu"))
+    tile = Tile(reads, reads)
+    instances = Instances(
+        tile.size,
+        pred_boxes=Boxes(boxes),
+        pred_masks=RaggedROIMasks(torch.ones(grid.num_pixels), grid, boxes, "centers", tile.size),
+        scores=torch.ones(len(boxes)),
+        pred_classes=torch.zeros(len(boxes), dtype=torch.int64),
+        at_limit=torch.zeros(len(boxes), dtype=torch.bool),
+    )
+    post = InstancePostprocessor(0.5, "bilinear", boxes_from_masks, 1.0)
+    return _paste(instances, tile, (100, 200), (200, 600), post)
+
+
+@pytest.mark.parametrize("boxes_from_masks", [False, True])
+def test_objects_of_a_tile_come_to_their_place_in_the_image(boxes_from_masks):
+    found = found_in_tile([[5, 3, 29, 15]], (16, 48, 80, 112), boxes_from_masks)
+    assert found.image_size == (200, 600)
+    assert found.pred_boxes.tensor.tolist() == [[3 * (48 + 5), 2 * (16 + 3), 3 * (48 + 29), 2 * (16 + 15)]]
+    assert found.pred_masks.get_bounding_boxes().tensor.tolist() == found.pred_boxes.tensor.tolist()
+
+
+def test_objects_at_the_border_of_a_tile_are_cut_unless_it_is_that_of_the_image():
+    left, top, right, bottom, inside = [0, 9, 20, 20], [9, 0, 20, 20], [9, 9, 64, 20], [9, 9, 20, 64], [1, 1, 63, 63]
+    boxes = [left, top, right, bottom, inside]
+    for reads, expected in {
+        (16, 48, 80, 112): [True, True, True, True, False],
+        (0, 0, 64, 64): [False, False, True, True, False],
+        (36, 136, 100, 200): [True, True, False, False, False],
+        (0, 136, 64, 200): [True, False, False, True, False],
+    }.items():
+        assert found_in_tile(boxes, reads).is_cut.tolist() == expected
+
+
+def test_batches_end_with_a_row_and_where_the_size_changes():
+    rows = tile_grid((64, 96), core=32, halo=0, stride=32)
+    assert [(done, len(batch)) for done, batch in _batches(((tile, None) for tile in rows), 4)] == [(3, 3), (6, 3)]
+    narrow_end = tile_grid((32, 80), core=32, halo=0, stride=32)
+    batches = [[tile.size for tile, _ in batch] for _, batch in _batches(((tile, None) for tile in narrow_end), 4)]
+    assert batches == [[(32, 32), (32, 32)], [(32, 16)]]

@@ -6,14 +6,17 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.reference.mask_head_loop import mask_head_loop
 from benchmarks.reference.rois import mask_loss
-from objguided_d2.modeling.mask_head import ModuleS, ObjectGuidedMaskHead
+from objguided_d2.modeling import mask_head
+from objguided_d2.modeling.cldice import soft_cldice_loss
+from objguided_d2.modeling.mask_head import ModuleS, ObjectGuidedMaskHead, SegHead
+from objguided_d2.modeling.mask_targets import jitter_boxes
 from objguided_d2.modeling.point_refine import PointRefinement
 from objguided_d2.modeling.released_checkpoint import convert_released_state_dict
 from objguided_d2.structures.ragged_grid import RaggedGrid
 from objguided_d2.structures.roi_atlas import RoiAtlas, expand_boxes
 from objguided_d2.structures.roi_canvas import RoiCanvas
 from tests.conftest import xyxy
-from tests.modeling.models import CHANNELS
+from tests.modeling.models import CHANNELS, small_cfg
 
 PREFIX = "roi_heads.mask_head."
 
@@ -137,6 +140,70 @@ def test_loss_is_the_mean_over_pixels_and_then_over_rois():
             truth = RoiAtlas(enlarged, torch.tensor([0]), (1,)).crop(0, mask[None, None].float())
             labels.append(truth.view_as(logits[-1]))
     torch.testing.assert_close(loss, 2 * mask_loss(logits, labels))
+
+
+def test_training_rois_are_true_boxes_jittered_and_then_enlarged(monkeypatch):
+    features, targets = make_targets()
+    head = make_head(box_jitter_shift=0.3, box_jitter_scale=0.1, box_expansion=1.5, box_expansion_pixels=4.0)
+    planned, plan = [], head._plan
+    monkeypatch.setattr(head, "_plan", lambda boxes, image: planned.append(boxes) or plan(boxes, image))
+    torch.manual_seed(7)
+    with EventStorage():
+        head.losses(features, targets)
+    torch.manual_seed(7)
+    jittered = jitter_boxes(torch.cat([t.gt_boxes.tensor for t in targets]), shift=0.3, scale=0.1)
+    torch.testing.assert_close(planned, [expand_boxes(jittered, 1.5, 4.0)])
+
+
+def test_a_subset_of_the_objects_learns_their_own_masks(monkeypatch):
+    features, targets = make_targets()
+    head = make_head(refinement=None)
+    with EventStorage():
+        expected = head.losses(features, [targets[0][:0], targets[1]])["loss_mask"]
+        head.max_train_roi_pixels = 1
+        monkeypatch.setattr(mask_head, "sample_rois_within_area", lambda *_: torch.tensor([2]))
+        torch.testing.assert_close(head.losses(features, targets)["loss_mask"], expected)
+
+
+def test_the_seg_head_sees_zeros_around_each_roi():
+    torch.manual_seed(0)
+    seg_head = SegHead(3, 4)
+    for parameter in seg_head.parameters():
+        torch.nn.init.normal_(parameter)
+    canvas = RoiCanvas(RaggedGrid(torch.tensor([5, 2, 7]), torch.tensor([4, 9, 3]), torch.device("cpu")), 3)
+    pixels = torch.randn(canvas.grid.num_pixels, 3)
+    values = canvas.from_list(pixels)
+    values[canvas.roi == len(canvas)] = 9.0
+    logits = canvas.grid.split(canvas.to_list(seg_head(canvas, values)))
+    for roi, logit in zip(canvas.grid.split(pixels), logits, strict=True):
+        expected = seg_head.predictor(seg_head.conv(roi.permute(2, 0, 1)[None]).relu())
+        torch.testing.assert_close(logit[..., 0], expected[0, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_settings_come_from_their_own_keys():
+    cfg = small_cfg()
+    keys = cfg.MODEL.ROI_MASK_HEAD
+    keys.IN_FEATURES, keys.LADDER_CHANNELS = list(CHANNELS), [24, 20, 16, 12]
+    keys.LOSS_TYPE, keys.LOSS_WEIGHT, keys.DICE_LOSS_WEIGHT, keys.CLDICE_LOSS_WEIGHT = "bce_dice", 3.0, 0.5, 0.25
+    shapes = {name: ShapeSpec(channels=c, stride=2**i) for i, (name, c) in enumerate(CHANNELS.items())}
+    head = ObjectGuidedMaskHead(cfg, shapes)
+    assert head.mask_loss_weights == {"loss_mask": 3.0, "loss_mask_dice": 0.5, "loss_mask_cldice": 0.25}
+    # From e1 on; the keys begin with e4.
+    assert [module.up.out_channels for module in head.ladder] == [12, 16, 20, 24]
+    assert head.refinement.fine.in_features == 12 and head.refinement.fine_and_coarse.in_features == 12 + 16
+
+
+def test_the_cldice_loss_sends_its_gradient_through_the_prediction():
+    torch.manual_seed(0)
+    head = make_head(cldice_loss_weight=1.0, cldice_iterations=2)
+    canvas = RoiCanvas(RaggedGrid(torch.tensor([6, 9]), torch.tensor([8, 5]), torch.device("cpu")), 2)
+    logits = torch.randn(canvas.grid.num_pixels, requires_grad=True)
+    labels = (torch.rand(canvas.grid.num_pixels) > 0.3).float()
+    loss = head._mask_losses(canvas, logits, labels)[1]
+    expected = soft_cldice_loss(canvas, logits.sigmoid(), labels, 2)
+    torch.testing.assert_close(loss, expected)
+    gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_every_parameter_gets_a_gradient():

@@ -50,3 +50,6 @@ def test_jitter_is_relative_to_the_size_of_the_box():
     center, size = (moved[:, :2] + moved[:, 2:]) / 2, moved[:, 2:] - moved[:, :2]
     torch.testing.assert_close(center.std(0), torch.tensor([2.0, 10.0]), rtol=0.1, atol=0)
     torch.testing.assert_close(size.log().std(0), torch.tensor([0.2, 0.2]), rtol=0.1, atol=0)
+    # Of 4 normal numbers for each box none has to do with another.
+    correlation = torch.corrcoef(torch.cat([center, size.log()], 1).T)
+    torch.testing.assert_close(correlation, torch.eye(4), atol=0.1, rtol=0)

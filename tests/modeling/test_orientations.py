@@ -1,12 +1,14 @@
 """Averaging over orientations: on asymmetric maps by hand, and as the symmetry that it gives any model."""
 
+import copy
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules
 
-from objguided_d2.modeling.orientations import ORIENTATIONS, Orientation
+from objguided_d2.modeling.orientations import ORIENTATIONS, Orientation, detect
 from tests.modeling.models import disk_batch, small_cfg
 
 H, W = 3, 5
@@ -95,6 +97,27 @@ def test_the_prediction_of_a_flipped_image_is_the_flipped_prediction(model, coun
     assert (masks & expected).sum() > 0.999 * (masks | expected).sum() > 100
     # Which is no property of the model itself.
     assert (predict(model, image, 1).scores[:5] - predict(model, other, 1).scores[:5]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_masks_are_means_over_the_orientations_and_scores_follow_them(model, count):
+    model = copy.deepcopy(model)
+    # Every mask is sigmoid(0.5) all over, in whichever orientation.
+    predictor = model.roi_heads.mask_head.seg_head.predictor
+    torch.nn.init.zeros_(predictor.weight)
+    torch.nn.init.constant_(predictor.bias, 0.5)
+    images, found = model.preprocess_image(disk_batch([(32, 64)], [4])), []
+    for model.roi_heads.score_soft_iou_power in (0.0, 2.0):
+        with torch.no_grad():
+            found += detect(model, images, ORIENTATIONS[:count])
+    # Without boxes too small for a mask.
+    plain, rescored = (instances[found[1].scores > 0] for instances in found)
+    probability = torch.tensor(0.5).sigmoid()
+    probabilities = rescored.pred_masks.probabilities
+    assert len(rescored) > 5
+    torch.testing.assert_close(probabilities, probability.expand_as(probabilities))
+    # The soft IoU of such a mask with the whole ROI.
+    torch.testing.assert_close(rescored.scores, plain.scores.sqrt() * probability)
 
 
 def test_other_numbers_and_other_proposals_are_refused():

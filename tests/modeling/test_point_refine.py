@@ -91,6 +91,10 @@ def test_loss_equals_a_loop_over_rois(monkeypatch):
     refinement.reduction = "sum"
     both_means = torch.stack(fine_losses).mean() + torch.stack(both_losses).mean()
     torch.testing.assert_close(refinement.mean_loss([losses]), both_means)
+    refinement.loss_weight = 3
+    torch.testing.assert_close(refinement.mean_loss([losses]), 3 * both_means)
+    refinement.reduction = "mean"
+    torch.testing.assert_close(refinement.mean_loss([losses]), 3 * torch.stack(fine_losses + both_losses).mean())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from functools import partial
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 
+from objguided_d2.modeling.roi_heads import ObjectGuidedROIHeads
 from tests.modeling.models import disk_batch, small_cfg
 
 
@@ -38,6 +40,15 @@ def test_the_score_is_the_geometric_mean_of_the_centers_and_a_power_of_the_soft_
     assert len(plain) > 5 and soft_iou.max() - soft_iou.min() > 0.01
     torch.testing.assert_close(linear.scores, (plain.scores * soft_iou) ** 0.5)
     torch.testing.assert_close(fourth.scores, (plain.scores * soft_iou**4) ** 0.5)
+
+
+def test_proposals_outside_the_image_take_no_place_among_the_best():
+    boxes = [[32.0, 0, 40, 9], [25, 10, 40, 30], [1, 2, 5, 9], [2, 2, 8, 9]]
+    selected = ObjectGuidedROIHeads(mask_head=torch.nn.Identity(), num_classes=1, max_detections=2).select(
+        Instances((20, 30), proposal_boxes=Boxes(torch.tensor(boxes)), objectness_logits=torch.tensor([3.0, 2, 1, 0]))
+    )
+    assert selected.pred_boxes.tensor.tolist() == [[25, 10, 30, 20], [1, 2, 5, 9]]
+    torch.testing.assert_close(selected.scores, torch.tensor([2.0, 1.0]).sigmoid())
 
 
 def test_a_negative_power_is_refused():

@@ -178,3 +178,39 @@ def test_soft_iou_is_that_of_each_mask_with_its_probabilities(windows, seed, thr
         bits = (p > threshold).float()
         expected = torch.minimum(p, bits).sum() / torch.maximum(p, bits).sum()
         torch.testing.assert_close(soft_iou, expected)
+
+
+@pytest.mark.parametrize("mode", ["hough", "bilinear"])
+def test_a_pixel_at_the_threshold_is_no_part_of_the_object(mode):
+    grid = RaggedGrid(torch.tensor([2]), torch.tensor([3]), torch.device("cpu"))
+    probabilities = torch.tensor([0.5, 0.75, 0.5, 0.25, 0.5, 1.0])
+    masks = RaggedROIMasks(probabilities, grid, torch.tensor([[4.0, 2, 7, 4]]), "centers", (10, 12))
+    assert torch.nonzero(masks.paste((10, 12), 0.5, mode).tensor[0]).tolist() == [[2, 5], [3, 6]]
+    # Of the pixels, 3 are at 0.5 and one is at 0.25: none of them is in the binary mask.
+    torch.testing.assert_close(masks.soft_iou(0.5), torch.tensor([1.75 / (2 + 1.5 + 0.25)]))
+
+
+def test_squares_are_read_at_the_centers_of_equal_parts_and_are_zero_outside():
+    """A mask of 4 x 8 pixels that holds its column + 10 times its row, plus 1, read in two boxes at once."""
+    column, row = torch.arange(8.0), torch.arange(4.0)
+    values = 1 + column + 10 * row[:, None]
+    sides = torch.tensor([4, 4]), torch.tensor([8, 8])
+    grid = RaggedGrid(*sides, torch.device("cpu"))
+    boxes = torch.tensor([[4.0, 2, 12, 6]]).repeat(2, 1)
+    masks = RaggedROIMasks(values.flatten().repeat(2), grid, boxes, "centers", (10, 20))
+    whole, shifted = masks.to_squares(boxes + torch.tensor([[0.0], [1.0]]) * torch.tensor([4.0, 1, 4, 1]), 4)[:, 0]
+    # Every part is 2 columns wide and a row high.
+    expected = 1 + torch.tensor([0.5, 2.5, 4.5, 6.5]) + 10 * row[:, None]
+    torch.testing.assert_close(whole, expected)
+    torch.testing.assert_close(shifted[:3, :2], expected[1:, 2:])
+    assert not shifted[3].any() and not shifted[:, 2:].any()
+
+
+def test_votes_of_a_last_pixel_that_rounds_up_past_its_box_stay_in_their_own_mask():
+    # In float32 0.01 + 6 x (end - 0.01) / 6 is 8, though the box ends just before it.
+    end = 8 - 2**-21
+    sides = torch.tensor([7])
+    grid = RaggedGrid(sides, sides, torch.device("cpu"))
+    masks = RaggedROIMasks(torch.ones(49), grid, torch.tensor([[0.01, 0.01, end, end]]), "released", (20, 20))
+    assert masks.boxes[0, 2] < 8
+    assert masks.paste((20, 20), 0.1, "hough").get_bounding_boxes().tensor.tolist() == [[0, 0, 9, 9]]

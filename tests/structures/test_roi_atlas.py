@@ -4,7 +4,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objguided_d2.structures.roi_atlas import SPACINGS, RoiAtlas, clip_boxes, expand_boxes
+from objguided_d2.structures.roi_atlas import (
+    SPACINGS,
+    RoiAtlas,
+    clip_boxes,
+    expand_boxes,
+    fraction_to_index,
+    point_positions,
+)
 from tests.conftest import xyxy
 
 STRIDES = (1, 2, 4, 8, 16)
@@ -141,6 +148,8 @@ def test_an_area_limit_splits_the_rois():
         levels = [len(grid) for grid in atlas.grids]
         assert levels == sorted(levels, reverse=True)
     assert len(atlases) > 2
+    areas = [(atlas.grids[0].heights * atlas.grids[0].widths).tolist() for atlas in atlases]
+    assert all(min(larger) >= max(smaller) for larger, smaller in zip(areas, areas[1:]))
 
 
 @given(
@@ -173,6 +182,23 @@ def test_a_roi_beyond_the_limit_has_fewer_pixels():
     large, small = ([(int(g.heights[0]), int(g.widths[0])) for g in a.grids if len(g)] for a in atlases)
     assert large == [(50, 200), (25, 100), (12, 50), (6, 25), (3, 12)]
     assert small[0] == (30, 30)
+
+
+def test_boxes_grow_about_their_centers_by_a_factor_and_then_by_pixels():
+    # Center (20, 40), sides 20 and 40: 1.5 times and 6 more are 36 and 66.
+    boxes = torch.tensor([[10.0, 20, 30, 60]])
+    assert expand_boxes(boxes, 1.5, 6.0).tolist() == [[2, 7, 38, 73]]
+    assert expand_boxes(boxes, 0.5).tolist() == [[15, 30, 25, 50]]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_index_of_a_fraction_inverts_the_spacing_and_stays_among_the_pixels(spacing, count):
+    index, counts = torch.arange(count), torch.full((count,), count)
+    fraction = point_positions(torch.zeros(count), torch.ones(count), counts, index, spacing)
+    torch.testing.assert_close(fraction_to_index(fraction, counts, spacing), index.float(), atol=1e-5, rtol=0)
+    ends = fraction_to_index(torch.tensor([-0.3, 0.0, 1.0, 1.3]), torch.full((4,), count), spacing)
+    assert ends.tolist() == [0, 0, count - 1, count - 1]
 
 
 def test_boxes_are_clipped_to_the_image():
