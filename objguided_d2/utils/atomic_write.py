@@ -5,11 +5,13 @@ What a killed process has left under such a name goes when the same file or fold
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +19,15 @@ from typing import Any
 
 # What only a write is refused with: an error of these that names no file is about the output.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.\d+-[0-9a-f]{8}(?P<suffix>\.[^.]*|)")
-# Seconds. Whoever still writes, perhaps on another machine that shares the folder, has touched the file since.
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+# As :func:`_temporary` makes it.
+_TEMPORARY = re.compile(
+    r"\.(?P<stem>.+)\.(?P<process>\d{1,9})-(?P<host>[0-9a-f]{8})[0-9a-f]{8}(?P<suffix>\.[^.]*|)",
+)
+# Seconds. Who still writes on another machine that shares the folder has touched the file since.
 _ABANDONED_AFTER = 600
-# Folder -> name -> its leftovers. A folder of a hundred thousand outputs is listed once, not at each of them.
-_leftovers: dict[Path, dict[str, list[Path]]] = {}
+# Folder -> name -> its leftovers, and whether their process is known to be gone. A folder of a hundred thousand outputs is listed once, not at each of them.
+_leftovers: dict[Path, dict[str, list[tuple[Path, bool]]]] = {}
 
 
 @contextlib.contextmanager
@@ -161,26 +167,38 @@ def _remove(folder: Path) -> None:
 
 
 def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+    return target.with_name(f".{target.stem}.{os.getpid()}-{_HOST}{secrets.token_hex(4)}{target.suffix}")
 
 
 def _remove_leftovers(target: Path) -> None:
     """Remove temporary files and folders of a file or folder that killed processes have left beside it."""
     folder = target.parent
     if folder not in _leftovers:
-        found: dict[str, list[Path]] = {}
+        found: dict[str, list[tuple[Path, bool]]] = {}
         _leftovers[folder] = found
         with contextlib.suppress(OSError):
             for entry in folder.iterdir():
                 if match := _TEMPORARY.fullmatch(entry.name):
-                    found.setdefault(match["stem"] + match["suffix"], []).append(entry)
-    for leftover in _leftovers[folder].pop(target.name, ()):
+                    is_gone = match["host"] == _HOST and not _may_run(int(match["process"]))
+                    found.setdefault(match["stem"] + match["suffix"], []).append((entry, is_gone))
+    for leftover, is_gone in _leftovers[folder].pop(target.name, ()):
         with contextlib.suppress(OSError):
             is_folder = leftover.is_dir() and not leftover.is_symlink()
             parts = [leftover, *leftover.rglob("*")] if is_folder else [leftover]
-            if time.time() - max(part.lstat().st_mtime for part in parts) < _ABANDONED_AFTER:
+            if not is_gone and time.time() - max(part.lstat().st_mtime for part in parts) < _ABANDONED_AFTER:
                 continue
             if is_folder:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+
+
+def _may_run(process: int) -> bool:
+    """Whether there may be a process of this number on this machine."""
+    if os.name == "nt":  # There the question would be a Ctrl-C.
+        return True
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # It may be of another user.
+    return True

@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, 
         """What a process leaves that is killed while it writes the second file."""
         if "three" in path.name:
             path.parent.mkdir(parents=True, exist_ok=True)
-            half = path.with_name(f".{path.stem}.123-0a1b2c3d{path.suffix}")
+            half = path.with_name(f".{path.stem}.123-0a1b2c3d4e5f6071{path.suffix}")
             half.write_bytes(b"half")
             os.utime(half, (0, 0))  # The next call comes later.
             raise Killed

@@ -11,6 +11,7 @@ import threading
 import pytest
 import torch
 
+from objguided_d2.utils import atomic_write as atomic_write_module
 from objguided_d2.utils.atomic_write import atomic_folder, atomic_write, staged_folder, write_json, write_text
 
 
@@ -179,23 +180,30 @@ def test_leftovers_of_a_killed_process_go_when_the_same_is_written_again(tmp_pat
     others = [half.with_name(half.name.replace(half.name.split(".")[1], "other")), half.with_name(f".{name}")]
     for other in others:
         other.write_text("of somebody else")
-    for path in tmp_path.rglob("*"):
-        os.utime(path, (0, 0))
     with pytest.raises(RuntimeError), write(tmp_path / name):
         raise RuntimeError
     assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
-@pytest.mark.parametrize("touched", ["", "train/a.png"])
-def test_what_another_process_still_writes_is_no_leftover(tmp_path, touched):
-    half = tmp_path / ".set.123-0a1b2c3d"
+@pytest.mark.parametrize("touched", ["", "train/a.png", None])
+def test_what_another_machine_may_still_write_is_no_leftover(tmp_path, touched):
+    half = tmp_path / ".set.999999999-0a1b2c3d4e5f6071"
     (half / "train").mkdir(parents=True)
     (half / "train/a.png").write_text("half")
     for path in (half, half / "train", half / "train/a.png"):
-        os.utime(path, None if path == half / touched else (0, 0))
+        os.utime(path, None if touched is not None and path == half / touched else (0, 0))
     with staged_folder(tmp_path / "set"):
         pass
-    assert (half / "train/a.png").exists()
+    assert half.exists() == (half / "train/a.png").exists() == (touched is not None)
+
+
+def test_what_a_running_process_of_this_machine_writes_is_no_leftover(tmp_path):
+    with staged_folder(tmp_path / "set") as staging, atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        atomic_write_module._leftovers.clear()
+        with staged_folder(tmp_path / "set"):
+            write_text(tmp_path / "a.txt", "of a thread")
+        assert staging.exists() and temporary.exists()
 
 
 def test_folder_that_cannot_be_listed_is_written_to_all_the_same(tmp_path, monkeypatch):
