@@ -26,7 +26,8 @@ _TEMPORARY = re.compile(
 )
 # Seconds. Who still writes on another machine that shares the folder has touched the file since.
 _ABANDONED_AFTER = 600
-# Folder -> name -> its leftovers, and whether their process is known to be gone. A folder of a hundred thousand outputs is listed once, not at each of them.
+# Folder -> name -> its leftovers, and whether their process is known to be gone. A folder of a hundred thousand outputs
+# is listed once, not at each of them.
 _leftovers: dict[Path, dict[str, list[tuple[Path, bool]]]] = {}
 
 
