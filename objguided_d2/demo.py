@@ -1,15 +1,12 @@
 """The package in three minutes: nuclei in sample images, then the model fine-tuned on six images of other cells."""
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from .engine.errors import NoSpaceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +42,6 @@ def run_demo(output: Path, model: str = MODEL, steps: int = STEPS) -> DemoResult
     """
     from . import samples
     from .finetuning.finetune import finetune
-    from .finetuning.plan import Outputs
     from .inference.predictor import Predictor
     from .utils.contact_sheet import contact_sheet
 
@@ -72,12 +68,7 @@ def run_demo(output: Path, model: str = MODEL, steps: int = STEPS) -> DemoResult
     print(f"\n2. The same model after {steps} steps on six images of cells that it does not know\n")
     folder = samples.folder("cells/train")
     bundle = output / "cells.zip"
-    try:
-        finetune(model, folder / "images", folder / "labels", bundle, steps=steps)
-    except BaseException:
-        # Another demo begins anew.
-        shutil.rmtree(Outputs.at(bundle).work, ignore_errors=True)
-        raise
+    finetune(model, folder / "images", folder / "labels", bundle, steps=steps, resumable=False)
     held_out = samples.cells("val")
     tuned = Predictor.from_pretrained(bundle)
     predictions = {name: _labels(p, held_out) for name, p in (("before", predictor), ("after", tuned))}
@@ -161,9 +152,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         result = run_demo(args.output, args.model, args.steps)
-    except NoSpaceError:  # Of a training, with how to go on with that.
-        print(f"error: {args.output}: no space left on device; free some space and start again", file=sys.stderr)
-        return 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,6 @@ state.
 
 import argparse
 import difflib
-import errno
 import importlib
 import os
 import sys
@@ -23,6 +22,7 @@ from .. import __version__
 from ..engine.errors import EngineError, Interruption
 from ..utils.allocator import keep_freed_memory
 from ..utils.exit_at_once import exit_at_once
+from ..utils.full_disk import is_full_disk
 from ..utils.signals import end_at_once_on_signals, end_on_signals
 
 # name -> module with its ``main``, what it does.
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+        if not (is_full_disk(error) or isinstance(error, BrokenPipeError)):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -114,7 +114,7 @@ def console(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _tell_unless_no_space(unraisable: "sys.UnraisableHookArgs") -> None:
     """What Python cannot raise, as at its end, but for what the full disk has been told of already."""
-    if not (isinstance(unraisable.exc_value, OSError) and unraisable.exc_value.errno == errno.ENOSPC):
+    if not is_full_disk(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
 

@@ -1,12 +1,9 @@
 """Checkpoints that are either complete or not there, and the best one of a run."""
 
-import errno
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any
@@ -17,44 +14,13 @@ from detectron2.evaluation.testing import flatten_results_dict
 from torch import nn
 
 from ..utils.atomic_write import atomic_write, write_text
-from .errors import DivergenceError, NoSpaceError, WeightsError
+from .errors import DivergenceError, WeightsError
 from .weights import SafeCheckpointer, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
 # In OUTPUT_DIR: what an earlier run has left that a new one replaces.
 REPLACED = "replaced"
-
-
-def is_full_disk(error: BaseException | None) -> bool:
-    """Whether a full disk or quota is the cause; torch.save hides the failed write behind a RuntimeError of its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def no_space_message(path: str) -> str:
-    """One line about a full disk."""
-    return f"{path}: no space left on device; what was there before is kept. Free some space and go on with --resume"
-
-
-@contextmanager
-def full_disk_in_one_line(folder: str | os.PathLike) -> Iterator[None]:
-    """A block of a run that can be resumed, whose results lie in a folder.
-
-    Raises:
-        NoSpaceError: if the block finds the disk full.
-    """
-    try:
-        yield
-    except NoSpaceError:
-        raise
-    except OSError as error:
-        if is_full_disk(error):
-            raise NoSpaceError(no_space_message(error.filename or os.fspath(folder))) from error
-        raise
 
 
 class AtomicCheckpointer(SafeCheckpointer):
@@ -65,7 +31,7 @@ class AtomicCheckpointer(SafeCheckpointer):
 
         Raises:
             DivergenceError: if a weight is not finite; nothing is written, the last checkpoint stays the last one.
-            NoSpaceError: on a full disk; likewise.
+            OSError: on a full disk; likewise.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -81,13 +47,8 @@ class AtomicCheckpointer(SafeCheckpointer):
         data.update((key, checkpointable.state_dict()) for key, checkpointable in self.checkpointables.items())
         data.update(kwargs)
         logger.info("Saving checkpoint to %s", path)
-        try:
-            with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                torch.save(data, file)
-        except (OSError, RuntimeError) as error:
-            if is_full_disk(error):
-                raise NoSpaceError(no_space_message(path)) from error
-            raise
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
+            torch.save(data, file)
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

@@ -23,6 +23,7 @@ from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
 from ..evaluation.ground_truth import images_digest
 from ..modeling import RaggedMaskRCNN, ragged_masks
+from ..utils.full_disk import is_full_disk
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import REPLACED, AtomicCheckpointer, BestModel, PeriodicCheckpointer
@@ -128,7 +129,7 @@ class Trainer(DefaultTrainer):
         Raises:
             ConfigError: for a batch that cannot be divided among the processes.
             DivergenceError: for a loss or weights that are not finite.
-            NoSpaceError: if a checkpoint finds the disk full.
+            OSError: if a checkpoint finds the disk full.
         """
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
@@ -154,7 +155,7 @@ class Trainer(DefaultTrainer):
                 if isinstance(error, RuntimeError) and self.stop.received and not self._trainer.is_updating:
                     self.end_at_once(self._completed_iter)
                 else:
-                    if isinstance(error, Exception) and not isinstance(error, EngineError):
+                    if isinstance(error, Exception) and not isinstance(error, EngineError) and not is_full_disk(error):
                         logger.exception("Exception during training:")
                     raise
             finally:

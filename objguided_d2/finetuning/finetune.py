@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from torch import nn
 from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..data.seeding import seeded
 from ..data.transforms import build_augmentation
-from ..engine.checkpoint import BestModel, full_disk_in_one_line
-from ..engine.errors import Interruption
+from ..engine.checkpoint import BestModel
+from ..engine.errors import Interruption, full_disk_in_one_line
 from ..engine.progress_bar import ProgressBar
 from ..engine.setup import with_float_values
 from ..engine.weights import load_weights, read_checkpoint
@@ -58,6 +58,7 @@ def finetune(
     *,
     resume: bool = False,
     device: str | None = None,
+    resumable: bool = True,
     **settings: Any,
 ) -> FinetuneReport:
     """Adapt a model to labeled images and write it as a bundle, with a report and a picture; print what is done.
@@ -71,6 +72,7 @@ def finetune(
         output: a file that ends in ``.zip``, or a folder.
         resume: go on with an interrupted call of the same arguments.
         device: as ``cpu`` or ``cuda:1``; by default CUDA where there is any.
+        resumable: leave what that needs if the call is interrupted.
         settings: the attributes of :class:`.plan.Settings`.
 
     Raises:
@@ -86,7 +88,7 @@ def finetune(
         return prepare_images(Path(images), Path(labels), work / "data", intensity=intensity)
 
     source = {"model": os.fspath(model), "images": os.fspath(images), "labels": os.fspath(labels)}
-    return _run(source, prepare, Outputs.at(output), Settings(**settings), resume, device)
+    return _run(source, prepare, Outputs.at(output), Settings(**settings), resume, device, resumable)
 
 
 def finetune_coco(
@@ -115,6 +117,7 @@ def _run(
     resume: bool,
     device: str | None,
 ) -> FinetuneReport:
+    resumable: bool = True,
     started = time.monotonic()
     with seeded(settings.seed):  # A bundle lacks what only a training uses.
         pretrained = load_pretrained(source["model"], device=device)
@@ -125,7 +128,7 @@ def _run(
     if not resume and work.exists():
         print(f"{work} is of an earlier run and is removed")
         shutil.rmtree(work)
-    with _work_folder(work), _log_to(work / _LOG_FILE):
+    with _work_folder(work, resumable), _log_to(work / _LOG_FILE):
         if resume:
             plan = Plan.read(plan_file, request)
             register_split(work, Path(plan.image_root))
@@ -135,7 +138,7 @@ def _run(
         else:
             plan, cfg = _prepare(request, prepare, pretrained, settings, work, started)
             plan.write(plan_file)
-        with full_disk_in_one_line(work):
+        with full_disk_in_one_line(work, "go on with --resume" if resumable else "start again"):
             trainer = _train(cfg, plan, resume, started)
             report = _finish(trainer, plan, pretrained, settings, outputs)
     shutil.rmtree(work)
@@ -347,17 +350,18 @@ def _format(metrics: dict[str, float]) -> str:
 
 
 @contextmanager
-def _work_folder(work: Path) -> Iterator[None]:
-    """The folder is there in the block; after an error before there is a plan to resume, it is not."""
+def _work_folder(work: Path, resumable: bool) -> Iterator[None]:
+    """The folder is there in the block; after an error that leaves nothing to resume, it is not."""
     outputs_are_new = not work.parent.exists()
     work.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if not (work / _PLAN_FILE).is_file():
+        if not (resumable and (work / _PLAN_FILE).is_file()):
             shutil.rmtree(work)
             if outputs_are_new:
-                work.parent.rmdir()
+                with suppress(OSError):  # It holds results.
+                    work.parent.rmdir()
         raise
 
 

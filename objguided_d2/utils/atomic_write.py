@@ -4,7 +4,6 @@ What a killed process has left under such a name goes when the same file or fold
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -17,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# What only a write is refused with: an error of these that names no file is about the output.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from .full_disk import is_full_disk
+
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-# As :func:`_temporary` makes it.
+# As :func:`_new_temporary` makes it.
 _TEMPORARY = re.compile(
     r"\.(?P<stem>.+)\.(?P<process>\d{1,9})-(?P<host>[0-9a-f]{8})[0-9a-f]{8}(?P<suffix>\.[^.]*|)",
 )
@@ -45,8 +44,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         OSError: if the file cannot be written (full disk, no permission); it names ``path``.
     """
     target = Path(path)
-    temporary = _temporary(target)
-    _remove_leftovers(target)
+    temporary = _new_temporary(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
@@ -76,15 +74,14 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         OSError: if the folder cannot be written; it names ``path`` or a file in it.
     """
     target = Path(path)
-    temporary = _temporary(target)
-    _remove_leftovers(target)
+    temporary = _new_temporary(target)
     try:
         with _errors_of(temporary, target):
             temporary.mkdir(parents=True)
             yield temporary
         if target.exists():
             # Only an empty folder can be replaced in one step.
-            old = _temporary(target)
+            old = _new_temporary(target)
             os.replace(target, old)
             os.replace(temporary, target)
             shutil.rmtree(old)
@@ -122,8 +119,7 @@ def staged_folder(target: Path, stale: Callable[[], Sequence[Path]] = tuple) -> 
     Raises:
         OSError: if the folder cannot be written; it names ``target`` or a file in it.
     """
-    staging = _temporary(target)
-    _remove_leftovers(target)
+    staging = _new_temporary(target)
     try:
         with _errors_of(staging, target):
             staging.mkdir(parents=True)
@@ -150,7 +146,7 @@ def _errors_of(temporary: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno in _NO_ROOM:
+        if error.filename is None and is_full_disk(error):
             raise OSError(error.errno, error.strerror, str(target)) from error
         if isinstance(error.filename, str) and temporary in (Path(error.filename), *Path(error.filename).parents):
             named = target / Path(error.filename).relative_to(temporary)
@@ -167,7 +163,9 @@ def _remove(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _temporary(target: Path) -> Path:
+def _new_temporary(target: Path) -> Path:
+    """A name in the folder of ``target`` that no process has, after what killed ones have left for it is removed."""
+    _remove_leftovers(target)
     return target.with_name(f".{target.stem}.{os.getpid()}-{_HOST}{secrets.token_hex(4)}{target.suffix}")
 
 

@@ -204,7 +204,7 @@ def test_full_disk_is_one_line_with_the_file_and_keeps_the_former_checkpoint(tmp
         raise error
 
     monkeypatch.setattr(torch, "save", full_at_the_second)
-    with pytest.raises(EngineError, match=r"model_0000003.pth: no space left on device; .* --resume$"):
+    with pytest.raises(EngineError, match=r"model_0000003.pth: No space left on device; .* --resume$"):
         run(toy_cfg(tmp_path), ARGUMENTS)
     assert last_checkpoint(tmp_path).name == "model_0000001.pth"
     assert not [path for path in tmp_path.iterdir() if "0000003" in path.name]
@@ -233,10 +233,15 @@ def test_refused_settings_leave_an_earlier_run_where_it_is(tmp_path, key, value,
     assert (tmp_path / "model_final.pth").read_bytes() == b"earlier"
 
 
-def test_full_disk_elsewhere_names_the_output_folder(tmp_path, monkeypatch):
+def test_full_disk_elsewhere_names_the_output_folder_and_how_to_go_on(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    weights = tmp_path / "model.pth"
+    torch.save({"model": Trainer.build_model(toy_cfg(tmp_path)).state_dict()}, weights)
+    evaluation = Namespace(config_file="", resume=False, eval_only=True)
     monkeypatch.setattr(Trainer, "test", full)
-    with pytest.raises(EngineError, match=f"^{tmp_path}: no space left on device"):
+    with pytest.raises(EngineError, match=f"^{tmp_path}: No space left on device; .* go on with --resume$"):
         run(toy_cfg(tmp_path), ARGUMENTS)
+    with pytest.raises(EngineError, match=f"^{tmp_path}: No space left on device; .* start again$"):
+        run(toy_cfg(tmp_path, "MODEL.WEIGHTS", str(weights)), evaluation)

@@ -1,4 +1,3 @@
-import errno
 import math
 import os
 
@@ -6,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from objguided_d2.engine.checkpoint import AtomicCheckpointer, BestModel, is_full_disk
+from objguided_d2.engine.checkpoint import AtomicCheckpointer, BestModel
 from objguided_d2.engine.errors import DivergenceError, WeightsError
 
 
@@ -40,14 +39,6 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
         checkpointer.save("model_0000002", iteration=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000001.pth"]
     assert checkpointer.get_checkpoint_file().endswith("model_0000001.pth")
-
-
-def test_a_full_disk_is_known_behind_the_error_that_hides_it():
-    full = OSError(errno.ENOSPC, "No space left on device")
-    hidden = RuntimeError("unexpected pos 64 vs 0")
-    hidden.__context__ = full
-    assert is_full_disk(full) and is_full_disk(hidden)
-    assert not is_full_disk(RuntimeError()) and not is_full_disk(OSError(errno.EACCES, "Permission denied"))
 
 
 class TestNewestWholeCheckpoint:

@@ -207,7 +207,7 @@ def test_a_full_disk_is_told_with_how_to_go_on_and_changes_no_result(run_folder,
             patch.setattr(place, name, full)
             assert main([*command, "--resume"]) == 1
         line = capsys.readouterr().err.splitlines()[-1]
-        assert line.startswith("error: best.pth: no space left on device") and line.endswith("go on with --resume")
+        assert line.startswith("error: best.pth: No space left on device") and line.endswith("go on with --resume")
     main([*command, "--resume"])
     assert_same(weights(whole.bundle), weights(tmp_path / "parts" / "model.zip"))
 
