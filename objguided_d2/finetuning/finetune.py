@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
 from torch import nn
 
@@ -30,12 +30,13 @@ from ..engine.weights import load_weights, read_checkpoint
 from ..evaluation.coco import match_coco
 from ..evaluation.ground_truth import load_ground_truth
 from ..evaluation.matched_detections import MatchedDetections
+from ..evaluation.matching import MatchingEvaluator
 from ..evaluation.score_threshold import best_score_threshold
 from ..inference.bundle import model_card, write_bundle
 from ..inference.loader import CONFIG_FILE
 from ..inference.pretrained import Pretrained, load_pretrained
 from ..report.prediction_sheet import draw_predictions
-from ..report.runs import RESULTS_FILE
+from ..report.runs import load_run, results_file
 from ..utils.atomic_write import atomic_write, write_json, write_text
 from .class_transfer import build_start_model, match_classes
 from .dataset import HELD_OUT, TRAIN, LabeledImages, Split, prepare_images, register_split, split_images
@@ -57,8 +58,8 @@ def finetune(
     output: str | os.PathLike,
     *,
     resume: bool = False,
-    device: str | None = None,
     resumable: bool = True,
+    device: str | None = None,
     **settings: Any,
 ) -> FinetuneReport:
     """Adapt a model to labeled images and write it as a bundle, with a report and a picture; print what is done.
@@ -71,8 +72,8 @@ def finetune(
         images, labels: see :func:`..data.converters.labelmaps.convert_labelmaps`.
         output: a file that ends in ``.zip``, or a folder.
         resume: go on with an interrupted call of the same arguments.
-        device: as ``cpu`` or ``cuda:1``; by default CUDA where there is any.
         resumable: leave what that needs if the call is interrupted.
+        device: as ``cpu`` or ``cuda:1``; by default CUDA where there is any.
         settings: the attributes of :class:`.plan.Settings`.
 
     Raises:
@@ -116,8 +117,8 @@ def _run(
     settings: Settings,
     resume: bool,
     device: str | None,
-) -> FinetuneReport:
     resumable: bool = True,
+) -> FinetuneReport:
     started = time.monotonic()
     with seeded(settings.seed):  # A bundle lacks what only a training uses.
         pretrained = load_pretrained(source["model"], device=device)
@@ -204,8 +205,8 @@ def _prepare(
     budget = Budget.plan(
         settings.steps,
         settings.minutes,
-        # The score threshold takes an evaluation or two at the end.
-        elapsed_seconds=time.monotonic() - started + 2 * seconds,
+        # The score threshold takes an evaluation at the end.
+        elapsed_seconds=time.monotonic() - started + seconds,
         evaluation_seconds=seconds if split.held_out else 0.0,
     )
     cfg = with_budget(base, budget, work / _START_FILE, new_objects=new_objects, options=options)
@@ -251,12 +252,9 @@ def _finish(
     draw_predictions(cfg, models, [most], outputs.picture)
 
     after = _best_of(history)
-    score_threshold = _choose_score_threshold(cfg, best, plan)
-    if after is not None and kept_step and score_threshold != cfg.TEST.LABEL_MAP_SCORE_THRESH:
-        # AP does not depend on it.
-        tested = _tested_on(cfg, plan.split)
-        tested.TEST.LABEL_MAP_SCORE_THRESH = score_threshold
-        after[F1] = _evaluate(tested, best)[0][F1]
+    score_threshold, f1 = _choose_score_threshold(cfg, best, plan)
+    if after is not None and kept_step:
+        after[F1] = f1  # AP does not depend on the threshold.
     info = dataclasses.replace(pretrained.info, pixel_size=settings.pixel_size).with_training_sizes(cfg)
     info = dataclasses.replace(info, class_names=plan.transfer.names, score_threshold=score_threshold)
     ended = "steps"
@@ -311,8 +309,8 @@ def _tested_on(cfg: CfgNode, split: Split) -> CfgNode:
     return cfg
 
 
-def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> float:
-    """The score threshold that suits the model on the held-out images.
+def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> tuple[float, float]:
+    """The score threshold that suits the model on the held-out images, and F1 with it.
 
     Scores of objects that are new to a model are lower than those it was trained on. Without held-out images the
     training's tell.
@@ -320,12 +318,18 @@ def _choose_score_threshold(cfg: CfgNode, model: nn.Module, plan: Plan) -> float
     cfg = _tested_on(cfg, plan.split)
     (name,) = cfg.DATASETS.TEST
     _evaluate(cfg, model)
-    folder = Path(cfg.OUTPUT_DIR, "inference", name)
-    results = json.loads((folder / RESULTS_FILE).read_text())
+    output = Path(cfg.OUTPUT_DIR)
+    truth = load_ground_truth(name, str(results_file(output, name).parent))
+    run = load_run(output, "model", name, truth)
     limit = cfg.TEST.DETECTIONS_PER_IMAGE
-    truth = load_ground_truth(name, str(folder))
-    matches = match_coco(truth, results, "segm", limit=limit, iou_thresholds=[0.5])
-    return best_score_threshold(MatchedDetections.by_class(matches), cfg.TEST.LABEL_MAP_SCORE_THRESH)
+    matches = match_coco(truth, list(chain(*run.results.values())), "segm", limit=limit, iou_thresholds=[0.5])
+    threshold = best_score_threshold(MatchedDetections.by_class(matches), cfg.TEST.LABEL_MAP_SCORE_THRESH)
+    matching = MatchingEvaluator(name, truth, score_threshold=threshold)
+    images = (
+        run.compared_image(image_id, truth, MetadataCatalog.get(name), limit=limit, score_threshold=threshold)
+        for image_id in truth.imgs
+    )
+    return threshold, matching.summarize([matching.measure(image) for image in images])["f150"]
 
 
 def _step_of(best: dict, plan: Plan, history: list[dict[str, float]]) -> int:

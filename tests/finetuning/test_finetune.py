@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from detectron2.data import DatasetCatalog
 
 from objguided_d2 import Predictor, finetune
 from objguided_d2.cli import main
@@ -158,12 +159,27 @@ def test_the_bundle_has_the_score_threshold_that_suits_the_images(run_folder, tm
 
 
 def test_f1_after_is_that_at_the_score_threshold_that_was_chosen(run_folder, tmp_path, monkeypatch):
-    # Before, three evaluations, that which the threshold is chosen by, and the last at the chosen one.
-    monkeypatch.setattr(FinetuneTrainer, "test", ap_of([10.0, 20.0, 60.0, 30.0, 60.0, 77.0]))
+    evaluate = ap_of([10.0, 20.0, 60.0, 30.0, 60.0])
+
+    def test(cfg, model):
+        """Finds all objects but the first, and that with too low a score."""
+        metrics = evaluate(cfg, model)
+        (name,) = cfg.DATASETS.TEST
+        results = []
+        for record in DatasetCatalog.get(name):
+            for annotation in record["annotations"]:
+                result = {"image_id": record["image_id"], "category_id": 1, "segmentation": annotation["segmentation"]}
+                results.append({**result, "score": 0.5 if results else 0.05})
+        Path(cfg.OUTPUT_DIR, "inference", name, "coco_instances_results.json").write_text(json.dumps(results))
+        return metrics
+
+    monkeypatch.setattr(FinetuneTrainer, "test", staticmethod(test))
     monkeypatch.setattr(finetune_module, "best_score_threshold", lambda matched, former: 0.12)
     images, labels = write_images(tmp_path, 4)
     report = finetune(run_folder, images, labels, tmp_path / "mine", steps=3)
-    assert report.kept_step == 2 and report.after == {"AP": 60.0, "AP50": 60.0, "F1@0.5": 77.0}
+    found = report.split.num_held_out_objects - 1
+    assert report.kept_step == 2
+    assert report.after == {"AP": 60.0, "AP50": 60.0, "F1@0.5": pytest.approx(100 * 2 * found / (2 * found + 1))}
 
 
 def test_stopped_and_resumed_equals_undisturbed(run_folder, tmp_path, monkeypatch, capsys):
