@@ -165,7 +165,7 @@ class RaggedMasks:
         ):
             # Output pixels whose source lies in [first, first + count) are those in [ceil(first / s), ceil(end / s)).
             begin = -((-first * new) // old)
-            end = (-((-(first + count) * new) // old)).clamp(max=new)
+            end = -((-(first + count) * new) // old)
             sides.append((begin, (end - begin).clamp(min=0), old, new))
         (top, heights, old_h, new_h), (left, widths, old_w, new_w) = sides
         empty = (heights == 0) | (widths == 0)

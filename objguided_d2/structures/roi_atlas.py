@@ -293,7 +293,7 @@ def _levels(
         raise ValueError(f"spacing must be one of {SPACINGS}, not {spacing!r}")
     # Here alone the host waits for the device: every shape follows from these sizes.
     sizes = torch.stack([torch.stack(grid_sizes(boxes.detach(), s, max_pixels)) for s in strides]).cpu()
-    has_level = (sizes >= min_size).all(1).long().cumprod(0)
+    has_level = (sizes >= min_size).all(1)  # Deeper levels are smaller.
     num_levels = has_level.sum(0)
     order = num_levels.argsort(descending=True, stable=True)
     return sizes, order[: int((num_levels > 0).sum())], has_level
