@@ -19,7 +19,7 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from .filters import Filters
-from .image_scale import Diameter, PixelSize, Scale, check_sizes, training_diameter
+from .image_scale import Diameter, PixelSize, Scale, parse_sizes, training_diameter
 from .image_source import ImageSource, open_image
 from .large_labels import writer_of
 from .prediction import Prediction, check_formats
@@ -63,7 +63,7 @@ class PredictSettings:
         check_formats(self.save)
         if self.frames in ("", (), []):
             raise ValueError("frames: no frame is named; leave them out for all of a file")
-        check_sizes(self.scale, self.diameter, self.pixel_size)
+        parse_sizes(self.scale, self.diameter, self.pixel_size)
 
 
 def open_frames(path: Path, settings: PredictSettings) -> tuple[ImageSource, list[int]]:

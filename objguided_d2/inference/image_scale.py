@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -24,20 +24,21 @@ Diameter = float | str | None
 PixelSize = float | Pair | None
 
 
-def check_sizes(scale: Scale, diameter: Diameter, pixel_size: PixelSize) -> None:
-    """Check the sizes that are given of :meth:`.predictor.Predictor.__call__`.
+def parse_sizes(
+    scale: Scale, diameter: Diameter, pixel_size: PixelSize
+) -> tuple[Pair | str | None, float | str | None, Pair | None]:
+    """The sizes that are given of :meth:`.predictor.Predictor.__call__`: words as they are, numbers as floats.
 
     Raises:
         ValueError: for what is no size, and for a scale with a diameter; names the argument.
     """
     if scale is not None and diameter is not None:
         raise ValueError(f"scale={scale!r} and diameter={diameter!r} both decide the size in the network; give one")
-    if scale is not None and not _is_word(scale, "config"):
-        as_pair(scale, "scale")
-    if diameter is not None and not _is_word(diameter, "auto"):
-        _as_diameter(diameter)
-    if pixel_size is not None:
-        as_pair(pixel_size, "pixel_size")
+    return (
+        scale if scale is None or _is_word(scale, "config") else as_pair(scale, "scale"),
+        diameter if diameter is None or _is_word(diameter, "auto") else _as_diameter(diameter),
+        None if pixel_size is None else as_pair(pixel_size, "pixel_size"),
+    )
 
 
 def image_scale(
@@ -58,15 +59,15 @@ def image_scale(
         estimate: of the diameter, for "auto".
 
     Raises:
-        ValueError: see :func:`check_sizes` and :func:`training_diameter`.
+        ValueError: see :func:`parse_sizes` and :func:`training_diameter`.
     """
-    check_sizes(scale, diameter, pixel_size)
-    known = source.pixel_size if pixel_size is None else as_pair(pixel_size, "pixel_size")
-    if scale is not None:
-        return (None if _is_word(scale, "config") else as_pair(scale, "scale")), known
-    if diameter is not None:
+    fixed, size, given = parse_sizes(scale, diameter, pixel_size)
+    known = source.pixel_size if given is None else given
+    if fixed is not None:
+        return (None if isinstance(fixed, str) else fixed), known
+    if size is not None:
         trained = training_diameter(info)
-        actual = estimate() if _is_word(diameter, "auto") else _as_diameter(diameter)
+        actual = estimate() if isinstance(size, str) else size
         if actual is not None:
             return (trained / actual, trained / actual), known
         # An empty well among many is no failure.
@@ -76,7 +77,7 @@ def image_scale(
     if known is None or info.network_pixel_size is None:
         return None, known
     factors = known[0] / info.network_pixel_size, known[1] / info.network_pixel_size
-    if pixel_size is None and not all(1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors):
+    if given is None and not all(1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors):
         logger.warning(
             "%s: its pixel size of %g x %g micrometers would scale it by %g x %g and is ignored; give the right one "
             "(--pixel-size) or a scale (--scale)",
@@ -143,7 +144,7 @@ def _as_diameter(value: Any) -> float:
     return diameter
 
 
-def _is_word(value: Any, word: str) -> bool:
+def _is_word(value: Any, word: str) -> TypeGuard[str]:
     return isinstance(value, str) and value == word
 
 

@@ -18,7 +18,7 @@ def check_device(name: str) -> None:
         ValueError: for a device that is unknown or not there, in one line.
     """
     chosen = _parse(name)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = _num_gpus()
     if chosen.type == "cuda" and not count:
         raise ValueError(f"device {name!r}: there is no CUDA GPU here; give cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= count:
@@ -45,5 +45,8 @@ def _unknown(name: str) -> str:
 
 
 def _choices() -> str:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return " or ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
+    return " or ".join(["cpu", *(f"cuda:{index}" for index in range(_num_gpus()))])
+
+
+def _num_gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
