@@ -42,13 +42,20 @@ def load_config(args: Namespace) -> CfgNode:
             args.config_file = get_config_file(args.config_file)
         except UnknownConfigError as error:
             raise ConfigError(f"--config-file: {error}") from error
-    cfg = merged_config(args.config_file, args.opts or [])
+    return checked_config(args.config_file, args.opts or [], eval_only=args.eval_only, resume=args.resume)
+
+
+def checked_config(
+    file: str | os.PathLike | None, options: Sequence[str], *, eval_only: bool = False, resume: bool = False
+) -> CfgNode:
+    """As :func:`load_config`, from the path of a config file and KEY VALUE pairs."""
+    cfg = merged_config(file, options)
     try:
         cfg.MODEL.DEVICE = device_here(cfg.MODEL.DEVICE)
         check_device(cfg.MODEL.DEVICE)
     except ValueError as error:
         raise ConfigError(f"MODEL.DEVICE: {error}") from error
-    check_config(cfg, eval_only=args.eval_only, resume=args.resume)
+    check_config(cfg, eval_only=eval_only, resume=resume)
     cfg.freeze()
     return cfg
 

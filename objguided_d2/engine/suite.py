@@ -12,10 +12,10 @@ import yaml
 
 from ..config import CONFIG_ERRORS, config_error_reason
 from ..config_files import get_config_file
-from .errors import Interruption
+from .errors import ConfigError, Interruption
 from .resume import check_same_settings
 from .schedule import shortened_warmup
-from .setup import merged_config, refuse_pairs
+from .setup import checked_config, merged_config, refuse_pairs
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def train_suite(
         The run folders. One with final weights is taken as it is, one that was interrupted goes on.
     Raises:
         ValueError: unless one budget is given.
-        ConfigError: before anything is trained: for pairs that other arguments decide, a config that cannot be read,
-            and a folder that holds a run of other settings.
+        ConfigError: before anything is trained: for pairs that other arguments decide, a config that cannot be read or
+            trained with or does not end with what the comparison reads, and a folder with a run of other settings.
         subprocess.CalledProcessError: if a run fails.
     """
     if (minutes is None) == (images is None):
@@ -99,10 +99,30 @@ def train_suite(
         folder, pairs = output / config.stem, [*options, *budget]
         check_same_settings(folder, merged_config(config, pairs))
         runs.append((config, folder, pairs))
-    for config, folder, pairs in runs:
-        if not (folder / "model_final.pth").exists():
-            run_training(config, folder, pairs)
+    left = [(config, folder, pairs) for config, folder, pairs in runs if not (folder / "model_final.pth").exists()]
+    for config, folder, pairs in left:
+        _check(config, [*pairs, "OUTPUT_DIR", str(folder)], suite.dataset)
+    for config, folder, pairs in left:
+        run_training(config, folder, pairs)
     return [folder for _, folder, _ in runs]
+
+
+def _check(config: Path, pairs: Sequence[str], dataset: str) -> None:
+    """Check that a config can be trained with and evaluates on the dataset of the comparison.
+
+    Raises:
+        ConfigError: if not; names the file.
+    """
+    try:
+        cfg = checked_config(config, pairs, resume=True)
+    except ConfigError as error:
+        raise ConfigError(f"{config}: {error}") from error
+    if dataset not in cfg.DATASETS.TEST:
+        raise ConfigError(f"{config}: DATASETS.TEST {tuple(cfg.DATASETS.TEST)} lacks the suite's dataset, {dataset}")
+    if "coco" not in cfg.TEST.EVALUATORS:
+        raise ConfigError(
+            f"{config}: TEST.EVALUATORS {list(cfg.TEST.EVALUATORS)} lacks coco, which writes what the comparison reads"
+        )
 
 
 def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) -> None:

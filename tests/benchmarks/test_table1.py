@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import table1
 from objguided_d2.engine import suite as suite_module
-from tests.engine.train_command import write_config
+from tests.engine.train_command import without_data, write_config
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def commands(monkeypatch, tmp_path):
     run.found, run.failing, run.unfinished = [], "", []
     monkeypatch.setattr(table1, "run_command", run)
     monkeypatch.setattr(suite_module, "run_command", run)
+    monkeypatch.setattr(suite_module, "checked_config", without_data)
     return run
 
 

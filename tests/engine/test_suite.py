@@ -9,7 +9,7 @@ from objguided_d2.data.builtin import _DATASETS
 from objguided_d2.engine import suite as suite_module
 from objguided_d2.engine.errors import ConfigError, Interruption
 from objguided_d2.engine.suite import Suite, run_command, train_suite
-from tests.engine.train_command import write_config
+from tests.engine.train_command import without_data, write_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -28,6 +28,7 @@ def commands(monkeypatch):
         (folder / "model_final.pth").write_bytes(b"")
 
     monkeypatch.setattr(suite_module, "run_command", run)
+    monkeypatch.setattr(suite_module, "checked_config", without_data)
     run.found = found
     return run
 
@@ -100,6 +101,26 @@ def test_failed_run_ends_the_suite_and_keeps_the_rest(commands, tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         train_suite(suite, tmp_path, minutes=1, images=None)
     assert len(commands.found) == 2 and (tmp_path / suite.configs[0].stem / "model_final.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SOLVER: {BASE_LR: fast}", "Type mismatch"),
+        ("SOLVER: {CHECKPOINT_PERIOD: 0}", "SOLVER.CHECKPOINT_PERIOD 0: set"),
+        ("DATASETS: {TEST: [toy_train]}", "lacks the suite's dataset, toy_val"),
+        ("TEST: {EVALUATORS: [matching], BEST_METRIC: matching/f1}", "lacks coco, which writes what"),
+    ],
+)
+def test_a_config_that_fails_hours_later_is_refused_before_the_first(toy_data, tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(suite_module, "run_command", lambda command: pytest.fail("trained"))
+    datasets = ["DATASETS.TRAIN", "('toy_train',)", "MODEL.ROI_HEADS.NUM_CLASSES", "1"]
+    (tmp_path / "first.yaml").write_text("DATASETS: {TEST: [toy_val]}\nVERSION: 2\n")
+    (tmp_path / "second.yaml").write_text(f"_BASE_: first.yaml\n{text}\n")
+    (tmp_path / "suite.yaml").write_text("dataset: toy_val\nconfigs: [first.yaml, second.yaml]\n")
+    suite = Suite.read(tmp_path / "suite.yaml")
+    with pytest.raises(ConfigError, match=f"second.yaml.*: .*{message}"):
+        train_suite(suite, tmp_path / "runs", minutes=1, images=None, options=datasets)
 
 
 TRAINING = """
