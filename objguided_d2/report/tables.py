@@ -26,6 +26,10 @@ METRICS = {
     "boundary/matched_IoU": "boundary IoU of matched",
     "fragments/broken": "broken, per 1,000",
 }
+_SPEED = (
+    "Speed and memory measured here: one image at a time, the models in interleaved rounds, median and quartiles; the "
+    "image of median object count among those with objects."
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ def comparison_tables(
         ),
         (
             "Cost",
-            "Training as far as the run folder tells. Speed and memory measured here: one image at a time, the models "
-            "in interleaved rounds, median and quartiles; the image of median object count among those with objects.",
+            "Training as far as the run folder tells. "
+            + (_SPEED if options.with_speed else "Speed and memory were not measured."),
             ["method", "training minutes", "images seen", "parameters, M", "GFLOPs", "images/s", "peak memory, MB"],
             [_cost_row(run, comparison.speeds.get(run.name)) for run in comparison.runs],
         ),

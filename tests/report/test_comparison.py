@@ -53,6 +53,7 @@ def test_files(page):
     assert metrics["tables"]["Cost"][1]["training minutes"] == "3"
     tables = (folder / "tables.md").read_text()
     assert "| perfect | 100.0" in tables and "cellpose" in tables
+    assert "Speed and memory were not measured." in tables and "measured here" not in tables
     sheet = cv2.imread(str(folder / "examples.png"))
     assert sheet.shape[1] > 4 * 384
 
