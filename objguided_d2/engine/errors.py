@@ -1,11 +1,5 @@
 """What ends a run and is no defect of the program: one line that says what is wrong and what to do."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from ..utils.full_disk import is_full_disk
-
 
 class EngineError(Exception):
     """Base of these errors. The message is one line for the person who started the run.
@@ -33,6 +27,10 @@ class NoSpaceError(EngineError, OSError):
     """A full disk; the message names the file."""
 
 
+class DeviceMemoryError(EngineError, RuntimeError):
+    """A GPU whose memory is not enough; the message names what takes less."""
+
+
 class ProcessError(EngineError):
     """A process of a distributed run that died."""
 
@@ -54,24 +52,3 @@ class Interruption(BaseException):
         super().__init__(number, at_once)
         self.number, self.at_once = number, at_once
         self.exit_status = 128 + number
-
-
-@contextmanager
-def full_disk_in_one_line(folder: str | os.PathLike, remedy: str) -> Iterator[None]:
-    """A block whose results lie in a folder.
-
-    Args:
-        remedy: what to do once there is space, as "start again".
-
-    Raises:
-        NoSpaceError: if the block finds the disk full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if not is_full_disk(error):
-            raise
-        raise NoSpaceError(
-            f"{error.filename or os.fspath(folder)}: {error.strerror}; what was there before is kept. Free some space "
-            f"and {remedy}"
-        ) from error

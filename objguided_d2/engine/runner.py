@@ -19,7 +19,8 @@ from ..utils.full_disk import is_full_disk
 from .checkpoint import AtomicCheckpointer
 from .class_names import read_class_names, write_class_names
 from .dataset_checks import check_class_order
-from .errors import ConfigError, Interruption, full_disk_in_one_line
+from .errors import ConfigError, Interruption
+from .resources import shortage_in_one_line
 from .trainer import Trainer
 from .weights import load_weights
 
@@ -37,7 +38,7 @@ def run(cfg: CfgNode, args: Namespace) -> dict:
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         register_prepared(name)  # This may be another process than the one that checked the config.
-    with full_disk_in_one_line(cfg.OUTPUT_DIR, "start again" if args.eval_only else "go on with --resume"):
+    with shortage_in_one_line(cfg, "start again" if args.eval_only else "go on with --resume"):
         _set_up(cfg, args)
         results = _evaluate(cfg, args.resume) if args.eval_only else _train(cfg, args.resume)
     if cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():

@@ -34,6 +34,7 @@ from .evaluation_hook import EvaluationHook
 from .interrupt import StopOnSignal
 from .metrics_file import cut_half_line
 from .optimizer import build_optimizer
+from .resources import OutOfMemory
 from .resume import settings_to_resume_with
 from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
 from .training_pictures import TrainingPictures
@@ -155,7 +156,8 @@ class Trainer(DefaultTrainer):
                 if isinstance(error, RuntimeError) and self.stop.received and not self._trainer.is_updating:
                     self.end_at_once(self._completed_iter)
                 else:
-                    if isinstance(error, Exception) and not isinstance(error, EngineError) and not is_full_disk(error):
+                    is_told = isinstance(error, (EngineError, OutOfMemory)) or is_full_disk(error)
+                    if isinstance(error, Exception) and not is_told:
                         logger.exception("Exception during training:")
                     raise
             finally:

@@ -23,8 +23,9 @@ from ..config import CONFIG_ERRORS, config_error_reason, get_cfg
 from ..data.seeding import seeded
 from ..data.transforms import build_augmentation
 from ..engine.checkpoint import BestModel
-from ..engine.errors import Interruption, full_disk_in_one_line
+from ..engine.errors import Interruption
 from ..engine.progress_bar import ProgressBar
+from ..engine.resources import shortage_in_one_line
 from ..engine.setup import with_float_values
 from ..engine.weights import load_weights, read_checkpoint
 from ..evaluation.coco import match_coco
@@ -139,7 +140,7 @@ def _run(
         else:
             plan, cfg = _prepare(request, prepare, pretrained, settings, work, started)
             plan.write(plan_file)
-        with full_disk_in_one_line(work, "go on with --resume" if resumable else "start again"):
+        with shortage_in_one_line(cfg, "go on with --resume" if resumable else "start again"):
             trainer = _train(cfg, plan, resume, started)
             report = _finish(trainer, plan, pretrained, settings, outputs)
     shutil.rmtree(work)
@@ -197,7 +198,8 @@ def _prepare(
         print(f"Not among the model's classes: {names}; there, the last layer of its center heatmap starts anew")
     before, seconds = None, 0.0
     if not transfer.new and not settings.from_scratch:
-        before, seconds = _evaluate(_tested_on(base, split), start)
+        with shortage_in_one_line(base, "start again"):
+            before, seconds = _evaluate(_tested_on(base, split), start)
         print(f"before: {_format(before)}" + ("" if split.held_out else " on the training images"))
     new_objects = are_new(before)
     if new_objects and not settings.from_scratch:

@@ -32,13 +32,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--device", help="as cpu or cuda:1 (default: CUDA where there is any)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="pairs over the model's config")
     args = parser.parse_args(argv)
-    from ..engine.errors import ConfigError
+    from ..engine.errors import EngineError
 
     try:
         evaluate(args.model, args.dataset, args.output, device=args.device, options=args.opts)
-    except (ValueError, OSError) as error:
+    except (EngineError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return ConfigError.exit_status if isinstance(error, ConfigError) else 1
+        return 1
     return 0
 
 
@@ -64,6 +64,7 @@ def evaluate(
     from detectron2.modeling import build_model
 
     from ..engine.dataset_checks import check_class_order
+    from ..engine.resources import shortage_in_one_line
     from ..engine.setup import check_config, merge_options, refuse_pairs
     from ..engine.trainer import Trainer
     from ..engine.weights import check_same_layers
@@ -89,6 +90,7 @@ def evaluate(
         check_same_layers(weights, network)
         # They may differ in what only the training runs.
         network.load_state_dict(weights, strict=False)
-    results = Trainer.test(cfg, network)
+    with shortage_in_one_line(cfg, "start again"):
+        results = Trainer.test(cfg, network)
     print(format_results(results))
     return results

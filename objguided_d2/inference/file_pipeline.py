@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import torch
 from detectron2.structures import Instances
 from tqdm import tqdm
 
@@ -364,5 +365,7 @@ class FilePipeline:
 
 
 def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return "the memory of the GPU is not enough; give a smaller --tile or --device cpu"
     text = " ".join(str(error).split()) or type(error).__name__
     return text.removeprefix(f"{path}: ")

@@ -245,3 +245,22 @@ def test_full_disk_elsewhere_names_the_output_folder_and_how_to_go_on(tmp_path, 
         run(toy_cfg(tmp_path), ARGUMENTS)
     with pytest.raises(EngineError, match=f"^{tmp_path}: No space left on device; .* start again$"):
         run(toy_cfg(tmp_path, "MODEL.WEIGHTS", str(weights)), evaluation)
+
+
+def test_too_little_gpu_memory_is_one_line_with_what_takes_less(tmp_path, monkeypatch, caplog):
+    whole_step = Trainer.run_step
+
+    def run_step(trainer):
+        if trainer.iter == 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        whole_step(trainer)
+
+    cfg = toy_cfg(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_step", run_step)
+        lower = f"memory of the GPU is not enough; lower SOLVER.IMS_PER_BATCH, {cfg.SOLVER.IMS_PER_BATCH}, if"
+        with pytest.raises(EngineError, match=f"{lower} .*, and go on with --resume$"):
+            run(cfg, ARGUMENTS)
+    assert "Exception during training" not in caplog.text and last_checkpoint(tmp_path).name == "model_0000001.pth"
+    run(toy_cfg(tmp_path), Namespace(config_file="", resume=True, eval_only=False))
+    assert last_checkpoint(tmp_path).name == "model_final.pth"

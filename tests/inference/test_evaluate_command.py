@@ -58,6 +58,18 @@ def test_what_does_not_fit_is_one_line(toy_data, tmp_path, capsys):
         assert words in error and error.startswith("error: ") and error.count("\n") == 1
 
 
+def test_too_little_gpu_memory_is_one_line(toy_data, tmp_path, monkeypatch, capsys):
+    def test(cfg, model):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(Trainer, "test", test)
+    model = save_tiny_run(tmp_path / "model")
+    options = ["--dataset", "toy_val", "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["evaluate", "--model", str(model), *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the memory of the GPU is not enough; lower") and line.endswith("start again")
+
+
 def test_a_dataset_that_numbers_the_classes_otherwise_gives_no_numbers(toy_data, tmp_path, monkeypatch, capsys):
     bundle = export_bundle(save_tiny_run(tmp_path / "model"), tmp_path / "model.zip", class_names=("rectangle",))
     monkeypatch.setattr(dataset_checks, "_class_names", lambda name: ["debris", "rectangle"])

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from objguided_d2.data.source_error import SourceError
 from objguided_d2.inference import file_pipeline
@@ -123,6 +124,21 @@ def test_a_failure_of_the_network_or_of_writing_is_one_of_its_file(predictor, im
     )
     summary = run(predictor, images, tmp_path / "out")
     assert summary.files["a b/two.png"].reason == "division by zero" and summary.count("done") == 2
+
+
+def test_an_image_that_is_too_much_for_the_gpu_fails_alone_with_what_takes_less(
+    predictor, images, tmp_path, monkeypatch
+):
+    whole = Predictor.predict_prepared
+
+    def predict(self, batch):
+        if batch[0].source.path.name == "two.png":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return whole(self, batch)
+
+    monkeypatch.setattr(Predictor, "predict_prepared", predict)
+    summary = run(predictor, images, tmp_path / "out")
+    assert "give a smaller --tile or --device cpu" in summary.files["a b/two.png"].reason and summary.count("done") == 2
 
 
 def test_a_killed_run_goes_on_to_the_outputs_of_an_uninterrupted_one(predictor, images, tmp_path, monkeypatch):
