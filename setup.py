@@ -87,6 +87,7 @@ setup(
         "termcolor>=2.0",
         "tqdm>=4.65",
         "packaging>=23.0",
+        "psutil>=5.9",
         # detectron2.model_zoo imports pkg_resources, which setuptools 81 removed.
         "setuptools<81",
     ],

@@ -130,9 +130,9 @@ def check_datasets() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    # Linux only; what the cache holds counts as free there.
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(fields["MemAvailable"].split()[0]) * 1024
+    import psutil
+
+    free = psutil.virtual_memory().available
     fix = "" if free >= MEMORY_WANTED else "lower SOLVER.IMS_PER_BATCH and INPUT.CACHE_MEGABYTES"
     yield Finding("free memory", f"{free / GIBIBYTE:.1f} GiB", fix)
 

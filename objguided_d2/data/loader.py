@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from .mapper import InstanceMapper
 from .seeding import seeded
-from .train_stream import build_train_stream, leave_signals_to_trainer
+from .train_stream import build_train_stream, prepare_worker
 
 
 def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> DataLoader:
@@ -34,5 +34,5 @@ def build_train_loader(cfg: CfgNode, *, seed: int = 0, start_iter: int = 0) -> D
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Each image of ``dataset_name`` once, in order, one per batch."""
     loader = build_detection_test_loader(cfg, dataset_name, mapper=InstanceMapper(cfg, is_train=False))
-    loader.worker_init_fn = leave_signals_to_trainer
+    loader.worker_init_fn = prepare_worker
     return loader

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import cv2
 import torch
 from detectron2.config import configurable
 from detectron2.data.build import _train_loader_from_config
@@ -58,7 +59,7 @@ def build_train_stream(
         batch_sampler=_Batches(sampler, groups, total_batch_size // world_size, start_iter),
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=leave_signals_to_trainer,
+        worker_init_fn=prepare_worker,
         # A separate generator: by default the loader draws a number from the global one.
         generator=torch.Generator(),
     )
@@ -96,12 +97,13 @@ class _Batches(Sampler):
                 batch.clear()
 
 
-def leave_signals_to_trainer(worker_id: int) -> None:
-    """For the start of a loader's process: of signals to all processes of a run, it takes none.
+def prepare_worker(worker_id: int) -> None:
+    """For the start of a loader's process: no threads of OpenCV's, and of signals to all processes of a run none.
 
     A terminal and ``timeout`` signal the whole process group, but the step in progress still needs its workers. PyTorch
     has them end at SIGTERM from the process that started them.
     """
+    cv2.setNumThreads(0)  # Where it is not forked, it does not inherit that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
         os.setpgid(0, 0)

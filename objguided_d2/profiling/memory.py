@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from ..utils.allocator import keep_freed_memory, release_freed_memory
@@ -33,22 +34,23 @@ def _prepare_and_measure(prepare: Callable[..., Callable[[], object]], args: tup
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     release_freed_memory()
-    before = _memory_of_this_process("VmRSS") or peak_process_megabytes()
+    before = psutil.Process().memory_info().rss / 2**20
     _reset_peak()
     call()
-    return (_memory_of_this_process("VmHWM") or peak_process_megabytes()) - before
-
-
-def _memory_of_this_process(field: str) -> float | None:
-    """MiB of a field of Linux' process status; None elsewhere."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field)) / 2**10
+    return _peak_since_reset() - before
 
 
 def _reset_peak() -> None:
     """On Linux the peak is counted from now on; elsewhere it remains that of the whole process."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
-        clear.write_text("5")
+        clear.write_text("5", encoding="ascii")
+
+
+def _peak_since_reset() -> float:
+    """MiB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_process_megabytes()
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10

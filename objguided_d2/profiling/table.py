@@ -13,7 +13,7 @@ from ..utils.atomic_write import write_json, write_text
 def describe_machine() -> str:
     """Processor, threads, device and versions in one line."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     field = dict(_pair(line) for line in lines)
     name = field.get("model name", platform.processor() or platform.machine())
     flags = set(field.get("flags", "").split())

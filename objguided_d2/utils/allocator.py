@@ -11,6 +11,7 @@ that had trained Mask R-CNN grew to 12.7 GB as it evaluated it. Blocks of hundre
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 OPT_OUT = "OBJGUIDED_D2_KEEP_MALLOC"
 
@@ -28,10 +29,8 @@ def keep_freed_memory() -> bool:
         whether it was done: not on other systems than Linux with glibc, and not where the environment variable
         ``OBJGUIDED_D2_KEEP_MALLOC`` is set.
     """
-    if os.environ.get(OPT_OUT) or not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    mallopt = _glibc("mallopt")
+    if os.environ.get(OPT_OUT) or mallopt is None:
         return False
     return all(
         [mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT), mallopt(_M_TRIM_THRESHOLD, _NEVER), mallopt(_M_TOP_PAD, 64 * 2**20)]
@@ -40,6 +39,11 @@ def keep_freed_memory() -> bool:
 
 def release_freed_memory() -> None:
     """Give what is freed back to the system, where it is kept: memory in use can be measured after that."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None on other systems. Windows does not even have this process as a library."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

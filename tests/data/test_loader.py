@@ -54,6 +54,17 @@ def test_train_batches(cfg, num_workers):
     assert not first.equal(second)
 
 
+def test_loader_processes_that_are_not_forked_get_what_they_need(cfg):
+    """As on Windows and macOS, where all of it is pickled."""
+    cfg.DATALOADER.NUM_WORKERS = 1
+    for loader in (build_train_loader(cfg), build_test_loader(cfg, NAME)):
+        first = next(iter(loader))
+        loader.multiprocessing_context = "spawn"
+        again = next(iter(loader))
+        assert [sample["image_id"] for sample in again] == [sample["image_id"] for sample in first]
+        assert all(one["image"].equal(other["image"]) for one, other in zip(again, first))
+
+
 def test_other_than_square_crops_are_grouped_by_shape(cfg):
     cfg.DATALOADER.NUM_WORKERS = 0
 

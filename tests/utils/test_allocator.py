@@ -1,9 +1,10 @@
+import ctypes
 import subprocess
 import sys
 
 import pytest
 
-from objguided_d2.utils.allocator import OPT_OUT
+from objguided_d2.utils.allocator import OPT_OUT, keep_freed_memory, release_freed_memory
 
 # Pages that the system has to clear for a tensor of the size of ones that were freed. The least of many, since a small
 # block that settles beside a freed tensor leaves too little room, once aligned, for the next.
@@ -35,3 +36,14 @@ def test_a_tensor_gets_the_memory_of_one_that_was_freed(opt_out, kept, monkeypat
     assert held > 290 and kept_of_a_large_one < 30
     # 40 MiB are 10240 pages of 4 KiB; up to 32 MiB glibc keeps by itself.
     assert num_faults < 200 if kept else num_faults > 1000
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_systems_without_glibc_are_left_alone(platform, monkeypatch):
+    def library(name):
+        raise TypeError("LoadLibrary() argument 1 must be str, not None")
+
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    monkeypatch.setattr(sys, "platform", platform)
+    release_freed_memory()
+    assert not keep_freed_memory()
