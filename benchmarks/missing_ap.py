@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_dataset(args.dataset)
     except RunError as error:
         parser.error(str(error))
-    text = analyze(json.loads(Path(args.results).read_text()), args.dataset, args.score)
+    text = analyze(json.loads(Path(args.results).read_text(encoding="utf-8")), args.dataset, args.score)
     write_text(args.output, text)
     print(text)
 

@@ -113,7 +113,7 @@ def _draw_coco(axes: Axes, path: str) -> None:
 
 
 def _draw_geojson(axes: Axes, path: str) -> None:
-    for feature in json.loads(Path(path).read_text())["features"]:
+    for feature in json.loads(Path(path).read_text(encoding="utf-8"))["features"]:
         geometry = feature["geometry"]
         polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
         # Coordinates are pixel corners; the first pixel of the picture is drawn around (0, 0).

@@ -99,7 +99,7 @@ def _coco(path: Path, masks: np.ndarray, objects: SegmentedObjects, image: np.nd
 
 
 def _geojson(path: Path, masks: np.ndarray, objects: SegmentedObjects, image: np.ndarray) -> bool:
-    features = json.loads(path.read_text())["features"]
+    features = json.loads(path.read_text(encoding="utf-8"))["features"]
     y, x = np.mgrid[: masks.shape[1], : masks.shape[2]] + 0.5
     shapes = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in features]
     same = [shape.is_valid and np.array_equal(shapely.contains_xy(shape, x, y), m) for shape, m in zip(shapes, masks)]

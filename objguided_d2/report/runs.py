@@ -178,7 +178,7 @@ def _load_output_dir(path: Path, name: str, dataset_name: str, ground_truth: COC
 def _evaluated_images(metrics: Path) -> tuple[int, str | None]:
     """Number and digest of the images of an evaluation; files of older versions have no digest."""
     try:
-        content = json.loads(metrics.read_text())
+        content = json.loads(metrics.read_text(encoding="utf-8"))
         return int(content["num_images"]), content.get("images_digest")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{metrics} is damaged ({error!r}); remove its folder to evaluate the run again") from error
@@ -202,7 +202,7 @@ def _add_training(run: Run, path: Path) -> None:
 
 def _read_results(path: Path, ground_truth: COCO) -> dict[int, list[dict]]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         results: dict[int, list[dict]] = {image_id: [] for image_id in ground_truth.imgs}
         for number, result in enumerate(content):
             image_id = result["image_id"]

@@ -85,4 +85,4 @@ class CocoWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         info = {"info": self.info} if self.info else {}
         content = {**info, "categories": self.categories, "images": self.images, "annotations": self.annotations}
-        path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n")
+        path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8")
