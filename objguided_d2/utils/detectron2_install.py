@@ -38,7 +38,7 @@ def install_detectron2(kind: str = "wheel") -> str:
     Returns:
         What was done, in a line.
     Raises:
-        InstallError: if pip fails or the download is not the one expected.
+        InstallError: if there is no pip, it fails, or the download is not the one expected.
     """
     if kind == "source":
         _pip("install", "--no-build-isolation", "--no-deps", REPOSITORY)
@@ -65,6 +65,10 @@ def _remove_what_stays_out(unpacked: Path) -> None:
 
 
 def _pip(*arguments: str) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise InstallError(
+            "this environment has no pip; run `uv pip install pip` or `python -m ensurepip` and try again"
+        )
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:

@@ -57,3 +57,9 @@ def test_failure_shows_the_end_of_what_pip_said(monkeypatch):
     monkeypatch.setattr(detectron2_install.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(InstallError, match="`pip install .*` failed:\nline 80\n(.*\n)*line 99$"):
         install_detectron2("source")
+
+
+def test_an_environment_without_pip_as_uv_makes_them_is_told_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(detectron2_install.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InstallError, match="^this environment has no pip; run `uv pip install pip` or"):
+        install_detectron2()
