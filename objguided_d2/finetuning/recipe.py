@@ -131,8 +131,6 @@ def base_config(
     if torch.device(device).type == "cpu":
         solver.IMS_PER_BATCH = max(1, min(solver.IMS_PER_BATCH, round(_PIXELS_PER_STEP / size**2)))
     solver.AMP.ENABLED = solver.AMP.ENABLED and _has_precision(solver.AMP.PRECISION, device)
-    # Of steps of fewer images, each is less certain.
-    solver.BASE_LR *= math.sqrt(solver.IMS_PER_BATCH / model_cfg.SOLVER.IMS_PER_BATCH)
     if not from_scratch:
         solver.FREEZE_BN_AT = 0.0
     solver.CHECKPOINT_PERIOD = _CHECKPOINT_PERIOD
@@ -144,6 +142,8 @@ def base_config(
     cfg.TEST.LABEL_MAP_SCORE_THRESH = float(score_threshold)
     cfg.TEST.EXPECTED_RESULTS = []
     cfg.merge_from_list(list(options))
+    # Of steps of fewer images, each is less certain. A rate among the options comes with the budget.
+    solver.BASE_LR = model_cfg.SOLVER.BASE_LR * math.sqrt(solver.IMS_PER_BATCH / model_cfg.SOLVER.IMS_PER_BATCH)
     return cfg
 
 

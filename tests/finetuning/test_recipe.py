@@ -16,7 +16,11 @@ def test_a_step_on_a_cpu_has_as_many_pixels_at_every_crop_size(crop, batch):
     finetuning = with_budget(base, Budget(400, 0.0, 10), "start.pth", new_objects=False)
     assert finetuning.SOLVER.IMS_PER_BATCH == batch and finetuning.INPUT.SQUARE_CROP.OUTPUT_SIZE == crop
     assert finetuning.SOLVER.BASE_LR == pytest.approx(0.1 * cfg.SOLVER.BASE_LR * (batch / 32) ** 0.5)
-    assert base_config(cfg, split=split, device="cuda", **given).SOLVER.IMS_PER_BATCH == 32
+    on_gpu = base_config(cfg, split=split, device="cuda", **given).SOLVER
+    assert (on_gpu.IMS_PER_BATCH, on_gpu.BASE_LR) == (32, cfg.SOLVER.BASE_LR)
+    # Of a GPU with less memory.
+    small = base_config(cfg, split=split, device="cuda", options=["SOLVER.IMS_PER_BATCH", 8], **given).SOLVER
+    assert (small.IMS_PER_BATCH, small.BASE_LR) == (8, cfg.SOLVER.BASE_LR / 2)
 
 
 def test_pairs_win_over_the_recipe_and_the_bundle_predicts_as_was_measured():
