@@ -107,6 +107,16 @@ def test_a_tiled_run_finds_the_instances_of_an_untiled_one(model, shape, scale, 
     assert differing <= 1e-3 * sum(mask.sum() for mask in untiled.objects.masks)
 
 
+@pytest.mark.parametrize("tile", [0, 32])
+def test_an_object_whose_score_is_the_threshold_is_kept(model, tile):
+    cfg, network = model
+    image = textured_image(64, 128)
+    scores = Predictor(cfg, network, score_threshold=0.3, tile=tile, halo=32)(image).objects.scores
+    threshold = float(np.sort(scores)[len(scores) // 2])
+    kept = Predictor(cfg, network, score_threshold=threshold, tile=tile, halo=32)(image).objects.scores
+    assert 0 < len(kept) == np.count_nonzero(scores >= threshold) and kept.min() == threshold
+
+
 def test_images_above_a_tile_and_its_halos_alone_are_predicted_in_tiles(model):
     cfg, network = model
     predictor = Predictor(cfg, network, score_threshold=0.3, tile=32, halo=32)
