@@ -56,10 +56,10 @@ setup(
         "napari.manifest": ["objguided_d2 = objguided_d2.napari:napari.yaml"],
     },
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "numpy>=1.26",
-        "Pillow>=10.0",
+        "Pillow>=10.3",
         "opencv-python-headless>=4.8",
         "pycocotools>=2.0.7",
         "faster-coco-eval>=1.8",
@@ -68,7 +68,7 @@ setup(
         "imagecodecs>=2023.7",
         "scikit-image>=0.22",
         # HDBSCAN, for the baseline CosineEmbedding; py-ctcmetrics needs scikit-learn in any case.
-        "scikit-learn>=1.3",
+        "scikit-learn>=1.4",
         "pandas>=2.0",
         "safetensors>=0.4",
         "h5py>=3.8",
