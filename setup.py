@@ -63,7 +63,7 @@ setup(
         "opencv-python-headless>=4.8",
         "pycocotools>=2.0.7",
         "faster-coco-eval>=1.8",
-        "scipy>=1.11",
+        "scipy>=1.12",
         "tifffile>=2023.7",
         "imagecodecs>=2023.7",
         "scikit-image>=0.22",
