@@ -246,15 +246,15 @@ def _finish(
     load_weights(best, weights)
     load_weights(start, work / _START_FILE)
 
-    candidates = DatasetCatalog.get(HELD_OUT if plan.split.held_out else TRAIN)
-    most = max(candidates, key=lambda record: len(record["annotations"]))
-    models: dict[str, nn.Module] = {"after": best.eval()}
-    if plan.before is not None or not (plan.transfer.new or settings.from_scratch):
-        models = {"before": start.eval(), **models}
-    draw_predictions(cfg, models, [most], outputs.picture)
-
     after = _best_of(history)
     score_threshold, f1 = _choose_score_threshold(cfg, best, plan)
+    candidates = DatasetCatalog.get(HELD_OUT if plan.split.held_out else TRAIN)
+    most = max(candidates, key=lambda record: len(record["annotations"]))
+    models: dict[str, tuple[nn.Module, float]] = {"after": (best.eval(), score_threshold)}
+    if plan.before is not None or not (plan.transfer.new or settings.from_scratch):
+        models = {"before": (start.eval(), cfg.TEST.LABEL_MAP_SCORE_THRESH), **models}
+    draw_predictions(cfg, models, [most], outputs.picture)
+
     if after is not None and kept_step:
         after[F1] = f1  # AP does not depend on the threshold.
     info = dataclasses.replace(pretrained.info, pixel_size=settings.pixel_size).with_training_sizes(cfg)

@@ -36,18 +36,17 @@ def draw_prediction_sheet(
         num_images: images spread evenly over the dataset.
     """
     chosen = evenly_spaced(DatasetCatalog.get(dataset_name), num_images)
-    draw_predictions(cfg, {"predicted": model}, chosen, path)
+    draw_predictions(cfg, {"predicted": (model, cfg.TEST.LABEL_MAP_SCORE_THRESH)}, chosen, path)
 
 
 def draw_predictions(
-    cfg: CfgNode, models: Mapping[str, nn.Module], records: list[dict], path: str | os.PathLike
+    cfg: CfgNode, models: Mapping[str, tuple[nn.Module, float]], records: list[dict], path: str | os.PathLike
 ) -> None:
     """As :func:`draw_prediction_sheet`, of some dataset dicts, with a column for each of several models of one config.
 
     Args:
-        models: by the name that stands above their predictions.
+        models: by the name that stands above their predictions, each with the score from which on they are drawn.
     """
-    score_thresh = cfg.TEST.LABEL_MAP_SCORE_THRESH
     mapper = InstanceMapper(cfg, is_train=False)
     tiles = []
     for record in records:
@@ -62,10 +61,10 @@ def draw_predictions(
             Tile(plain, os.path.basename(record["file_name"])),
             Tile(draw_instances(image, truth, zoom=zoom), f"truth: {len(truth)} objects"),
         ]
-        for name, model in models.items():
+        for name, (model, score_threshold) in models.items():
             with torch.no_grad(), inference_context(model):
                 instances = model([mapper(record)])[0]["instances"].to("cpu")
-            instances = instances[instances.scores >= score_thresh]
+            instances = instances[instances.scores >= score_threshold]
             picture = draw_instances(image, np.asarray(instances.pred_masks), zoom=zoom)
-            tiles.append(Tile(picture, f"{name}: {len(instances)} with score >= {score_thresh}"))
+            tiles.append(Tile(picture, f"{name}: {len(instances)} with score >= {score_threshold:g}"))
     contact_sheet(tiles, 2 + len(models), path)

@@ -88,6 +88,17 @@ def test_held_out_images_tell_before_and_after_and_the_bundle_has_the_models_own
     assert b"Fine-tuned" in read_parts(report.bundle)["model_card.md"]
 
 
+def test_the_picture_has_each_model_from_its_own_score_threshold(run_folder, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(finetune_module, "draw_predictions", lambda cfg, models, *args: drawn.update(models))
+    monkeypatch.setattr(finetune_module, "_choose_score_threshold", lambda *args: (0.07, 60.0))
+    images, labels = write_images(tmp_path, 4)
+    report = finetune(run_folder, images, labels, tmp_path / "mine", steps=1)
+    assert report.score_thresholds[0] != report.score_thresholds[1] == 0.07
+    assert [threshold for _, threshold in drawn.values()] == list(report.score_thresholds)
+    assert list(drawn) == ["before", "after"]
+
+
 def test_images_of_a_coco_file_are_seen_as_converted_ones(run_folder, tmp_path):
     images, labels = write_images(tmp_path, 5)
     converted = finetune(run_folder, images, labels, tmp_path / "converted.zip", steps=1)

@@ -40,12 +40,18 @@ def cell_and_crowd(tmp_path):
     MetadataCatalog.remove(NAME)
 
 
-def test_crowds_are_no_objects_and_low_scores_are_left_out(cell_and_crowd, tmp_path, monkeypatch):
+@pytest.fixture
+def tiles(monkeypatch):
+    """Those of the sheets that are written."""
     tiles = []
     write = prediction_sheet.contact_sheet
     monkeypatch.setattr(
         prediction_sheet, "contact_sheet", lambda given, *args: tiles.extend(given) or write(given, *args)
     )
+    return tiles
+
+
+def test_crowds_are_no_objects_and_low_scores_are_left_out(cell_and_crowd, tmp_path, tiles):
     prediction_sheet.draw_prediction_sheet(small_cfg(), TwoGuesses(), cell_and_crowd, tmp_path / "sheet.png")
     assert [tile.caption for tile in tiles] == ["image.png", "truth: 1 objects", "predicted: 1 with score >= 0.3"]
     plain, truth, predicted = (tile.image for tile in tiles)
@@ -54,3 +60,11 @@ def test_crowds_are_no_objects_and_low_scores_are_left_out(cell_and_crowd, tmp_p
     assert changed[8 * zoom : 16 * zoom, 4 * zoom : 20 * zoom].all() and not changed[40 * zoom :].any()
     assert (plain != predicted).any(axis=2).all()
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
+
+
+def test_each_model_is_drawn_from_its_own_score_threshold(cell_and_crowd, tmp_path, tiles):
+    models = {"before": (TwoGuesses(), 0.3), "after": (TwoGuesses(), 0.05)}
+    records = DatasetCatalog.get(cell_and_crowd)
+    prediction_sheet.draw_predictions(small_cfg(), models, records, tmp_path / "sheet.png")
+    captions = [tile.caption for tile in tiles][2:]
+    assert captions == ["before: 1 with score >= 0.3", "after: 2 with score >= 0.05"]
