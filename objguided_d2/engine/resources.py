@@ -12,6 +12,11 @@ from .errors import DeviceMemoryError, NoSpaceError
 OutOfMemory = torch.cuda.OutOfMemoryError
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Whether :func:`shortage_in_one_line` tells it."""
+    return isinstance(error, OutOfMemory) or is_full_disk(error)
+
+
 @contextmanager
 def shortage_in_one_line(cfg: CfgNode, remedy: str) -> Iterator[None]:
     """A block of a run, whose results lie in OUTPUT_DIR.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from detectron2.config import CfgNode
 
 from ..config import CONFIG_ERRORS, config_error_reason
 from ..config_files import get_config_file
@@ -92,23 +93,25 @@ def train_suite(
     if (minutes or images or 0) <= 0:
         raise ValueError(f"a budget of {minutes if images is None else images} trains nothing; give more than 0")
     refuse_pairs(options, {"OUTPUT_DIR": "give --output"})
-    runs = []
+    folders, left = [], []
     for config in suite.configs:
         budget = _budget(config, options, minutes, images)
         refuse_pairs(options, dict.fromkeys(budget[::2], "give --minutes or --images"))
         folder, pairs = output / config.stem, [*options, *budget]
-        check_same_settings(folder, merged_config(config, pairs))
-        runs.append((config, folder, pairs))
-    left = [(config, folder, pairs) for config, folder, pairs in runs if not (folder / "model_final.pth").exists()]
-    for config, folder, pairs in left:
-        _check(config, [*pairs, "OUTPUT_DIR", str(folder)], suite.dataset)
+        if (folder / "model_final.pth").exists():
+            cfg = merged_config(config, pairs)
+        else:
+            cfg = _checked(config, [*pairs, "OUTPUT_DIR", str(folder)], suite.dataset)
+            left.append((config, folder, pairs))
+        check_same_settings(folder, cfg)
+        folders.append(folder)
     for config, folder, pairs in left:
         run_training(config, folder, pairs)
-    return [folder for _, folder, _ in runs]
+    return folders
 
 
-def _check(config: Path, pairs: Sequence[str], dataset: str) -> None:
-    """Check that a config can be trained with and evaluates on the dataset of the comparison.
+def _checked(config: Path, pairs: Sequence[str], dataset: str) -> CfgNode:
+    """The config of a run, which can be trained with and evaluates on the dataset of the comparison.
 
     Raises:
         ConfigError: if not; names the file.
@@ -123,6 +126,7 @@ def _check(config: Path, pairs: Sequence[str], dataset: str) -> None:
         raise ConfigError(
             f"{config}: TEST.EVALUATORS {list(cfg.TEST.EVALUATORS)} lacks coco, which writes what the comparison reads"
         )
+    return cfg
 
 
 def run_training(config_file: Path, output_dir: Path, options: Sequence[str]) -> None:

@@ -23,7 +23,6 @@ from ..data.seeding import derive_seed, seed_generators
 from ..evaluation import build_evaluator, format_results, write_metrics
 from ..evaluation.ground_truth import images_digest
 from ..modeling import RaggedMaskRCNN, ragged_masks
-from ..utils.full_disk import is_full_disk
 from .amp import AutocastModel, StepTrainer, autocast_dtype
 from .batch_norm import FreezeBatchNorm, PreciseBatchNorm
 from .checkpoint import REPLACED, AtomicCheckpointer, BestModel, PeriodicCheckpointer
@@ -34,7 +33,7 @@ from .evaluation_hook import EvaluationHook
 from .interrupt import StopOnSignal
 from .metrics_file import cut_half_line
 from .optimizer import build_optimizer
-from .resources import OutOfMemory
+from .resources import is_shortage
 from .resume import settings_to_resume_with
 from .schedule import ClockedPrinter, TrainingClock, build_lr_scheduler
 from .training_pictures import TrainingPictures
@@ -156,7 +155,7 @@ class Trainer(DefaultTrainer):
                 if isinstance(error, RuntimeError) and self.stop.received and not self._trainer.is_updating:
                     self.end_at_once(self._completed_iter)
                 else:
-                    is_told = isinstance(error, (EngineError, OutOfMemory)) or is_full_disk(error)
+                    is_told = isinstance(error, EngineError) or is_shortage(error)
                     if isinstance(error, Exception) and not is_told:
                         logger.exception("Exception during training:")
                     raise

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from ..engine.resources import OutOfMemory
 from .filters import Filters
 from .image_scale import Diameter, PixelSize, Scale, parse_sizes, training_diameter
 from .image_source import ImageSource, open_image
@@ -365,7 +365,7 @@ class FilePipeline:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if isinstance(error, OutOfMemory):
         return "the memory of the GPU is not enough; give a smaller --tile or --device cpu"
     text = " ".join(str(error).split()) or type(error).__name__
     return text.removeprefix(f"{path}: ")
