@@ -81,7 +81,7 @@ setup(
         "omegaconf>=2.3,<2.4",
         "hydra-core>=1.3,<1.4",
         "cloudpickle>=2.0",
-        "matplotlib>=3.7",
+        "matplotlib>=3.8",
         "tabulate>=0.9",
         "tensorboard>=2.14",
         "termcolor>=2.0",
